@@ -1,0 +1,252 @@
+//! What a client is registered with (RFC 7591 §2, and three members of our own). Every rule about it stands here,
+//! whichever way the metadata came.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::params::has_control_characters;
+use super::resource::{Resource, Resources};
+use super::scope::Scope;
+use super::token_request::GrantType;
+
+/// The longest life that any access token may have.
+pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
+/// The most bytes that a token's `roles` and extra claims may take together, as JSON.
+pub const MAX_EXTRA_CLAIMS_BYTES: usize = 4 * 1024;
+
+/// Claims that we set ourselves or that have a meaning of their own; configuration may not (RFC 9068 §2.2).
+const RESERVED_CLAIMS: [&str; 22] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "client_id",
+    "scope",
+    "sid",
+    "auth_time",
+    "acr",
+    "amr",
+    "azp",
+    "nonce",
+    "at_hash",
+    "c_hash",
+    "cnf",
+    "act",
+    "status",
+    "roles",
+    "typ",
+];
+
+/// Metadata that was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// Not JSON, or a member that we do not know, or one of the wrong type; the message names it.
+    #[error("client metadata: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    /// A member whose value is not allowed.
+    #[error("client metadata: {member}: {rule}")]
+    Member {
+        /// The member's name.
+        member: &'static str,
+        /// The rule it broke.
+        rule: &'static str,
+    },
+}
+
+fn refuse<T>(member: &'static str, rule: &'static str) -> Result<T, MetadataError> {
+    Err(MetadataError::Member { member, rule })
+}
+
+/// How a client authenticates (RFC 7591 §2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// A public client: it has no secret.
+    None,
+    /// HTTP Basic.
+    #[default]
+    ClientSecretBasic,
+    /// The secret in the form.
+    ClientSecretPost,
+}
+
+impl AuthMethod {
+    /// All of them, as metadata lists them.
+    pub const ALL: [&'static str; 3] = ["client_secret_basic", "client_secret_post", "none"];
+}
+
+/// The JSON form of [`ClientMetadata`]: what is sent to register a client and what is stored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientMetadataJson {
+    /// RFC 7591 §3.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// RFC 7591 §2: for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_name: Option<String>,
+    /// RFC 7591 §2.
+    pub token_endpoint_auth_method: AuthMethod,
+    /// RFC 7591 §2; empty for a resource server that only introspects.
+    pub grant_types: Vec<String>,
+    /// RFC 7591 §2: everything that the client may ask for.
+    pub scope: String,
+    /// Ours: the resources that the client may get tokens for, and may introspect tokens of.
+    pub audiences: Vec<String>,
+    /// Ours: life of its access tokens in seconds; absent means the server's setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token_ttl: Option<u64>,
+    /// Ours: fixed claims of its access tokens.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub extra_claims: Map<String, Value>,
+}
+
+/// What a client is registered with, checked.
+#[derive(Clone, Debug)]
+pub struct ClientMetadata {
+    /// For people; may be empty.
+    pub name: String,
+    /// How it authenticates.
+    pub auth_method: AuthMethod,
+    /// What it may exchange for tokens.
+    pub grant_types: BTreeSet<GrantType>,
+    /// Everything that it may ask for.
+    pub scope: Scope,
+    /// The resources that it may get tokens for; empty means the issuer itself.
+    pub audiences: Resources,
+    /// Life of its access tokens, when not the server's setting.
+    pub access_ttl: Option<Duration>,
+    /// Fixed claims of its access tokens.
+    pub extra_claims: Map<String, Value>,
+}
+
+impl ClientMetadata {
+    /// Reads RFC 7591 JSON. A `client_id` in it is returned beside the metadata.
+    ///
+    /// # Errors
+    /// [`MetadataError`], naming the member that is not understood or not allowed.
+    pub fn parse(json: &str) -> Result<(Option<String>, Self), MetadataError> {
+        let json: ClientMetadataJson = serde_json::from_str(json)?;
+        let client_id = json.client_id.clone();
+        Ok((client_id, Self::try_from(json)?))
+    }
+
+    /// Whether it is a public client (RFC 6749 §2.1).
+    pub fn is_public(&self) -> bool {
+        self.auth_method == AuthMethod::None
+    }
+
+    /// The JSON form, without `client_id`.
+    pub fn to_json(&self) -> ClientMetadataJson {
+        ClientMetadataJson {
+            client_id: None,
+            client_name: (!self.name.is_empty()).then(|| self.name.clone()),
+            token_endpoint_auth_method: self.auth_method,
+            grant_types: self.grant_types.iter().map(|grant_type| grant_type.as_str().to_owned()).collect(),
+            scope: self.scope.to_string(),
+            audiences: self.audiences.iter().map(ToString::to_string).collect(),
+            access_token_ttl: self.access_ttl.map(|ttl| ttl.as_secs()),
+            extra_claims: self.extra_claims.clone(),
+        }
+    }
+}
+
+impl TryFrom<ClientMetadataJson> for ClientMetadata {
+    type Error = MetadataError;
+
+    fn try_from(json: ClientMetadataJson) -> Result<Self, MetadataError> {
+        let name = json.client_name.unwrap_or_default();
+        if name.len() > 200 || has_control_characters(&name) {
+            return refuse("client_name", "at most 200 bytes without control characters");
+        }
+        let public = json.token_endpoint_auth_method == AuthMethod::None;
+        let mut grant_types = BTreeSet::new();
+        for name in &json.grant_types {
+            let Some(grant_type) = GrantType::parse(name) else {
+                return refuse("grant_types", "each is one of password, client_credentials, refresh_token");
+            };
+            // RFC 6749 §4.4: the client credentials grant MUST only be used by confidential clients.
+            if public && grant_type == GrantType::ClientCredentials {
+                return refuse("grant_types", "a public client may not use client_credentials");
+            }
+            grant_types.insert(grant_type);
+        }
+        let Ok(scope) = Scope::from_stored(&json.scope) else {
+            return refuse("scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
+        };
+        let mut audiences = Resources::new();
+        for audience in &json.audiences {
+            let Ok(resource) = Resource::parse(audience) else {
+                return refuse("audiences", "each is an absolute URI without a fragment, never a client_id");
+            };
+            audiences.insert(resource);
+        }
+        let access_ttl = json.access_token_ttl.map(Duration::from_secs);
+        if access_ttl.is_some_and(|ttl| ttl.is_zero() || ttl > MAX_ACCESS_TTL) {
+            return refuse("access_token_ttl", "1 to 86400 seconds");
+        }
+        if json.extra_claims.keys().any(|claim| RESERVED_CLAIMS.contains(&claim.as_str())) {
+            return refuse("extra_claims", "a claim of the protocol cannot be set");
+        }
+        let claims_bytes = serde_json::to_string(&json.extra_claims).map_or(usize::MAX, |text| text.len());
+        if claims_bytes > MAX_EXTRA_CLAIMS_BYTES {
+            return refuse("extra_claims", "at most 4 KiB as JSON");
+        }
+        Ok(Self {
+            name,
+            auth_method: json.token_endpoint_auth_method,
+            grant_types,
+            scope,
+            audiences,
+            access_ttl,
+            extra_claims: json.extra_claims,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(json: &str) -> String {
+        ClientMetadata::parse(json).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn metadata_survives_its_json() {
+        let json = r#"{"client_id":"web","client_name":"Web","token_endpoint_auth_method":"none",
+            "grant_types":["password","refresh_token"],"scope":"read write","audiences":["https://api.example"],
+            "access_token_ttl":300,"extra_claims":{"tenant":"one"}}"#;
+        let (client_id, metadata) = ClientMetadata::parse(json).unwrap();
+        assert_eq!(client_id.as_deref(), Some("web"));
+        let again = serde_json::to_string(&metadata.to_json()).unwrap();
+        let (_, read_back) = ClientMetadata::parse(&again).unwrap();
+        assert_eq!(serde_json::to_string(&read_back.to_json()).unwrap(), again);
+    }
+
+    #[test]
+    fn a_member_that_is_not_understood_or_not_allowed_is_named() {
+        for (json, member) in [
+            (r#"{"redirect_uri":"https://x"}"#, "redirect_uri"),
+            (r#"{"grant_types":["implicit"]}"#, "grant_types"),
+            (r#"{"grant_types":["client_credentials"],"token_endpoint_auth_method":"none"}"#, "grant_types"),
+            (r#"{"token_endpoint_auth_method":"tls_client_auth"}"#, "tls_client_auth"),
+            (r#"{"scope":"a  b"}"#, "scope"),
+            (r#"{"audiences":["web"]}"#, "audiences"),
+            (r#"{"access_token_ttl":86401}"#, "access_token_ttl"),
+            (r#"{"access_token_ttl":0}"#, "access_token_ttl"),
+            (r#"{"extra_claims":{"aud":"x"}}"#, "extra_claims"),
+            (r#"{"scope":"a","scope":"b"}"#, "scope"),
+        ] {
+            assert!(refused(json).contains(member), "{json}: {}", refused(json));
+        }
+        let large = format!(r#"{{"extra_claims":{{"x":"{}"}}}}"#, "a".repeat(4096));
+        assert!(refused(&large).contains("extra_claims"));
+    }
+}

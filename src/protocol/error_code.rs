@@ -1,0 +1,56 @@
+//! The error codes that our protocol endpoints answer with, as RFC 6749 §5.2, RFC 8707 §2 and RFC 7009 §2.2.1 name them.
+
+/// The `error` member of a refusal's JSON body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// RFC 6749 §5.2: a parameter is missing, repeated, malformed or not to be combined.
+    InvalidRequest,
+    /// RFC 6749 §5.2: client authentication failed.
+    InvalidClient,
+    /// RFC 6749 §5.2: the credentials or the refresh token are not, or no longer, good.
+    InvalidGrant,
+    /// RFC 6749 §5.2: this client may not use this grant type.
+    UnauthorizedClient,
+    /// RFC 6749 §5.2: no such grant type here.
+    UnsupportedGrantType,
+    /// RFC 6749 §5.2: the scope is unknown, malformed, or beyond what was granted.
+    InvalidScope,
+    /// RFC 8707 §2: the resource is unknown, malformed, or not this client's.
+    InvalidTarget,
+    /// RFC 6749 §4.1.2.1, borrowed for the token endpoint: come back later.
+    TemporarilyUnavailable,
+    /// RFC 6749 §4.1.2.1, borrowed for the token endpoint: our fault.
+    ServerError,
+}
+
+impl ErrorCode {
+    /// The spelling on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+        }
+    }
+
+    /// The HTTP status that goes with the code unless a refusal has a more telling one (413, 429, …).
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest
+            | Self::InvalidClient
+            | Self::InvalidGrant
+            | Self::UnauthorizedClient
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget => 400,
+            Self::TemporarilyUnavailable => 503,
+            Self::ServerError => 500,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A request to the token endpoint, parsed (RFC 6749 §4.3.2, §4.4.2, §6; RFC 8707 §2.2).
+
+use super::params::{Params, has_control_characters};
+use super::resource::{Resource, Resources};
+use super::scope::Scope;
+use crate::reason::{Refusal, RequestRefusal};
+use crate::secret::{Digest, PlainSecret};
+
+/// The most bytes of a user name or e-mail address.
+const MAX_USERNAME_BYTES: usize = 320;
+/// The most bytes of a password; longer ones are refused, never truncated.
+pub const MAX_PASSWORD_BYTES: usize = 1024;
+/// The bounds of `refresh_attempt`, the key by which a client marks the repeats of one refresh.
+const ATTEMPT_BYTES: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// The grant types that exist here, by their names in `grant_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GrantType {
+    /// RFC 6749 §4.3, for first-party clients that were given it.
+    Password,
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+    /// RFC 6749 §6.
+    RefreshToken,
+}
+
+impl GrantType {
+    /// All of them, in the order that metadata lists them.
+    pub const ALL: [Self; 3] = [Self::Password, Self::ClientCredentials, Self::RefreshToken];
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+
+    /// The grant type of that name, if there is one.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grant_type| grant_type.as_str() == name)
+    }
+}
+
+/// What a person typed.
+pub struct Credentials {
+    /// An e-mail address or a user name.
+    pub username: String,
+    /// The password.
+    pub password: PlainSecret,
+}
+
+/// What the client offers in exchange for tokens.
+pub enum Offer {
+    /// A person's user name and password.
+    Password(Credentials),
+    /// Only the client's own authentication.
+    ClientCredentials,
+    /// A refresh token.
+    RefreshToken {
+        /// As presented; authentic or not.
+        token: PlainSecret,
+        /// The digest of `refresh_attempt`, if sent: repeats of one refresh carry the same.
+        attempt: Option<Digest>,
+    },
+}
+
+/// A well-formed token request.
+pub struct TokenRequest {
+    /// What is offered.
+    pub offer: Offer,
+    /// The scope asked for, if any.
+    pub scope: Option<Scope>,
+    /// The resources asked for; empty means all that are allowed.
+    pub resources: Resources,
+}
+
+impl TokenRequest {
+    /// Reads the parameters that the request's grant type wants.
+    ///
+    /// # Errors
+    /// A [`RequestRefusal`] naming the parameter at fault.
+    pub fn parse(params: &Params) -> Result<Self, Refusal> {
+        let grant_type = GrantType::parse(params.require("grant_type")?).ok_or(RequestRefusal::UnsupportedGrantType)?;
+        let offer = match grant_type {
+            GrantType::Password => parse_password(params)?,
+            GrantType::ClientCredentials => Offer::ClientCredentials,
+            GrantType::RefreshToken => Offer::RefreshToken {
+                token: PlainSecret::new(params.require("refresh_token")?),
+                attempt: params.find("refresh_attempt").map(parse_attempt).transpose()?,
+            },
+        };
+        let scope = params.find("scope").map(Scope::parse).transpose()?;
+        let resources = params.resources().map(Resource::parse).collect::<Result<_, _>>();
+        let resources = resources.map_err(|_| RequestRefusal::MalformedResource)?;
+        Ok(Self { offer, scope, resources })
+    }
+
+    /// The grant type of the request.
+    pub fn grant_type(&self) -> GrantType {
+        match self.offer {
+            Offer::Password(_) => GrantType::Password,
+            Offer::ClientCredentials => GrantType::ClientCredentials,
+            Offer::RefreshToken { .. } => GrantType::RefreshToken,
+        }
+    }
+}
+
+fn parse_password(params: &Params) -> Result<Offer, Refusal> {
+    let username = params.require("username")?;
+    let password = params.require("password")?;
+    let malformed = |name| Err(Refusal::from(RequestRefusal::MalformedParameter).about(name));
+    if username.len() > MAX_USERNAME_BYTES || has_control_characters(username) {
+        return malformed("username");
+    }
+    // ASVS 6.2.9: bounded, and refused rather than truncated.
+    if password.len() > MAX_PASSWORD_BYTES {
+        return malformed("password");
+    }
+    Ok(Offer::Password(Credentials { username: username.to_owned(), password: PlainSecret::new(password) }))
+}
+
+fn parse_attempt(text: &str) -> Result<Digest, Refusal> {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !ATTEMPT_BYTES.contains(&text.len()) || !visible {
+        return Err(Refusal::from(RequestRefusal::MalformedParameter).about("refresh_attempt"));
+    }
+    Ok(Digest::sha256(text.as_bytes()))
+}

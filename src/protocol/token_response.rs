@@ -1,0 +1,57 @@
+//! The bodies of successful answers: tokens (RFC 6749 §5.1) and introspection (RFC 7662 §2.2).
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// RFC 6749 §5.1. `scope` is always said, so that a client need not remember what it asked for.
+#[derive(Serialize, ToSchema)]
+pub struct TokenResponse {
+    /// An RFC 9068 JWT.
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: &'static str,
+    /// Life of the access token in seconds.
+    pub expires_in: u64,
+    /// The successor of the presented refresh token, or the first one of a new grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// The scope of the access token.
+    pub scope: String,
+}
+
+/// RFC 7662 §2.2. An inactive token is `{"active":false}` and nothing more.
+#[derive(Default, Serialize, ToSchema)]
+pub struct IntrospectionResponse {
+    /// Whether the token is one of ours and may be relied on now.
+    pub active: bool,
+    /// The token's scope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The client that the token was issued to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// `Bearer` for an access token; absent for a refresh token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<&'static str>,
+    /// Seconds since the epoch when it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exp: Option<i64>,
+    /// Seconds since the epoch when it was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<i64>,
+    /// The account, or the client itself for `client_credentials`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// The resources that the token is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aud: Option<Vec<String>>,
+    /// This issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// The access token's identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// The public identifier of the grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+}

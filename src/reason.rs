@@ -1,0 +1,345 @@
+//! Why a request was refused. One row for each refusal: its code, its HTTP status, what the client is told, and how
+//! much an operator should care. `docs/ERRORS.md` is printed from these rows.
+//!
+//! Refuses to know how a refusal is delivered (`web`) or recorded (`metrics`, logs).
+
+use std::time::Duration;
+
+use crate::id::GrantId;
+use crate::protocol::client_credentials::ClientId;
+use crate::protocol::error_code::ErrorCode;
+
+/// How much attention a refusal deserves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Clients and people make such mistakes all day.
+    Routine,
+    /// An honest client does not do this; someone should look when it repeats.
+    Suspicious,
+    /// Something of ours failed.
+    Fault,
+}
+
+/// One row of `docs/ERRORS.md`.
+pub struct Row {
+    /// Stable name for logs and metrics.
+    pub id: &'static str,
+    /// The `error` member.
+    pub code: ErrorCode,
+    /// The HTTP status.
+    pub status: u16,
+    /// The `error_description` member; `None` wherever it would be an oracle.
+    pub description: Option<&'static str>,
+    /// How much attention it deserves.
+    pub weight: Weight,
+}
+
+macro_rules! refusals {
+    ($($(#[$area_doc:meta])* $area:ident in $name:ident {
+        $($(#[$doc:meta])* $variant:ident = $id:literal, $code:ident $(as $status:literal)?, $description:expr, $weight:ident;)*
+    })*) => {
+        $(
+            $(#[$area_doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum $name {
+                $($(#[$doc])* $variant,)*
+            }
+
+            impl From<$name> for Reason {
+                fn from(reason: $name) -> Self {
+                    Self::$area(reason)
+                }
+            }
+
+            impl From<$name> for Refusal {
+                fn from(reason: $name) -> Self {
+                    Self::new(Reason::$area(reason))
+                }
+            }
+        )*
+
+        /// Why a request was refused, by area.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason {
+            $($(#[$area_doc])* $area($name),)*
+        }
+
+        impl Reason {
+            /// Every refusal there is, in the order of `docs/ERRORS.md`.
+            pub const ALL: &[Self] = &[$($(Self::$area($name::$variant),)*)*];
+
+            /// The refusal's row.
+            pub const fn row(self) -> Row {
+                match self {
+                    $($(Self::$area($name::$variant) => {
+                        #[allow(unused_mut, unused_assignments, reason = "only some rows have a status of their own")]
+                        let mut status = ErrorCode::$code.status();
+                        $(status = $status;)?
+                        Row {
+                            id: $id,
+                            code: ErrorCode::$code,
+                            status,
+                            description: $description,
+                            weight: Weight::$weight,
+                        }
+                    })*)*
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// The request cannot be read.
+    Request in RequestRefusal {
+        /// RFC 6749 §3.2.
+        NotAForm = "request.not_a_form", InvalidRequest as 415, Some("the body must be application/x-www-form-urlencoded"), Routine;
+        /// A body over 64 KiB.
+        BodyTooLarge = "request.body_too_large", InvalidRequest as 413, Some("the body is too large"), Routine;
+        /// The body did not arrive in time.
+        BodyTooSlow = "request.body_too_slow", InvalidRequest as 408, Some("the body did not arrive in time"), Routine;
+        /// The connection ended, or its framing broke, before the body was whole.
+        BodyBroken = "request.body_broken", InvalidRequest, Some("the body could not be read"), Routine;
+        /// Header fields over 16 KiB together.
+        HeadersTooLarge = "request.headers_too_large", InvalidRequest as 431, Some("the header fields are too large"), Routine;
+        /// RFC 6749 §3.2: only POST.
+        MethodNotAllowed = "request.method_not_allowed", InvalidRequest as 405, Some("the endpoint does not take this method"), Routine;
+        /// More than 64 parameters.
+        TooManyParameters = "request.too_many_parameters", InvalidRequest, Some("there are too many parameters"), Routine;
+        /// A value over 8 KiB.
+        ParameterTooLarge = "request.parameter_too_large", InvalidRequest, Some("a parameter is too large"), Routine;
+        /// RFC 6749 §3.2: not more than once.
+        DuplicatedParameter = "request.duplicated_parameter", InvalidRequest, Some("a parameter is given more than once"), Routine;
+        /// RFC 6749 appendix B: UTF-8.
+        NotUtf8 = "request.not_utf8", InvalidRequest, Some("a parameter is not UTF-8"), Routine;
+        /// RFC 6749 §5.2.
+        MissingParameter = "request.missing_parameter", InvalidRequest, Some("a parameter is missing"), Routine;
+        /// Size or characters outside the parameter's rule.
+        MalformedParameter = "request.malformed_parameter", InvalidRequest, Some("a parameter is malformed"), Routine;
+        /// RFC 6749 §2.3: one method in each request.
+        TwoClientAuthentications = "request.two_client_authentications", InvalidRequest, Some("the client authenticates in more than one way"), Routine;
+        /// RFC 6749 §5.2.
+        UnsupportedGrantType = "request.unsupported_grant_type", UnsupportedGrantType, Some("the grant type is not supported"), Routine;
+        /// RFC 6749 §3.3.
+        MalformedScope = "request.malformed_scope", InvalidScope, Some("the scope is malformed"), Routine;
+        /// RFC 8707 §2.
+        MalformedResource = "request.malformed_resource", InvalidTarget, Some("a resource must be an absolute URI without a fragment"), Routine;
+    }
+    /// The client is not who it says, or may not do this.
+    Client in ClientRefusal {
+        /// RFC 6749 §3.2.1: no `client_id` anywhere.
+        NotNamed = "client.not_named", InvalidClient, Some("the client does not name itself"), Routine;
+        /// RFC 6749 §2.3.1: the Authorization header cannot be read.
+        MalformedBasic = "client.malformed_basic", InvalidClient, Some("the Authorization header is malformed"), Routine;
+        /// A scheme or method that metadata does not list.
+        MethodNotOffered = "client.method_not_offered", InvalidClient, Some("the authentication method is not offered"), Routine;
+        /// No such client. Told apart from a wrong secret by nobody outside.
+        Unknown = "client.unknown", InvalidClient, Some("client authentication failed"), Suspicious;
+        /// The secret is none of the client's.
+        WrongSecret = "client.wrong_secret", InvalidClient, Some("client authentication failed"), Suspicious;
+        /// RFC 6749 §2.3.1, ASVS 10.4.10: a confidential client must prove itself by its registered method.
+        WrongMethod = "client.wrong_method", InvalidClient, Some("client authentication failed"), Suspicious;
+        /// An operator disabled it.
+        Disabled = "client.disabled", InvalidClient, Some("client authentication failed"), Routine;
+        /// RFC 6749 §5.2: the grant type is not one of the client's.
+        GrantTypeNotAllowed = "client.grant_type_not_allowed", UnauthorizedClient, Some("the client may not use this grant type"), Routine;
+        /// RFC 6749 §3.3: beyond what the client is registered for.
+        ScopeNotAllowed = "client.scope_not_allowed", InvalidScope, Some("the scope is beyond what the client may ask for"), Routine;
+        /// RFC 8707 §2: not a resource that the client is registered for.
+        ResourceNotAllowed = "client.resource_not_allowed", InvalidTarget, Some("the resource is not one that the client may ask for"), Routine;
+        /// RFC 7662 §2.1: public clients may not introspect.
+        PublicMayNotIntrospect = "client.public_may_not_introspect", InvalidClient, Some("introspection is for confidential clients"), Routine;
+        /// The claims of the token would pass 4 KiB.
+        ClaimsTooLarge = "client.claims_too_large", ServerError, Some("the configured claims are too large for a token"), Fault;
+    }
+    /// A person did not get in. All but the throttles give the same bytes.
+    Login in LoginRefusal {
+        /// Nobody has that name.
+        UnknownAccount = "login.unknown_account", InvalidGrant, Some("the user name or the password is wrong"), Routine;
+        /// The password is another.
+        WrongPassword = "login.wrong_password", InvalidGrant, Some("the user name or the password is wrong"), Routine;
+        /// An operator disabled the account.
+        AccountDisabled = "login.account_disabled", InvalidGrant, Some("the user name or the password is wrong"), Routine;
+        /// The account changed between the check and the grant.
+        AccountChanged = "login.account_changed", InvalidGrant, Some("the user name or the password is wrong"), Routine;
+        /// The stored hash cannot be used.
+        HashUnusable = "login.hash_unusable", InvalidGrant, Some("the user name or the password is wrong"), Fault;
+        /// Too many failures for this name, known or not.
+        AccountThrottled = "login.account_throttled", TemporarilyUnavailable as 429, Some("too many attempts: wait and try again"), Suspicious;
+        /// Too many failures from this address prefix.
+        AddressThrottled = "login.address_throttled", TemporarilyUnavailable as 429, Some("too many attempts: wait and try again"), Suspicious;
+    }
+    /// A refresh token did not buy anything.
+    Grant in GrantRefusal {
+        /// Not one of ours: form, version or MAC.
+        NotAuthentic = "grant.not_authentic", InvalidGrant, Some("the refresh token is not valid"), Routine;
+        /// Authentic, but no such grant: swept, or lost with a database.
+        Unknown = "grant.unknown", InvalidGrant, Some("the refresh token is not valid"), Routine;
+        /// RFC 6749 §6, RFC 9700 §4.14: bound to another client. Nothing is written.
+        OtherClient = "grant.other_client", InvalidGrant, Some("the refresh token is not valid"), Suspicious;
+        /// The grant was ended.
+        Ended = "grant.ended", InvalidGrant, Some("the refresh token is not valid"), Routine;
+        /// Idle or absolute life is over.
+        Expired = "grant.expired", InvalidGrant, Some("the refresh token is not valid"), Routine;
+        /// The account is disabled or gone.
+        AccountDisabled = "grant.account_disabled", InvalidGrant, Some("the refresh token is not valid"), Routine;
+        /// RFC 9700 §4.14.2: a spent token came back; the grant was ended.
+        Replayed = "grant.replayed", InvalidGrant, Some("the refresh token is not valid"), Suspicious;
+        /// Newer than the database: the database went back in time. Nothing is written.
+        FromTheFuture = "grant.from_the_future", InvalidGrant, Some("the refresh token is not valid"), Fault;
+        /// RFC 6749 §6: beyond what was granted.
+        ScopeNotGranted = "grant.scope_not_granted", InvalidScope, Some("the scope is beyond what was granted"), Routine;
+        /// RFC 8707 §2.2: beyond what was granted.
+        ResourceNotGranted = "grant.resource_not_granted", InvalidTarget, Some("the resource is beyond what was granted"), Routine;
+        /// All siblings of a generation are out; wait for one of them to be used.
+        TooManyRepeats = "grant.too_many_repeats", TemporarilyUnavailable, Some("too many repeats of one refresh: wait and try again"), Suspicious;
+    }
+    /// We cannot do it now.
+    Capacity in CapacityRefusal {
+        /// The lane for this kind of work is full.
+        LaneFull = "capacity.lane_full", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
+        /// The request waited longer than its deadline; nothing was changed.
+        DeadlinePassed = "capacity.deadline_passed", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
+        /// The row kept changing under us.
+        Contended = "capacity.contended", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
+        /// The database is away or refuses.
+        StoreUnavailable = "capacity.store_unavailable", TemporarilyUnavailable, Some("a part is away: wait and try again"), Fault;
+        /// A row cannot be read.
+        StoreCorrupt = "capacity.store_corrupt", ServerError, None, Fault;
+        /// No signing key, or it does not sign.
+        CannotSign = "capacity.cannot_sign", TemporarilyUnavailable, Some("a part is away: wait and try again"), Fault;
+        /// No memory for a hash.
+        CannotHash = "capacity.cannot_hash", TemporarilyUnavailable, Some("a part is away: wait and try again"), Fault;
+        /// A defect.
+        Defect = "capacity.defect", ServerError, None, Fault;
+    }
+}
+
+impl Reason {
+    /// Stable name for logs and metrics (`error_id`).
+    pub const fn id(self) -> &'static str {
+        self.row().id
+    }
+}
+
+/// A refusal on its way out: the reason and what log and answer need beside it. Carries ids, never secrets.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// The protocol parameter at fault, by its own name.
+    pub parameter: Option<&'static str>,
+    /// When to come back, for 429 and 503.
+    pub retry_after: Option<Duration>,
+    /// Whether the client used the Authorization header (RFC 6749 §5.2 then wants 401 and a challenge).
+    pub basic: bool,
+    /// The client concerned, once it is known.
+    pub client_id: Option<ClientId>,
+    /// The grant concerned, once it is known.
+    pub grant_id: Option<GrantId>,
+}
+
+impl Refusal {
+    fn new(reason: Reason) -> Self {
+        let retry_after = matches!(reason.row().status, 429 | 503).then_some(Duration::from_secs(1));
+        Self { reason, parameter: None, retry_after, basic: false, client_id: None, grant_id: None }
+    }
+
+    /// Names the parameter at fault.
+    #[must_use]
+    pub fn about(mut self, parameter: &'static str) -> Self {
+        self.parameter = Some(parameter);
+        self
+    }
+
+    /// Says when to come back.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Remembers that the Authorization header was used.
+    #[must_use]
+    pub fn with_basic(mut self) -> Self {
+        self.basic = true;
+        self
+    }
+
+    /// Names the client concerned.
+    #[must_use]
+    pub fn of_client(mut self, client_id: &ClientId) -> Self {
+        self.client_id = Some(client_id.clone());
+        self
+    }
+
+    /// Names the grant concerned.
+    #[must_use]
+    pub fn of_grant(mut self, grant_id: GrantId) -> Self {
+        self.grant_id = Some(grant_id);
+        self
+    }
+
+    /// The HTTP status. RFC 6749 §5.2: `invalid_client` is 401 when the Authorization header was used.
+    pub fn status(&self) -> u16 {
+        let row = self.reason.row();
+        if self.basic && row.code == ErrorCode::InvalidClient { 401 } else { row.status }
+    }
+
+    /// The `error_description`: fixed text and at most the name of one of our own parameters, never input.
+    pub fn description(&self) -> Option<String> {
+        let text = self.reason.row().description?;
+        Some(self.parameter.map_or_else(|| text.to_owned(), |name| format!("{text}: {name}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_keep_to_the_characters_that_the_rfc_allows() {
+        for reason in Reason::ALL {
+            let text = reason.row().description.unwrap_or_default();
+            // RFC 6749 §5.2: %x20-21 / %x23-5B / %x5D-7E.
+            assert!(text.bytes().all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e)), "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_that_an_attacker_must_not_tell_apart_have_the_same_row() {
+        let same = |reasons: &[Reason]| {
+            for pair in reasons.windows(2) {
+                let (one, two) = (pair[0].row(), pair[1].row());
+                assert_eq!((one.code, one.status, one.description), (two.code, two.status, two.description));
+            }
+        };
+        same(&[
+            LoginRefusal::UnknownAccount.into(),
+            LoginRefusal::WrongPassword.into(),
+            LoginRefusal::AccountDisabled.into(),
+            LoginRefusal::AccountChanged.into(),
+            LoginRefusal::HashUnusable.into(),
+        ]);
+        same(&[LoginRefusal::AccountThrottled.into(), LoginRefusal::AddressThrottled.into()]);
+        same(&[ClientRefusal::Unknown.into(), ClientRefusal::WrongSecret.into(), ClientRefusal::Disabled.into()]);
+        same(&[
+            GrantRefusal::NotAuthentic.into(),
+            GrantRefusal::Unknown.into(),
+            GrantRefusal::OtherClient.into(),
+            GrantRefusal::Ended.into(),
+            GrantRefusal::Expired.into(),
+            GrantRefusal::AccountDisabled.into(),
+            GrantRefusal::Replayed.into(),
+        ]);
+    }
+
+    #[test]
+    fn every_refusal_has_an_id_of_its_own() {
+        let mut ids: Vec<_> = Reason::ALL.iter().map(|reason| reason.id()).collect();
+        ids.sort_unstable();
+        let count = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
+}
