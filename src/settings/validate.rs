@@ -1,0 +1,220 @@
+//! The rules that settings must keep, in the order of `config/default.toml`.
+
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::{CacheUrl, DatabaseUrl, Settings, SettingsError, Written, read_secret};
+use crate::protocol::client_metadata::MAX_ACCESS_TTL;
+use crate::secret::PlainSecret;
+
+/// Passwords that come with examples and tutorials; none may guard a database of credentials (ASVS 13.2.3).
+const WELL_KNOWN: [&str; 16] = [
+    "password",
+    "passw0rd",
+    "postgres",
+    "postgresql",
+    "secret",
+    "super-secret",
+    "supersecret",
+    "changeme",
+    "change-me",
+    "changeit",
+    "countersign",
+    "example",
+    "default",
+    "redis",
+    "12345678",
+    "administrator",
+];
+/// The fewest bytes of a password in a URL.
+const MIN_PASSWORD_BYTES: usize = 8;
+
+fn rule<T>(key: &'static str, rule: &'static str) -> Result<T, SettingsError> {
+    Err(SettingsError::Rule { key, rule })
+}
+
+/// Checks every rule.
+pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
+    let issuer = issuer(&written)?;
+    http(&written)?;
+    if !matches!(written.keys.rsa_bits, 2048 | 3072) {
+        return rule("keys.rsa_bits", "2048 or 3072");
+    }
+    tokens(&written)?;
+    passwords(&written)?;
+    limits(&written)?;
+    let database = database(&written)?;
+    if written.database.connections == 0 || written.database.connections > 1000 {
+        return rule("database.connections", "1 to 1000");
+    }
+    Ok(Settings {
+        issuer,
+        http: written.http.clone(),
+        database,
+        database_connections: written.database.connections,
+        cache: cache(&written)?,
+        keys: written.keys.clone(),
+        tokens: written.tokens.clone(),
+        passwords: written.passwords.clone(),
+        limits: written.limits.clone(),
+        log: written.log.clone(),
+        written: Box::new(written),
+    })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+fn issuer(written: &Written) -> Result<Option<String>, SettingsError> {
+    if written.issuer.is_empty() {
+        if written.http.listen.ip().is_loopback() {
+            return Ok(None);
+        }
+        return rule("issuer", "must be set when http.listen is not a loopback address");
+    }
+    let Ok(url) = Url::parse(&written.issuer) else { return rule("issuer", "must be an https URL") };
+    // RFC 8414 §2: https, no query, no fragment. Plain http never leaves the machine.
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
+        return rule("issuer", "must be an https URL (http only on loopback)");
+    }
+    let bare =
+        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    let origin = url.origin().ascii_serialization();
+    if !bare || (written.issuer != origin && written.issuer != format!("{origin}/")) {
+        return rule("issuer", "must be scheme, host and port alone, in lower case: no path, query, fragment or user");
+    }
+    Ok(Some(written.issuer.clone()))
+}
+
+fn http(written: &Written) -> Result<(), SettingsError> {
+    let header = &written.http.client_address_header;
+    if header.is_empty()
+        || !header.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    {
+        return rule("http.client_address_header", "a header name in lower case");
+    }
+    if written.http.max_connections == 0 {
+        return rule("http.max_connections", "at least 1");
+    }
+    if written.http.drain > Duration::from_mins(1) {
+        return rule("http.drain", "at most 60s");
+    }
+    Ok(())
+}
+
+fn tokens(written: &Written) -> Result<(), SettingsError> {
+    let tokens = &written.tokens;
+    if tokens.access_ttl < Duration::from_secs(1) || tokens.access_ttl > MAX_ACCESS_TTL {
+        return rule("tokens.access_ttl", "1s to 24h");
+    }
+    if tokens.refresh_leeway > Duration::from_mins(10) {
+        return rule("tokens.refresh_leeway", "at most 10m");
+    }
+    if tokens.refresh_idle_ttl <= tokens.refresh_leeway {
+        return rule("tokens.refresh_idle_ttl", "longer than tokens.refresh_leeway");
+    }
+    if tokens.refresh_absolute_ttl < tokens.refresh_idle_ttl
+        || tokens.refresh_absolute_ttl > Duration::from_hours(3650 * 24)
+    {
+        return rule("tokens.refresh_absolute_ttl", "at least tokens.refresh_idle_ttl, at most ten years");
+    }
+    Ok(())
+}
+
+fn passwords(written: &Written) -> Result<(), SettingsError> {
+    let passwords = &written.passwords;
+    if !(8..=64).contains(&passwords.min_length) {
+        return rule("passwords.min_length", "8 to 64");
+    }
+    // OWASP Password Storage: from 47104 KiB with 1 pass to 7168 KiB with 5; above 256 MiB a log-in is an attack on ourselves.
+    if !(7168..=262_144).contains(&passwords.memory_kib) {
+        return rule("passwords.memory_kib", "7168 to 262144");
+    }
+    if !(1..=10).contains(&passwords.iterations) || passwords.memory_kib.saturating_mul(passwords.iterations) < 35_840 {
+        return rule("passwords.iterations", "1 to 10, and memory_kib times iterations at least 35840");
+    }
+    if !(1..=4).contains(&passwords.parallelism) {
+        return rule("passwords.parallelism", "1 to 4");
+    }
+    if passwords.threads > 256 {
+        return rule("passwords.threads", "at most 256");
+    }
+    if !(1..=1024).contains(&passwords.queue) {
+        return rule("passwords.queue", "1 to 1024");
+    }
+    Ok(())
+}
+
+fn limits(written: &Written) -> Result<(), SettingsError> {
+    let limits = &written.limits;
+    if limits.login_failures == 0 || limits.login_failures_ceiling < limits.login_failures {
+        return rule("limits.login_failures", "at least 1 and at most limits.login_failures_ceiling");
+    }
+    // NIST SP 800-63B-4 §3.2.2: no more than 100 consecutive failures.
+    if limits.login_failures_ceiling > 100 {
+        return rule("limits.login_failures_ceiling", "at most 100");
+    }
+    if limits.login_delay_max < Duration::from_secs(1) || limits.login_delay_max > Duration::from_hours(24) {
+        return rule("limits.login_delay_max", "1s to 24h");
+    }
+    if limits.address_failures == 0 {
+        return rule("limits.address_failures", "at least 1");
+    }
+    Ok(())
+}
+
+fn secret_url(
+    key: &'static str,
+    file_key: &'static str,
+    url: &str,
+    file: &std::path::Path,
+) -> Result<String, SettingsError> {
+    let text = if file.as_os_str().is_empty() { url.to_owned() } else { read_secret(file_key, file)? };
+    if let Ok(parsed) = Url::parse(&text) {
+        let password = parsed.password().unwrap_or_default();
+        let known = WELL_KNOWN.iter().any(|known| known.eq_ignore_ascii_case(password));
+        if !password.is_empty() && (password.len() < MIN_PASSWORD_BYTES || known) {
+            return Err(SettingsError::WeakSecret { key });
+        }
+    }
+    Ok(text)
+}
+
+fn database(written: &Written) -> Result<DatabaseUrl, SettingsError> {
+    let text = secret_url("database.url", "database.url_file", &written.database.url, &written.database.url_file)?;
+    if let Some(path) = text.strip_prefix("sqlite:") {
+        if path.is_empty() || path.contains(":memory:") {
+            return rule("database.url", "sqlite: wants the path of a file");
+        }
+        return Ok(DatabaseUrl::Sqlite(path.into()));
+    }
+    let Ok(mut url) = Url::parse(&text) else { return rule("database.url", "sqlite:PATH or postgres://…") };
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        return rule("database.url", "sqlite:PATH or postgres://…");
+    }
+    let named = |url: &Url, name: &str| url.query_pairs().any(|(key, _)| key == name);
+    // ASVS 12.3.1: off this machine the server's certificate is verified; libpq's own default would fall back silently.
+    if !is_loopback(&url) && !named(&url, "sslmode") && !named(&url, "host") {
+        url.query_pairs_mut().append_pair("sslmode", "verify-full");
+    }
+    if !named(&url, "connect_timeout") {
+        url.query_pairs_mut().append_pair("connect_timeout", "2");
+    }
+    Ok(DatabaseUrl::Postgres(PlainSecret::new(url.to_string())))
+}
+
+fn cache(written: &Written) -> Result<CacheUrl, SettingsError> {
+    let text = secret_url("cache.url", "cache.url_file", &written.cache.url, &written.cache.url_file)?;
+    match text.as_str() {
+        "memory:" => Ok(CacheUrl::Memory),
+        url if url.starts_with("redis://") => Ok(CacheUrl::Redis(PlainSecret::new(url))),
+        _ => rule("cache.url", "memory: or redis://…"),
+    }
+}
