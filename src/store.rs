@@ -1,0 +1,76 @@
+//! What is remembered. Owns diesel, the pools and the schema; hands out facts and never decides a refusal.
+//! Portable SQL only: what differs between SQLite and PostgreSQL stands in `dialect.rs` and nowhere else.
+
+pub mod accounts;
+pub mod clients;
+mod db;
+mod dialect;
+pub mod epochs;
+pub mod grants;
+pub mod login_attempts;
+pub mod migrate;
+pub mod revoked_tokens;
+mod schema;
+pub mod signing_keys;
+
+use std::fmt;
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+pub use db::{Db, Read, Write};
+
+/// What the driver said, for the log.
+#[derive(Clone, Debug)]
+pub struct Cause(String);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why the store did not do it. Carries no value of any row.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// A row with that key exists, or one that it needs does not.
+    #[error("the rows conflict: {0}")]
+    Conflict(Cause),
+    /// Someone else holds the row or the file; trying again may help.
+    #[error("the database is busy: {0}")]
+    Busy(Cause),
+    /// The database is away, full, or refuses.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(Cause),
+    /// A row cannot be understood.
+    #[error("a row of {table} is corrupt")]
+    Corrupt {
+        /// The table that it is in.
+        table: &'static str,
+    },
+}
+
+impl Error {
+    fn unavailable(cause: impl fmt::Display) -> Self {
+        Self::Unavailable(Cause(cause.to_string()))
+    }
+}
+
+impl From<DieselError> for Error {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what diesel adds later is a database that refuses")]
+    fn from(error: DieselError) -> Self {
+        let cause = Cause(error.to_string());
+        match &error {
+            DieselError::DatabaseError(kind, info) => match kind {
+                DatabaseErrorKind::UniqueViolation
+                | DatabaseErrorKind::ForeignKeyViolation
+                | DatabaseErrorKind::CheckViolation
+                | DatabaseErrorKind::NotNullViolation => Self::Conflict(cause),
+                DatabaseErrorKind::SerializationFailure => Self::Busy(cause),
+                _ if dialect::says_busy(info.message()) => Self::Busy(cause),
+                _ => Self::Unavailable(cause),
+            },
+            DieselError::DeserializationError(_) => Self::Corrupt { table: "(unread)" },
+            _ => Self::Unavailable(cause),
+        }
+    }
+}

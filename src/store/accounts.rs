@@ -1,0 +1,157 @@
+//! Rows of people who can log in.
+
+use diesel::prelude::*;
+
+use super::schema::accounts;
+use super::{Error, Read, Write};
+use crate::clock::Timestamp;
+use crate::id::AccountId;
+use crate::login_name::LoginKey;
+
+const TABLE: &str = "accounts";
+
+/// An account.
+#[derive(Clone)]
+pub struct Account {
+    /// Its identifier and `sub`.
+    pub id: AccountId,
+    /// The e-mail address as it was given.
+    pub email: String,
+    /// The user name as it was given.
+    pub username: Option<String>,
+    /// The PHC string of its password.
+    pub password_hash: String,
+    /// Its roles, for the `roles` claim.
+    pub roles: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was disabled, if it is.
+    pub disabled_at: Option<Timestamp>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = accounts)]
+struct Row {
+    id: Vec<u8>,
+    email: String,
+    username: Option<String>,
+    password_hash: String,
+    roles: String,
+    created_at: i64,
+    disabled_at: Option<i64>,
+}
+
+impl TryFrom<Row> for Account {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let corrupt = Error::Corrupt { table: TABLE };
+        Ok(Self {
+            id: AccountId::from_slice(&row.id).map_err(|_| corrupt.clone())?,
+            email: row.email,
+            username: row.username,
+            password_hash: row.password_hash,
+            roles: serde_json::from_str(&row.roles).map_err(|_| corrupt)?,
+            created_at: Timestamp::from_micros(row.created_at),
+            disabled_at: row.disabled_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
+/// Adds an account.
+///
+/// # Errors
+/// [`Error::Conflict`] when its e-mail address or user name is taken.
+pub fn insert(tx: &mut Write<'_>, account: &Account, keys: (&LoginKey, Option<&LoginKey>)) -> Result<(), Error> {
+    let roles = serde_json::to_string(&account.roles).map_err(|_| Error::Corrupt { table: TABLE })?;
+    diesel::insert_into(accounts::table)
+        .values((
+            accounts::id.eq(account.id.as_bytes()),
+            accounts::email.eq(&account.email),
+            accounts::email_key.eq(keys.0.as_str()),
+            accounts::username.eq(account.username.as_deref()),
+            accounts::username_key.eq(keys.1.map(LoginKey::as_str)),
+            accounts::password_hash.eq(&account.password_hash),
+            accounts::roles.eq(roles),
+            accounts::created_at.eq(account.created_at.as_micros()),
+            accounts::password_changed_at.eq(account.created_at.as_micros()),
+            accounts::disabled_at.eq(account.disabled_at.map(Timestamp::as_micros)),
+        ))
+        .execute(tx.conn())?;
+    Ok(())
+}
+
+/// The account of that name, whichever kind of name it is.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find_by_key(tx: &mut Read<'_>, key: &LoginKey) -> Result<Option<Account>, Error> {
+    let row: Option<Row> = if key.is_email() {
+        accounts::table.filter(accounts::email_key.eq(key.as_str())).select(Row::as_select()).first(tx.conn())
+    } else {
+        accounts::table.filter(accounts::username_key.eq(key.as_str())).select(Row::as_select()).first(tx.conn())
+    }
+    .optional()?;
+    row.map(Account::try_from).transpose()
+}
+
+/// The account of that identifier.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find(tx: &mut Read<'_>, id: AccountId) -> Result<Option<Account>, Error> {
+    let row = accounts::table.find(id.as_bytes()).select(Row::as_select()).first(tx.conn()).optional()?;
+    row.map(Account::try_from).transpose()
+}
+
+/// Accounts in the order they were made, from after `after` on.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn list(tx: &mut Read<'_>, after: Option<AccountId>, limit: i64) -> Result<Vec<Account>, Error> {
+    let after = after.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
+    let rows: Vec<Row> = accounts::table
+        .filter(accounts::id.gt(after))
+        .order(accounts::id)
+        .limit(limit)
+        .select(Row::as_select())
+        .load(tx.conn())?;
+    rows.into_iter().map(Account::try_from).collect()
+}
+
+/// Disables or enables. `true` when there is such an account.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn set_disabled(tx: &mut Write<'_>, id: AccountId, disabled_at: Option<Timestamp>) -> Result<bool, Error> {
+    let changed = diesel::update(accounts::table.find(id.as_bytes()))
+        .set(accounts::disabled_at.eq(disabled_at.map(Timestamp::as_micros)))
+        .execute(tx.conn())?;
+    Ok(changed == 1)
+}
+
+/// Replaces the password's hash. `true` when there is such an account.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn set_password(tx: &mut Write<'_>, id: AccountId, hash: &str, now: Timestamp) -> Result<bool, Error> {
+    let changed = diesel::update(accounts::table.find(id.as_bytes()))
+        .set((accounts::password_hash.eq(hash), accounts::password_changed_at.eq(now.as_micros())))
+        .execute(tx.conn())?;
+    Ok(changed == 1)
+}
+
+/// Holds the account's row for a log-in whose password was checked against `seen_hash`, and renews the hash if asked
+/// to. `false` when the account was disabled or its password changed meanwhile: whoever did that comes first.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn claim_login(tx: &mut Write<'_>, id: AccountId, seen_hash: &str, new_hash: Option<&str>) -> Result<bool, Error> {
+    let unchanged = accounts::table
+        .filter(accounts::id.eq(id.as_bytes()))
+        .filter(accounts::disabled_at.is_null())
+        .filter(accounts::password_hash.eq(seen_hash));
+    let changed =
+        diesel::update(unchanged).set(accounts::password_hash.eq(new_hash.unwrap_or(seen_hash))).execute(tx.conn())?;
+    Ok(changed == 1)
+}

@@ -1,0 +1,184 @@
+//! Rows of clients and their secrets.
+
+use diesel::prelude::*;
+
+use super::epochs::{self, Topic};
+use super::schema::{client_secrets, clients};
+use super::{Error, Read, Write};
+use crate::clock::Timestamp;
+use crate::id::ClientSecretId;
+use crate::protocol::client_credentials::ClientId;
+use crate::protocol::client_metadata::{ClientMetadata, ClientMetadataJson};
+use crate::secret::Digest;
+
+const TABLE: &str = "clients";
+
+/// A registered client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its identifier.
+    pub id: ClientId,
+    /// What it is registered with.
+    pub metadata: ClientMetadata,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was disabled, if it is.
+    pub disabled_at: Option<Timestamp>,
+    /// What it was granted or given at or before this instant is worth nothing, even if it is enabled again.
+    pub not_before: Timestamp,
+    /// Its secrets, the oldest first.
+    pub secrets: Vec<ClientSecret>,
+}
+
+/// What is kept of a client secret.
+#[derive(Clone, Debug)]
+pub struct ClientSecret {
+    /// Its identifier.
+    pub id: ClientSecretId,
+    /// The keyed hash of the secret.
+    pub digest: Digest,
+    /// The version of the master key that the hash is under.
+    pub key_version: u8,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+type ClientRow = (String, String, i64, Option<i64>, i64);
+type SecretRow = (Vec<u8>, String, Vec<u8>, i32, i64);
+
+fn parse_client((id, metadata, created_at, disabled_at, not_before): ClientRow) -> Option<Client> {
+    let json: ClientMetadataJson = serde_json::from_str(&metadata).ok()?;
+    Some(Client {
+        id: ClientId::parse(&id)?,
+        metadata: ClientMetadata::try_from(json).ok()?,
+        created_at: Timestamp::from_micros(created_at),
+        disabled_at: disabled_at.map(Timestamp::from_micros),
+        not_before: Timestamp::from_micros(not_before),
+        secrets: Vec::new(),
+    })
+}
+
+fn parse_secret((id, _, digest, key_version, created_at): SecretRow) -> Option<ClientSecret> {
+    Some(ClientSecret {
+        id: ClientSecretId::from_slice(&id).ok()?,
+        digest: Digest::from_slice(&digest)?,
+        key_version: u8::try_from(key_version).ok()?,
+        created_at: Timestamp::from_micros(created_at),
+    })
+}
+
+/// Every client with its secrets. A row that cannot be read is left out and named in the second list, so that one bad
+/// row does not stop the others.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn load_all(tx: &mut Read<'_>) -> Result<(Vec<Client>, Vec<String>), Error> {
+    let rows: Vec<ClientRow> = clients::table.order(clients::id).load(tx.conn())?;
+    let secrets: Vec<SecretRow> = client_secrets::table.order(client_secrets::id).load(tx.conn())?;
+    let mut unreadable = Vec::new();
+    let mut loaded = Vec::new();
+    for row in rows {
+        let id = row.0.clone();
+        match parse_client(row) {
+            Some(client) => loaded.push(client),
+            None => unreadable.push(id),
+        }
+    }
+    for row in secrets {
+        // Both lists are in the order of client ids' bytes or not at all; a look-up by binary search would rest on the
+        // database's collation.
+        let Some(client) = loaded.iter_mut().find(|client| client.id.as_str() == row.1) else { continue };
+        match parse_secret(row) {
+            Some(secret) => client.secrets.push(secret),
+            None => unreadable.push(client.id.to_string()),
+        }
+    }
+    Ok((loaded, unreadable))
+}
+
+/// The client of that identifier.
+///
+/// # Errors
+/// [`Error::Corrupt`] when its row cannot be read; the store's own reasons.
+pub fn find(tx: &mut Read<'_>, id: &ClientId) -> Result<Option<Client>, Error> {
+    let row: Option<ClientRow> = clients::table.find(id.as_str()).first(tx.conn()).optional()?;
+    let Some(row) = row else { return Ok(None) };
+    let mut client = parse_client(row).ok_or(Error::Corrupt { table: TABLE })?;
+    let secrets: Vec<SecretRow> = client_secrets::table
+        .filter(client_secrets::client_id.eq(id.as_str()))
+        .order(client_secrets::id)
+        .load(tx.conn())?;
+    for row in secrets {
+        client.secrets.push(parse_secret(row).ok_or(Error::Corrupt { table: "client_secrets" })?);
+    }
+    Ok(Some(client))
+}
+
+/// Adds a client, without secrets.
+///
+/// # Errors
+/// [`Error::Conflict`] when the identifier is taken.
+pub fn insert(tx: &mut Write<'_>, client: &Client) -> Result<(), Error> {
+    let metadata = serde_json::to_string(&client.metadata.to_json()).map_err(|_| Error::Corrupt { table: TABLE })?;
+    diesel::insert_into(clients::table)
+        .values((
+            clients::id.eq(client.id.as_str()),
+            clients::metadata.eq(metadata),
+            clients::created_at.eq(client.created_at.as_micros()),
+            clients::disabled_at.eq(client.disabled_at.map(Timestamp::as_micros)),
+            clients::not_before.eq(client.not_before.as_micros()),
+        ))
+        .execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)
+}
+
+/// Disables a client, which ends for good whatever it holds now. `true` when there is such a client.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn disable(tx: &mut Write<'_>, id: &ClientId, now: Timestamp) -> Result<bool, Error> {
+    let changed = diesel::update(clients::table.find(id.as_str()))
+        .set((clients::disabled_at.eq(now.as_micros()), clients::not_before.eq(now.as_micros())))
+        .execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)?;
+    Ok(changed == 1)
+}
+
+/// Enables a client again. `true` when there is such a client.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn enable(tx: &mut Write<'_>, id: &ClientId) -> Result<bool, Error> {
+    let changed = diesel::update(clients::table.find(id.as_str()))
+        .set(clients::disabled_at.eq(None::<i64>))
+        .execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)?;
+    Ok(changed == 1)
+}
+
+/// Adds a secret.
+///
+/// # Errors
+/// [`Error::Conflict`] when there is no such client.
+pub fn insert_secret(tx: &mut Write<'_>, client_id: &ClientId, secret: &ClientSecret) -> Result<(), Error> {
+    diesel::insert_into(client_secrets::table)
+        .values((
+            client_secrets::id.eq(secret.id.as_bytes()),
+            client_secrets::client_id.eq(client_id.as_str()),
+            client_secrets::digest.eq(secret.digest.as_bytes().as_slice()),
+            client_secrets::key_version.eq(i32::from(secret.key_version)),
+            client_secrets::created_at.eq(secret.created_at.as_micros()),
+        ))
+        .execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)
+}
+
+/// Removes one secret. `true` when it was there.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_secret(tx: &mut Write<'_>, id: ClientSecretId) -> Result<bool, Error> {
+    let removed = diesel::delete(client_secrets::table.find(id.as_bytes())).execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)?;
+    Ok(removed == 1)
+}

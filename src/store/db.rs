@@ -1,0 +1,224 @@
+//! Reading and writing. On PostgreSQL a write is a transaction on a pooled connection; on SQLite one thread owns the
+//! only writing connection and commits what waits together, each piece of work in a savepoint of its own.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+
+use super::Error;
+use super::dialect::{self, Conn, Manager, Pooled};
+use crate::settings::DatabaseUrl;
+
+/// How long a request waits for a pooled connection.
+const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often work is tried again when the database was busy.
+const MAX_TRIES: u32 = 3;
+/// The most pieces of work that share one commit.
+const MAX_BATCH: usize = 64;
+/// The most pieces of work that wait for the writer.
+const MAX_WAITING: usize = 1024;
+
+/// A connection that may read.
+pub struct Read<'c>(&'c mut Conn);
+
+impl Read<'_> {
+    pub(super) fn conn(&mut self) -> &mut Conn {
+        self.0
+    }
+}
+
+/// A connection inside a write transaction. Only [`Db::write`] makes one.
+pub struct Write<'c>(Read<'c>);
+
+impl<'c> Deref for Write<'c> {
+    type Target = Read<'c>;
+
+    fn deref(&self) -> &Read<'c> {
+        &self.0
+    }
+}
+
+impl DerefMut for Write<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+/// What a job does once it knows whether its commit is durable.
+type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
+type Job = Box<dyn FnOnce(&mut Conn) -> Reply + Send>;
+
+/// The database.
+pub struct Db {
+    pool: r2d2::Pool<Manager>,
+    writer: Option<SyncSender<Job>>,
+}
+
+impl Db {
+    /// Connects, without touching the schema.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database cannot be reached.
+    pub fn open(url: &DatabaseUrl, connections: u32) -> Result<Self, Error> {
+        // The first connection is made here, so that the driver's own words reach the operator.
+        let first = dialect::connect(url).map_err(Error::unavailable)?;
+        let single_writer = dialect::has_single_writer(url);
+        let pool = r2d2::Pool::builder()
+            .max_size(connections)
+            .min_idle(Some(1))
+            .connection_timeout(CHECKOUT_TIMEOUT)
+            .test_on_check_out(false)
+            .build(Manager::new(url, single_writer))
+            .map_err(Error::unavailable)?;
+        let writer = single_writer.then(|| start_writer(first, url.clone())).transpose()?;
+        Ok(Self { pool, writer })
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// Whatever `work` returns; [`Error::Unavailable`] when no connection is to be had.
+    pub fn read<T>(&self, work: impl Fn(&mut Read<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.pooled(|_| true, |conn| work(&mut Read(conn)))
+    }
+
+    /// Writes: all of `work` or nothing. `work` may run more than once, so it must not reach outside the transaction;
+    /// a refusal that leaves a mark is a value of `T`, since an error undoes the mark.
+    ///
+    /// # Errors
+    /// Whatever `work` returns; [`Error::Busy`] after three tries; [`Error::Unavailable`] when it is not known to be
+    /// durable.
+    pub fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let Some(writer) = &self.writer else {
+            let begun = Cell::new(false);
+            return self.pooled(
+                |_| !begun.get(),
+                |conn| {
+                    begun.set(false);
+                    dialect::begin_write(conn)?;
+                    begun.set(true);
+                    let outcome = work(&mut Write(Read(conn)));
+                    finish(conn, outcome)
+                },
+            );
+        };
+        let (answer, answered) = sync_channel(1);
+        let job: Job = Box::new(move |conn| {
+            let outcome = in_savepoint(conn, &work);
+            Box::new(move |committed| {
+                // The asker may have gone away; the work stands either way.
+                let _ = answer.send(outcome.and_then(|value| committed.map(|()| value)));
+            })
+        });
+        // A job that the writer could not begin is dropped, and its answer with it.
+        let not_made = |()| Error::unavailable("the write was not made");
+        writer.send(job).map_err(|_| not_made(()))?;
+        answered.recv().map_err(|_| not_made(()))?
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when there is none.
+    pub fn ping(&self) -> Result<(), Error> {
+        self.read(|tx| tx.conn().batch_execute("SELECT 1").map_err(Error::from))
+    }
+
+    /// Runs `work` on a pooled connection. A busy database is tried again; so is a connection that turns out to be
+    /// dead, if `safe_to_repeat` says so, until a live one is found or none can be made.
+    fn pooled<T>(
+        &self,
+        safe_to_repeat: impl Fn(&Error) -> bool,
+        work: impl Fn(&mut Conn) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (mut busy, mut dead) = (0, 0);
+        loop {
+            let mut pooled = self.pool.get().map_err(Error::unavailable)?;
+            let Pooled { conn, broken } = &mut *pooled;
+            match work(conn) {
+                Err(Error::Busy(_)) if busy + 1 < MAX_TRIES => busy += 1,
+                Err(error @ Error::Unavailable(_)) => {
+                    *broken = true;
+                    if dead >= self.pool.max_size() || !safe_to_repeat(&error) {
+                        return Err(error);
+                    }
+                    dead += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// Commits or rolls back the transaction that [`dialect::begin_write`] began.
+fn finish<T>(conn: &mut Conn, outcome: Result<T, Error>) -> Result<T, Error> {
+    match outcome {
+        Ok(value) => {
+            conn.batch_execute("COMMIT")?;
+            Ok(value)
+        }
+        Err(error) => {
+            conn.batch_execute("ROLLBACK")?;
+            Err(error)
+        }
+    }
+}
+
+fn in_savepoint<T>(conn: &mut Conn, work: &impl Fn(&mut Write<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    conn.batch_execute("SAVEPOINT work")?;
+    let outcome = work(&mut Write(Read(conn)));
+    conn.batch_execute(if outcome.is_ok() { "RELEASE work" } else { "ROLLBACK TO work; RELEASE work" })?;
+    outcome
+}
+
+fn start_writer(conn: Conn, url: DatabaseUrl) -> Result<SyncSender<Job>, Error> {
+    let (sender, jobs) = sync_channel::<Job>(MAX_WAITING);
+    std::thread::Builder::new()
+        .name("sqlite-writer".to_owned())
+        .spawn(move || run_writer(Some(conn), &url, &jobs))
+        .map_err(Error::unavailable)?;
+    Ok(sender)
+}
+
+/// Takes what waits, commits it together, answers. A connection that failed is replaced before the next batch.
+fn run_writer(mut conn: Option<Conn>, url: &DatabaseUrl, jobs: &Receiver<Job>) {
+    while let Ok(first) = jobs.recv() {
+        let mut replies = Vec::new();
+        let result = match connected(&mut conn, url) {
+            Ok(conn) => catch_unwind(AssertUnwindSafe(|| run_batch(conn, first, jobs, &mut replies)))
+                .unwrap_or_else(|_| Err(Error::unavailable("a piece of work panicked"))),
+            Err(error) => Err(error),
+        };
+        if matches!(result, Err(Error::Unavailable(_))) {
+            conn = None;
+        }
+        for reply in replies {
+            reply(result.clone());
+        }
+    }
+}
+
+fn connected<'c>(conn: &'c mut Option<Conn>, url: &DatabaseUrl) -> Result<&'c mut Conn, Error> {
+    if conn.is_none() {
+        *conn = Some(dialect::connect(url).map_err(Error::unavailable)?);
+    }
+    conn.as_mut().ok_or_else(|| Error::unavailable("not connected"))
+}
+
+fn run_batch(conn: &mut Conn, first: Job, jobs: &Receiver<Job>, replies: &mut Vec<Reply>) -> Result<(), Error> {
+    dialect::begin_write(conn)?;
+    replies.push(first(conn));
+    while replies.len() < MAX_BATCH {
+        let Ok(job) = jobs.try_recv() else { break };
+        replies.push(job(conn));
+    }
+    finish(conn, Ok(()))
+}

@@ -1,0 +1,170 @@
+//! What differs between SQLite and PostgreSQL, all of it: how to connect, how a write transaction begins, where the
+//! migrations are, and how each says "busy".
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::migration::MigrationVersion;
+use diesel::pg::PgConnection;
+use diesel::r2d2::R2D2Connection as _;
+use diesel::result::{ConnectionError, Error as DieselError};
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection as _, MultiConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::Error;
+use crate::settings::DatabaseUrl;
+
+const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// A connection to either database.
+#[derive(MultiConnection)]
+pub(super) enum Conn {
+    /// PostgreSQL, or an engine that speaks its protocol.
+    Postgres(PgConnection),
+    /// A SQLite file.
+    Sqlite(SqliteConnection),
+}
+
+/// A connection in a pool; once the server behind it is gone it is not used again.
+pub(super) struct Pooled {
+    pub(super) conn: Conn,
+    pub(super) broken: bool,
+}
+
+/// Makes connections for a pool.
+#[derive(Debug)]
+pub(super) struct Manager {
+    url: DatabaseUrl,
+    read_only: bool,
+}
+
+impl Manager {
+    pub(super) fn new(url: &DatabaseUrl, read_only: bool) -> Self {
+        Self { url: url.clone(), read_only }
+    }
+}
+
+impl r2d2::ManageConnection for Manager {
+    type Connection = Pooled;
+    type Error = ConnectionError;
+
+    fn connect(&self) -> Result<Pooled, ConnectionError> {
+        let mut conn = connect(&self.url)?;
+        if self.read_only && matches!(conn, Conn::Sqlite(_)) {
+            conn.batch_execute("PRAGMA query_only = ON").map_err(ConnectionError::CouldntSetupConfiguration)?;
+        }
+        Ok(Pooled { conn, broken: false })
+    }
+
+    fn is_valid(&self, pooled: &mut Pooled) -> Result<(), ConnectionError> {
+        pooled.conn.ping().map_err(ConnectionError::CouldntSetupConfiguration)
+    }
+
+    fn has_broken(&self, pooled: &mut Pooled) -> bool {
+        pooled.broken || pooled.conn.is_broken()
+    }
+}
+
+/// Opens one connection with the settings that our promises rest on.
+pub(super) fn connect(url: &DatabaseUrl) -> Result<Conn, ConnectionError> {
+    let (mut conn, configuration) = match url {
+        DatabaseUrl::Sqlite(path) => {
+            create_private_file(path)
+                .map_err(|error| ConnectionError::BadConnection(format!("{}: {error}", path.display())))?;
+            let conn = SqliteConnection::establish(&path.to_string_lossy())?;
+            // FULL: a commit that was answered survives a power cut; NORMAL may lose the last ones in WAL mode.
+            let pragmas = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                           PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF";
+            (Conn::Sqlite(conn), pragmas)
+        }
+        DatabaseUrl::Postgres(url) => {
+            let conn = PgConnection::establish(url.expose())?;
+            let session = "SET statement_timeout = '5s'; SET lock_timeout = '4s'; \
+                           SET idle_in_transaction_session_timeout = '15s'; \
+                           SET default_transaction_isolation = 'read committed'";
+            (Conn::Postgres(conn), session)
+        }
+    };
+    conn.batch_execute(configuration).map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
+
+/// The file holds password hashes: only its owner may read it, from its first moment.
+fn create_private_file(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Begins a transaction that will write; on SQLite it takes the write lock at once, so it cannot fail half way.
+pub(super) fn begin_write(conn: &mut Conn) -> Result<(), DieselError> {
+    conn.batch_execute(match conn {
+        Conn::Sqlite(_) => "BEGIN IMMEDIATE",
+        Conn::Postgres(_) => "BEGIN",
+    })
+}
+
+/// Whether a driver's message means that trying again may help.
+pub(super) fn says_busy(message: &str) -> bool {
+    [
+        "database is locked",
+        "database table is locked",
+        "deadlock detected",
+        "lock timeout",
+        "canceling statement due to lock",
+    ]
+    .iter()
+    .any(|busy| message.contains(busy))
+}
+
+/// Whether the database is a file with a single writer.
+pub(super) fn has_single_writer(url: &DatabaseUrl) -> bool {
+    matches!(url, DatabaseUrl::Sqlite(_))
+}
+
+/// The migrations in the binary, oldest first, by version.
+pub(super) fn embedded_versions(conn: &Conn) -> Result<Vec<String>, Error> {
+    fn versions<D: diesel::backend::Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>, Error> {
+        let migrations = diesel::migration::MigrationSource::<D>::migrations(source).map_err(Error::unavailable)?;
+        let mut versions: Vec<_> = migrations.iter().map(|migration| migration.name().version().to_string()).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+    match conn {
+        Conn::Sqlite(_) => versions::<diesel::sqlite::Sqlite>(&SQLITE_MIGRATIONS),
+        Conn::Postgres(_) => versions::<diesel::pg::Pg>(&POSTGRES_MIGRATIONS),
+    }
+}
+
+/// The migrations that the database has had, by version.
+pub(super) fn applied_versions(conn: &mut Conn) -> Result<Vec<String>, Error> {
+    let applied: Vec<MigrationVersion<'static>> = match conn {
+        Conn::Sqlite(conn) => conn.applied_migrations(),
+        Conn::Postgres(conn) => conn.applied_migrations(),
+    }
+    .map_err(Error::unavailable)?;
+    let mut versions: Vec<_> = applied.iter().map(ToString::to_string).collect();
+    versions.sort_unstable();
+    Ok(versions)
+}
+
+/// Applies what is pending, each migration in a transaction of its own.
+pub(super) fn apply_pending(conn: &mut Conn) -> Result<(), Error> {
+    match conn {
+        Conn::Sqlite(conn) => conn.run_pending_migrations(SQLITE_MIGRATIONS).map(drop),
+        Conn::Postgres(conn) => conn.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop),
+    }
+    .map_err(Error::unavailable)
+}

@@ -1,0 +1,54 @@
+//! Counters that move when something kept in memory has changed, so that every instance notices within a second.
+
+use diesel::prelude::*;
+
+use super::schema::epochs;
+use super::{Error, Read, Write};
+
+/// What an epoch is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Clients and their secrets.
+    Clients,
+    /// Signing keys.
+    SigningKeys,
+}
+
+impl Topic {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::SigningKeys => "signing_keys",
+        }
+    }
+}
+
+/// The epochs as they stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    /// Of [`Topic::Clients`].
+    pub clients: i64,
+    /// Of [`Topic::SigningKeys`].
+    pub signing_keys: i64,
+}
+
+/// Reads all epochs in one statement.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn load(tx: &mut Read<'_>) -> Result<Epochs, Error> {
+    let rows: Vec<(String, i64)> = epochs::table.select((epochs::name, epochs::value)).load(tx.conn())?;
+    let value = |topic: Topic| rows.iter().find(|(name, _)| name == topic.name()).map_or(0, |(_, value)| *value);
+    Ok(Epochs { clients: value(Topic::Clients), signing_keys: value(Topic::SigningKeys) })
+}
+
+/// Moves an epoch on, in the transaction that made the change.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn advance(tx: &mut Write<'_>, topic: Topic) -> Result<(), Error> {
+    diesel::update(epochs::table.filter(epochs::name.eq(topic.name())))
+        .set(epochs::value.eq(epochs::value + 1))
+        .execute(tx.conn())?;
+    Ok(())
+}

@@ -1,0 +1,306 @@
+//! Rows of grants: one row a grant, whatever its age. Every change of a row is one conditional statement.
+
+use diesel::prelude::*;
+
+use super::schema::{accounts, grants};
+use super::{Error, Read, Write};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, GrantId};
+use crate::protocol::client_credentials::ClientId;
+use crate::protocol::resource::{Resource, Resources};
+use crate::protocol::scope::Scope;
+use crate::secret::Digest;
+
+const TABLE: &str = "grants";
+
+/// The random name of a grant that only its row and its refresh tokens know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Handle(pub [u8; 16]);
+
+/// Where the rotation of a grant's refresh tokens stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The generation of the live tokens; the first is 1.
+    pub generation: u32,
+    /// The sibling of the generation before that was used first; 0 while there is none.
+    pub winner: u8,
+    /// How many live tokens are out.
+    pub siblings: u8,
+    /// When the generation began.
+    pub rotated_at: Timestamp,
+    /// The client's key for the refresh that began it.
+    pub attempt: Option<Digest>,
+}
+
+/// What ended a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// A spent refresh token came back.
+    Replay,
+    /// The client asked (RFC 7009).
+    Revocation,
+    /// An operator asked.
+    Operator,
+    /// The password was changed.
+    PasswordChange,
+    /// The account was disabled.
+    AccountDisabled,
+}
+
+impl EndedBy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replay => "replay",
+            Self::Revocation => "revocation",
+            Self::Operator => "operator",
+            Self::PasswordChange => "password_change",
+            Self::AccountDisabled => "account_disabled",
+        }
+    }
+}
+
+/// A grant.
+#[derive(Clone)]
+pub struct Grant {
+    /// Its public identifier, the `sid` of its tokens.
+    pub id: GrantId,
+    /// Its secret name.
+    pub handle: Handle,
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// The client that it was given to.
+    pub client_id: ClientId,
+    /// What was granted.
+    pub scope: Scope,
+    /// The resources that its tokens are for.
+    pub audiences: Resources,
+    /// How the person logged in (RFC 8176).
+    pub amr: Vec<String>,
+    /// When the person logged in.
+    pub auth_time: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Where its rotation stands.
+    pub rotation: Rotation,
+    /// Over when not used until then.
+    pub idle_expires_at: Timestamp,
+    /// Over then at the latest.
+    pub expires_at: Timestamp,
+    /// When it was ended, if it was.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A grant with what must be known of its account to honour it.
+pub struct GrantOfAccount {
+    /// The grant.
+    pub grant: Grant,
+    /// Whether its account is disabled.
+    pub account_disabled: bool,
+    /// The roles of its account.
+    pub roles: Vec<String>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = grants)]
+struct Row {
+    id: Vec<u8>,
+    handle: Vec<u8>,
+    account_id: Vec<u8>,
+    client_id: String,
+    scope: String,
+    audiences: String,
+    amr: String,
+    auth_time: i64,
+    created_at: i64,
+    generation: i32,
+    winner: i16,
+    siblings: i16,
+    rotated_at: i64,
+    attempt: Option<Vec<u8>>,
+    idle_expires_at: i64,
+    expires_at: i64,
+    ended_at: Option<i64>,
+}
+
+impl Row {
+    fn parse(self) -> Option<Grant> {
+        let audiences: Vec<String> = serde_json::from_str(&self.audiences).ok()?;
+        let attempt = match self.attempt {
+            Some(bytes) => Some(Digest::from_slice(&bytes)?),
+            None => None,
+        };
+        Some(Grant {
+            id: GrantId::from_slice(&self.id).ok()?,
+            handle: Handle(self.handle.try_into().ok()?),
+            account_id: AccountId::from_slice(&self.account_id).ok()?,
+            client_id: ClientId::parse(&self.client_id)?,
+            scope: Scope::from_stored(&self.scope).ok()?,
+            audiences: audiences.iter().map(|text| Resource::parse(text).ok()).collect::<Option<_>>()?,
+            amr: serde_json::from_str(&self.amr).ok()?,
+            auth_time: Timestamp::from_micros(self.auth_time),
+            created_at: Timestamp::from_micros(self.created_at),
+            rotation: Rotation {
+                generation: u32::try_from(self.generation).ok()?,
+                winner: u8::try_from(self.winner).ok()?,
+                siblings: u8::try_from(self.siblings).ok()?,
+                rotated_at: Timestamp::from_micros(self.rotated_at),
+                attempt,
+            },
+            idle_expires_at: Timestamp::from_micros(self.idle_expires_at),
+            expires_at: Timestamp::from_micros(self.expires_at),
+            ended_at: self.ended_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
+fn parse_joined(row: Option<(Row, Option<i64>, String)>) -> Result<Option<GrantOfAccount>, Error> {
+    let Some((row, disabled_at, roles)) = row else { return Ok(None) };
+    let corrupt = Error::Corrupt { table: TABLE };
+    Ok(Some(GrantOfAccount {
+        grant: row.parse().ok_or_else(|| corrupt.clone())?,
+        account_disabled: disabled_at.is_some(),
+        roles: serde_json::from_str(&roles).map_err(|_| corrupt)?,
+    }))
+}
+
+/// Adds a grant.
+///
+/// # Errors
+/// [`Error::Conflict`] when its account or client does not exist.
+pub fn insert(tx: &mut Write<'_>, grant: &Grant) -> Result<(), Error> {
+    let corrupt = |_| Error::Corrupt { table: TABLE };
+    let audiences: Vec<_> = grant.audiences.iter().map(Resource::as_str).collect();
+    diesel::insert_into(grants::table)
+        .values((
+            grants::id.eq(grant.id.as_bytes()),
+            grants::handle.eq(grant.handle.0.as_slice()),
+            grants::account_id.eq(grant.account_id.as_bytes()),
+            grants::client_id.eq(grant.client_id.as_str()),
+            grants::scope.eq(grant.scope.to_string()),
+            grants::audiences.eq(serde_json::to_string(&audiences).map_err(corrupt)?),
+            grants::amr.eq(serde_json::to_string(&grant.amr).map_err(corrupt)?),
+            grants::auth_time.eq(grant.auth_time.as_micros()),
+            grants::created_at.eq(grant.created_at.as_micros()),
+            (
+                grants::generation.eq(1),
+                grants::winner.eq(0),
+                grants::siblings.eq(1),
+                grants::rotated_at.eq(grant.rotation.rotated_at.as_micros()),
+                grants::idle_expires_at.eq(grant.idle_expires_at.as_micros()),
+                grants::expires_at.eq(grant.expires_at.as_micros()),
+            ),
+        ))
+        .execute(tx.conn())?;
+    Ok(())
+}
+
+/// The grant of that secret name.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find_by_handle(tx: &mut Read<'_>, handle: Handle) -> Result<Option<GrantOfAccount>, Error> {
+    let row = grants::table
+        .inner_join(accounts::table)
+        .filter(grants::handle.eq(handle.0.to_vec()))
+        .select((Row::as_select(), accounts::disabled_at, accounts::roles))
+        .first(tx.conn())
+        .optional()?;
+    parse_joined(row)
+}
+
+/// The grant of that public identifier.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find(tx: &mut Read<'_>, id: GrantId) -> Result<Option<GrantOfAccount>, Error> {
+    let row = grants::table
+        .inner_join(accounts::table)
+        .filter(grants::id.eq(id.as_bytes()))
+        .select((Row::as_select(), accounts::disabled_at, accounts::roles))
+        .first(tx.conn())
+        .optional()?;
+    parse_joined(row)
+}
+
+/// Moves a grant from `from` to its next generation, in which `to.winner` is the sibling that was used.
+/// `false` when the row is no longer as it was read; nothing is changed then.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn rotate(
+    tx: &mut Write<'_>,
+    id: GrantId,
+    from: u32,
+    to: &Rotation,
+    idle_expires_at: Timestamp,
+) -> Result<bool, Error> {
+    let corrupt = |_| Error::Corrupt { table: TABLE };
+    let live = grants::table
+        .filter(grants::id.eq(id.as_bytes()))
+        .filter(grants::generation.eq(i32::try_from(from).map_err(corrupt)?))
+        .filter(grants::ended_at.is_null());
+    let changed = diesel::update(live)
+        .set((
+            grants::generation.eq(i32::try_from(to.generation).map_err(corrupt)?),
+            grants::winner.eq(i16::from(to.winner)),
+            grants::siblings.eq(i16::from(to.siblings)),
+            grants::rotated_at.eq(to.rotated_at.as_micros()),
+            grants::attempt.eq(to.attempt.map(|digest| digest.as_bytes().to_vec())),
+            grants::idle_expires_at.eq(idle_expires_at.as_micros()),
+        ))
+        .execute(tx.conn())?;
+    Ok(changed == 1)
+}
+
+/// Puts one more sibling beside the `seen.siblings` of a generation. `false` when the row is no longer as it was read;
+/// nothing is changed then.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn add_sibling(tx: &mut Write<'_>, id: GrantId, seen: &Rotation) -> Result<bool, Error> {
+    let generation = i32::try_from(seen.generation).map_err(|_| Error::Corrupt { table: TABLE })?;
+    let unchanged = grants::table
+        .filter(grants::id.eq(id.as_bytes()))
+        .filter(grants::generation.eq(generation))
+        .filter(grants::siblings.eq(i16::from(seen.siblings)))
+        .filter(grants::ended_at.is_null());
+    let changed = diesel::update(unchanged).set(grants::siblings.eq(grants::siblings + 1)).execute(tx.conn())?;
+    Ok(changed == 1)
+}
+
+/// Ends a grant. `false` when it is over already, or is none.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end(tx: &mut Write<'_>, id: GrantId, by: EndedBy, now: Timestamp) -> Result<bool, Error> {
+    let live = grants::table.filter(grants::id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
+    let ended = diesel::update(live)
+        .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
+        .execute(tx.conn())?;
+    Ok(ended == 1)
+}
+
+/// Ends every grant of an account; says how many that were.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Timestamp) -> Result<usize, Error> {
+    let live = grants::table.filter(grants::account_id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
+    Ok(diesel::update(live)
+        .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
+        .execute(tx.conn())?)
+}
+
+/// How many grants of an account are neither ended nor expired.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn count_live(tx: &mut Read<'_>, id: AccountId, now: Timestamp) -> Result<i64, Error> {
+    Ok(grants::table
+        .filter(grants::account_id.eq(id.as_bytes()))
+        .filter(grants::ended_at.is_null())
+        .filter(grants::expires_at.gt(now.as_micros()))
+        .filter(grants::idle_expires_at.gt(now.as_micros()))
+        .count()
+        .get_result(tx.conn())?)
+}

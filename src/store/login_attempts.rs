@@ -1,0 +1,111 @@
+//! Counts of failed log-ins. An attempt is counted before its password is looked at, in one statement, so that guesses
+//! made at the same time cannot pass the limit together.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Integer};
+
+use super::schema::login_attempts;
+use super::{Error, Read, Write};
+use crate::clock::Timestamp;
+use crate::secret::Digest;
+
+/// When failures begin to cost time, and how much at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Throttle {
+    /// Failures that cost nothing.
+    pub free_failures: u32,
+    /// The longest wait.
+    pub longest_wait: Duration,
+}
+
+/// Whether an attempt may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It was counted as a failure until [`clear`] says otherwise.
+    Counted,
+    /// Nothing was counted; the next may be made then.
+    Blocked {
+        /// When the wait ends.
+        until: Timestamp,
+    },
+}
+
+/// Counts an attempt under `key` unless an earlier one's wait is not over. The wait after the n-th failure beyond the
+/// free ones is 2^n seconds.
+const COUNT: &str = "INSERT INTO login_attempts (key, failures, blocked_until, tried_at) VALUES ($1, 1, 0, $2) \
+    ON CONFLICT (key) DO UPDATE SET \
+        failures = login_attempts.failures + 1, \
+        tried_at = $2, \
+        blocked_until = CASE \
+            WHEN login_attempts.failures + 1 < $3 THEN 0 \
+            WHEN login_attempts.failures + 1 - $3 > 20 THEN $2 + $4 \
+            WHEN (CAST(1000000 AS BIGINT) << (login_attempts.failures + 1 - $3)) > $4 THEN $2 + $4 \
+            ELSE $2 + (CAST(1000000 AS BIGINT) << (login_attempts.failures + 1 - $3)) END \
+    WHERE login_attempts.blocked_until <= $2";
+
+/// Counts an attempt.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn count(tx: &mut Write<'_>, key: &Digest, throttle: Throttle, now: Timestamp) -> Result<Attempt, Error> {
+    let longest = i64::try_from(throttle.longest_wait.as_micros()).unwrap_or(i64::MAX);
+    let counted = diesel::sql_query(COUNT)
+        .bind::<Binary, _>(key.as_bytes().as_slice())
+        .bind::<BigInt, _>(now.as_micros())
+        .bind::<Integer, _>(i32::try_from(throttle.free_failures).unwrap_or(i32::MAX))
+        .bind::<BigInt, _>(longest)
+        .execute(tx.conn())?;
+    if counted == 1 {
+        return Ok(Attempt::Counted);
+    }
+    let until: Option<i64> = login_attempts::table
+        .find(key.as_bytes().as_slice())
+        .select(login_attempts::blocked_until)
+        .first(tx.conn())
+        .optional()?;
+    Ok(Attempt::Blocked { until: until.map_or(now, Timestamp::from_micros) })
+}
+
+/// Whether a log-in under `key` has ever succeeded since `since`.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn has_succeeded_since(tx: &mut Read<'_>, key: &Digest, since: Timestamp) -> Result<bool, Error> {
+    let at: Option<Option<i64>> = login_attempts::table
+        .find(key.as_bytes().as_slice())
+        .select(login_attempts::succeeded_at)
+        .first(tx.conn())
+        .optional()?;
+    Ok(at.flatten().is_some_and(|at| at >= since.as_micros()))
+}
+
+/// Forgets the failures under both keys after a log-in that succeeded.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn clear(tx: &mut Write<'_>, keys: [&Digest; 2], now: Timestamp) -> Result<(), Error> {
+    let keys = keys.map(|key| key.as_bytes().to_vec());
+    diesel::update(login_attempts::table.filter(login_attempts::key.eq_any(keys)))
+        .set((
+            login_attempts::failures.eq(0),
+            login_attempts::blocked_until.eq(0),
+            login_attempts::succeeded_at.eq(now.as_micros()),
+        ))
+        .execute(tx.conn())?;
+    Ok(())
+}
+
+/// Removes at most `limit` rows that nobody has tried since `before`; says how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_stale(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+    let stale: Vec<Vec<u8>> = login_attempts::table
+        .filter(login_attempts::tried_at.lt(before.as_micros()))
+        .select(login_attempts::key)
+        .limit(limit)
+        .load(tx.conn())?;
+    Ok(diesel::delete(login_attempts::table.filter(login_attempts::key.eq_any(stale))).execute(tx.conn())?)
+}

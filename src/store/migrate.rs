@@ -1,0 +1,71 @@
+//! Bringing the schema up to date, beside other instances that do the same, and refusing one that is newer than we are.
+
+use super::Error;
+use super::dialect::{self, Conn};
+use crate::settings::DatabaseUrl;
+
+/// How often another instance may get in the way before we give up.
+const MAX_TRIES: u32 = 5;
+
+/// Where a schema stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Versions in the database, oldest first.
+    pub applied: Vec<String>,
+    /// Versions that the binary has and the database has not, oldest first.
+    pub pending: Vec<String>,
+    /// Versions that the database has and the binary does not know.
+    pub unknown: Vec<String>,
+}
+
+/// Why the schema cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The store's own reason.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// A later version of Countersign has been here.
+    #[error("the database is newer than this binary: it has migration {0}")]
+    NewerThanBinary(String),
+}
+
+/// Compares the database with the binary.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub fn status(url: &DatabaseUrl) -> Result<Status, Error> {
+    status_of(&mut dialect::connect(url).map_err(Error::unavailable)?)
+}
+
+fn status_of(conn: &mut Conn) -> Result<Status, Error> {
+    let embedded = dialect::embedded_versions(conn)?;
+    let applied = dialect::applied_versions(conn)?;
+    let pending = embedded.iter().filter(|version| !applied.contains(version)).cloned().collect();
+    let unknown = applied.iter().filter(|version| !embedded.contains(version)).cloned().collect();
+    Ok(Status { applied, pending, unknown })
+}
+
+/// Applies what is pending and says which versions that were. Several instances may do so at once: each migration is
+/// one transaction whose last act is to note its version, so the slower one fails, looks again and finds nothing to do.
+///
+/// # Errors
+/// [`MigrateError::NewerThanBinary`], or the store's own reason.
+pub fn apply(url: &DatabaseUrl) -> Result<Vec<String>, MigrateError> {
+    let mut tries = 0;
+    loop {
+        let mut conn = dialect::connect(url).map_err(Error::unavailable)?;
+        match apply_once(&mut conn) {
+            Err(MigrateError::Store(_)) if tries + 1 < MAX_TRIES => tries += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn apply_once(conn: &mut Conn) -> Result<Vec<String>, MigrateError> {
+    let before = status_of(conn)?;
+    if let Some(newer) = before.unknown.last() {
+        return Err(MigrateError::NewerThanBinary(newer.clone()));
+    }
+    dialect::apply_pending(conn)?;
+    Ok(before.pending)
+}

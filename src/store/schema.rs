@@ -1,0 +1,103 @@
+//! The tables as diesel sees them; `migrations/` is what makes them.
+
+diesel::table! {
+    accounts (id) {
+        id -> Binary,
+        email -> Text,
+        email_key -> Text,
+        username -> Nullable<Text>,
+        username_key -> Nullable<Text>,
+        password_hash -> Text,
+        roles -> Text,
+        created_at -> BigInt,
+        password_changed_at -> BigInt,
+        disabled_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    login_attempts (key) {
+        key -> Binary,
+        failures -> Integer,
+        blocked_until -> BigInt,
+        tried_at -> BigInt,
+        succeeded_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    clients (id) {
+        id -> Text,
+        metadata -> Text,
+        created_at -> BigInt,
+        disabled_at -> Nullable<BigInt>,
+        not_before -> BigInt,
+    }
+}
+
+diesel::table! {
+    client_secrets (id) {
+        id -> Binary,
+        client_id -> Text,
+        digest -> Binary,
+        key_version -> Integer,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    grants (id) {
+        id -> Binary,
+        handle -> Binary,
+        account_id -> Binary,
+        client_id -> Text,
+        scope -> Text,
+        audiences -> Text,
+        amr -> Text,
+        auth_time -> BigInt,
+        created_at -> BigInt,
+        generation -> Integer,
+        winner -> SmallInt,
+        siblings -> SmallInt,
+        rotated_at -> BigInt,
+        attempt -> Nullable<Binary>,
+        idle_expires_at -> BigInt,
+        expires_at -> BigInt,
+        ended_at -> Nullable<BigInt>,
+        ended_by -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    revoked_tokens (jti) {
+        jti -> Text,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    signing_keys (kid) {
+        kid -> Text,
+        position -> Integer,
+        state -> Text,
+        algorithm -> Text,
+        modulus -> Binary,
+        exponent -> Binary,
+        wrapped -> Nullable<Binary>,
+        key_version -> Integer,
+        published_at -> BigInt,
+        activated_at -> Nullable<BigInt>,
+        retiring_at -> Nullable<BigInt>,
+        retired_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    epochs (name) {
+        name -> Text,
+        value -> BigInt,
+    }
+}
+
+diesel::joinable!(grants -> accounts (account_id));
+diesel::allow_tables_to_appear_in_same_query!(grants, accounts);
