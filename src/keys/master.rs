@@ -1,0 +1,265 @@
+//! The master key: a file that only its owner may read, and the keys derived from it, one for each purpose (RFC 5869).
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use zeroize::Zeroizing;
+
+use crate::secret::{PurposeKey, Random, decode_base64url, encode_base64url};
+
+/// The most bytes that a master key file may have.
+const MAX_FILE_BYTES: u64 = 16 * 1024;
+/// The fewest different bytes among the 32 of a key; random ones have 25 or more but for one in 10^13.
+const MIN_DISTINCT_BYTES: usize = 16;
+
+/// Why a master key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// The file cannot be read or made.
+    #[error("the master key {path} cannot be used: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others may read it.
+    #[error("the master key {path} may be read by others (mode {mode:o}); it must have mode 600 or 400")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Not the form that we write.
+    #[error("the master key {path} is malformed: each line must be a version (1 to 255) and 32 bytes in base64url")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not random.
+    #[error("the master key {path} is weak: its 32 bytes are not random")]
+    Weak {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is none, but there are keys that were encrypted under one.
+    #[error("there is no master key at {path}, but the database holds keys encrypted under one: restore the file")]
+    Lost {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What a derived key is for. Keys of different purposes have nothing in common (ASVS 11.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Encrypts the private halves of signing keys.
+    SigningKeyWrap,
+    /// Authenticates refresh tokens.
+    RefreshTokenMac,
+    /// Hashes client secrets.
+    ClientSecretHash,
+    /// Hashes the names and networks whose log-ins are counted.
+    LoginAttemptKey,
+}
+
+impl Purpose {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::SigningKeyWrap => b"countersign signing key wrap",
+            Self::RefreshTokenMac => b"countersign refresh token mac",
+            Self::ClientSecretHash => b"countersign client secret hash",
+            Self::LoginAttemptKey => b"countersign login attempt key",
+        }
+    }
+}
+
+/// All versions of the master key that are in force; the newest makes new things, the others open old ones.
+pub struct MasterKey {
+    versions: Vec<(u8, Zeroizing<[u8; 32]>)>,
+}
+
+struct KeyLength;
+
+impl KeyType for KeyLength {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+impl MasterKey {
+    /// Reads the file; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`] when it is exposed, malformed, weak or unreadable.
+    pub fn load(path: &Path) -> Result<Option<Self>, MasterKeyError> {
+        let failed = |source| MasterKeyError::Io { path: path.to_owned(), source };
+        // ASVS 13.3.2: a link is not followed; whoever can plant one could choose the key.
+        let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        let file = match OpenOptions::new().read(true).custom_flags(no_follow).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(MasterKeyError::Exposed { path: path.to_owned(), mode });
+        }
+        let mut text = Zeroizing::new(String::new());
+        file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
+        Self::parse(&text, path).map(Some)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, MasterKeyError> {
+        let malformed = || MasterKeyError::Malformed { path: path.to_owned() };
+        let mut versions: Vec<(u8, Zeroizing<[u8; 32]>)> = Vec::new();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let (version, encoded) = line.trim().split_once(' ').ok_or_else(malformed)?;
+            let version: u8 = version.parse().map_err(|_| malformed())?;
+            let bytes = Zeroizing::new(decode_base64url(encoded.trim()).ok_or_else(malformed)?);
+            let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| malformed())?;
+            if version == 0 || versions.iter().any(|(seen, _)| *seen == version) {
+                return Err(malformed());
+            }
+            let mut distinct = key;
+            distinct.sort_unstable();
+            let distinct_bytes = 1 + distinct.windows(2).filter(|pair| pair.first() != pair.last()).count();
+            // ASVS 13.2.3: a key typed by hand, counted up or copied from an example is no key.
+            let counted = key.windows(2).all(|pair| matches!(pair, [a, b] if b.wrapping_sub(*a) == 1));
+            if distinct_bytes < MIN_DISTINCT_BYTES || counted || key.is_ascii() {
+                return Err(MasterKeyError::Weak { path: path.to_owned() });
+            }
+            versions.push((version, Zeroizing::new(key)));
+        }
+        versions.sort_by_key(|(version, _)| *version);
+        if versions.is_empty() { Err(malformed()) } else { Ok(Self { versions }) }
+    }
+
+    /// Reads the file, or makes one if `may_create`.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`]; [`MasterKeyError::Lost`] when there is none and none may be made.
+    pub fn load_or_create(path: &Path, random: &Random, may_create: bool) -> Result<Self, MasterKeyError> {
+        if let Some(key) = Self::load(path)? {
+            return Ok(key);
+        }
+        let lost = || MasterKeyError::Lost { path: path.to_owned() };
+        if !may_create {
+            return Err(lost());
+        }
+        match create(path, random) {
+            // Another instance on the same folder was quicker: its key is the one.
+            Err(MasterKeyError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+            outcome => outcome?,
+        }
+        Self::load(path)?.ok_or_else(lost)
+    }
+
+    /// The newest version.
+    pub fn version(&self) -> u8 {
+        self.versions.last().map_or(0, |(version, _)| *version)
+    }
+
+    /// The key for a purpose under a version; `None` when that version is not in force.
+    pub fn derive(&self, version: u8, purpose: Purpose) -> Option<PurposeKey> {
+        let (_, key) = self.versions.iter().find(|(known, _)| *known == version)?;
+        let mut derived = Zeroizing::new([0; 32]);
+        let secret = Salt::new(HKDF_SHA256, b"").extract(key.as_slice());
+        secret.expand(&[purpose.label()], KeyLength).ok()?.fill(derived.as_mut_slice()).ok()?;
+        Some(PurposeKey::new(*derived))
+    }
+
+    /// The key for a purpose under every version in force, the newest last.
+    pub fn derive_all(&self, purpose: Purpose) -> Vec<(u8, PurposeKey)> {
+        let derive = |(version, _): &(u8, _)| self.derive(*version, purpose).map(|key| (*version, key));
+        self.versions.iter().filter_map(derive).collect()
+    }
+}
+
+/// Writes a new master key so that the file is whole or not there at all, and never replaces one.
+pub(super) fn create(path: &Path, random: &Random) -> Result<(), MasterKeyError> {
+    let write = || -> io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let temporary = folder.join(format!(".master.key.{}", encode_base64url(&random.bytes::<9>())));
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
+        let key = Zeroizing::new(random.bytes::<32>());
+        let line = Zeroizing::new(format!("1 {}\n", encode_base64url(key.as_slice())));
+        let linked = file
+            .write_all(line.as_bytes())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::hard_link(&temporary, path))
+            .and_then(|()| fs::File::open(folder)?.sync_all());
+        fs::remove_file(&temporary)?;
+        linked
+    };
+    write().map_err(|source| MasterKeyError::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<MasterKey, MasterKeyError> {
+        MasterKey::parse(text, Path::new("master.key"))
+    }
+
+    fn line(version: u8, key: [u8; 32]) -> String {
+        format!("{version} {}\n", encode_base64url(&key))
+    }
+
+    #[test]
+    fn purposes_and_versions_derive_keys_that_have_nothing_in_common() {
+        let master = parse(&(line(1, Random.bytes()) + &line(2, Random.bytes()))).unwrap();
+        let purposes =
+            [Purpose::SigningKeyWrap, Purpose::RefreshTokenMac, Purpose::ClientSecretHash, Purpose::LoginAttemptKey];
+        let mut keys: Vec<[u8; 32]> = Vec::new();
+        for version in [1, 2] {
+            keys.extend(purposes.map(|purpose| *master.derive(version, purpose).unwrap().expose()));
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 8);
+        assert!(master.derive(3, Purpose::RefreshTokenMac).is_none());
+        assert_eq!(master.version(), 2);
+    }
+
+    #[test]
+    fn weak_and_malformed_keys_are_refused() {
+        let mut counted = [0; 32];
+        for (at, byte) in (0_u8..).zip(&mut counted) {
+            *byte = at.wrapping_add(200);
+        }
+        for weak in [[0; 32], [0xff; 32], counted, *b"0123456789abcdefghijklmnopqrstuv"] {
+            assert!(matches!(parse(&line(1, weak)), Err(MasterKeyError::Weak { .. })));
+        }
+        let good = encode_base64url(&Random.bytes::<32>());
+        for text in
+            ["", "1", &good, &format!("0 {good}"), &format!("256 {good}"), &format!("1 {good}\n1 {good}"), "1 AAAA"]
+        {
+            assert!(matches!(parse(text), Err(MasterKeyError::Malformed { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exposed_or_linked_key_is_refused_and_a_made_one_is_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/master.key");
+        MasterKey::load_or_create(&path, &Random, true).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(create(&path, &Random).is_err(), "an existing key is never replaced");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no half-written file stays");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(MasterKey::load(&link), Err(MasterKeyError::Io { .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(MasterKey::load(&path), Err(MasterKeyError::Exposed { mode: 0o644, .. })));
+        let missing = MasterKey::load_or_create(&folder.path().join("none"), &Random, false);
+        assert!(matches!(missing, Err(MasterKeyError::Lost { .. })));
+    }
+}
