@@ -1,0 +1,169 @@
+//! Everything that a request may need, built from the settings. No logic.
+
+use std::time::Duration;
+
+use crate::cache::{Cache, CacheError};
+use crate::clients::Clients;
+use crate::clock::Clock;
+use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
+use crate::lane::{Lane, LaneShape};
+use crate::limits::AddressFailures;
+use crate::metrics::{Metrics, MetricsError};
+use crate::password_hash::{HashError, HashMemory, Hasher};
+use crate::protocol::discovery_document::DiscoveryDocument;
+use crate::reason::{CapacityRefusal, Refusal};
+use crate::secret::{PurposeKey, Random};
+use crate::settings::Settings;
+use crate::store::migrate::{self, MigrateError};
+use crate::store::{self, Db, signing_keys};
+
+/// The most refreshes that wait for a thread.
+const TOKEN_QUEUE: usize = 256;
+/// How long one may wait.
+const TOKEN_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a log-in may wait for a hashing thread.
+const HASH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The schema.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The parameters of password hashes.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// No thread to be had.
+    #[error("no thread could be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Keys derived from the master key, one list for each purpose, the newest version last.
+pub struct DerivedKeys {
+    /// Authenticate refresh tokens.
+    pub refresh_token_mac: Vec<(u8, PurposeKey)>,
+    /// Hash client secrets.
+    pub client_secret_hash: Vec<(u8, PurposeKey)>,
+    /// Hash the names under which log-ins are counted. Only the newest: older counts may be forgotten.
+    pub login_attempt: PurposeKey,
+}
+
+/// The parts that rules need and that commands share with the server.
+pub struct App {
+    /// The settings.
+    pub settings: Settings,
+    /// The issuer: every token's `iss`.
+    pub issuer: String,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// The database.
+    pub db: Db,
+    /// Short-lived counters.
+    pub cache: Cache,
+    /// The master key.
+    pub master_key: MasterKey,
+    /// What derives from it.
+    pub derived: DerivedKeys,
+    /// Signing keys.
+    pub keyring: Keyring,
+    /// Clients.
+    pub clients: Clients,
+    /// Password hashing.
+    pub hasher: Hasher,
+    /// The rule for networks that fail to log in.
+    pub address_failures: AddressFailures,
+    /// Counters and timings.
+    pub metrics: Metrics,
+    /// RFC 8414 metadata as it is served.
+    pub discovery: Document,
+}
+
+impl App {
+    /// Opens every part, in the order in which a mistake is best reported; makes keys on first start.
+    ///
+    /// # Errors
+    /// [`StartError`], one clear line.
+    pub fn open(settings: Settings, issuer: String, clock: Clock) -> Result<Self, StartError> {
+        let random = Random;
+        migrate::apply(&settings.database)?;
+        let db = Db::open(&settings.database, settings.database_connections)?;
+        let first_start = db.read(signing_keys::load_published)?.is_empty();
+        let master_key = MasterKey::load_or_create(&settings.keys.master_key_file, &random, first_start)?;
+        let keyring = Keyring::open(&db, &master_key, settings.keys.rsa_bits, &clock)?;
+        let derived = DerivedKeys {
+            refresh_token_mac: master_key.derive_all(Purpose::RefreshTokenMac),
+            client_secret_hash: master_key.derive_all(Purpose::ClientSecretHash),
+            login_attempt: master_key
+                .derive(master_key.version(), Purpose::LoginAttemptKey)
+                .ok_or(KeysError::NoActiveKey)?,
+        };
+        Ok(Self {
+            clients: Clients::open(&db)?,
+            cache: Cache::open(&settings.cache, &clock)?,
+            hasher: Hasher::new(&settings.passwords, &random)?,
+            address_failures: AddressFailures { allowed: settings.limits.address_failures },
+            metrics: Metrics::new()?,
+            discovery: Document::new(&DiscoveryDocument::new(&issuer)),
+            settings,
+            issuer,
+            clock,
+            random,
+            db,
+            master_key,
+            derived,
+            keyring,
+        })
+    }
+}
+
+/// The threads that a server works on.
+pub struct Lanes {
+    /// SQL and a signature.
+    pub token: Lane<()>,
+    /// Password hashes, each thread with its own memory.
+    pub hash: Lane<HashMemory>,
+}
+
+impl Lanes {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// [`StartError::Thread`].
+    pub fn start(settings: &Settings, clock: &Clock) -> Result<Self, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let token =
+            LaneShape { name: "token", threads: cores.max(2), queue: TOKEN_QUEUE, longest_wait: TOKEN_PATIENCE };
+        let threads = if settings.passwords.threads == 0 { cores } else { settings.passwords.threads };
+        let hash = LaneShape { name: "hash", threads, queue: settings.passwords.queue, longest_wait: HASH_PATIENCE };
+        Ok(Self { token: Lane::start(&token, clock, || ())?, hash: Lane::start(&hash, clock, HashMemory::default)? })
+    }
+}
+
+impl From<store::Error> for Refusal {
+    /// What the client is told when the store did not do it. The driver's words go to the log, here and once.
+    fn from(error: store::Error) -> Self {
+        tracing::error!(%error, "the store refused");
+        match error {
+            store::Error::Busy(_) => CapacityRefusal::Contended.into(),
+            store::Error::Corrupt { .. } => CapacityRefusal::StoreCorrupt.into(),
+            store::Error::Conflict(_) | store::Error::Unavailable(_) => CapacityRefusal::StoreUnavailable.into(),
+        }
+    }
+}

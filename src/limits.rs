@@ -1,0 +1,100 @@
+//! How often something may be tried, by named rule. Counters that guard an account live in the database (they must
+//! survive Redis); those that guard against a network live in the cache.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::reason::{LoginRefusal, Refusal};
+
+/// The window of the per-network rules.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// The network that an address is counted under: /24 of IPv4, /64 of IPv6, since the rest is its holder's to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(IpAddr);
+
+impl Network {
+    /// The network of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let [a, b, c, _] = address.octets();
+                Self(IpAddr::V4(Ipv4Addr::new(a, b, c, 0)))
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0, if self.0.is_ipv4() { 24 } else { 64 })
+    }
+}
+
+/// Failed log-ins from one network in a minute.
+pub struct AddressFailures {
+    /// How many are let through.
+    pub allowed: u32,
+}
+
+impl AddressFailures {
+    /// Counts a log-in as failed before it is tried, so that tries at the same time cannot pass the limit together.
+    ///
+    /// # Errors
+    /// [`LoginRefusal::AddressThrottled`].
+    pub fn reserve(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
+        let count = cache.add(&key(network), 1, MINUTE);
+        // ASVS 6.3.1: beyond the limit nothing is tried.
+        if count > i64::from(self.allowed) {
+            return Err(Refusal::from(LoginRefusal::AddressThrottled).retry_after(MINUTE));
+        }
+        Ok(())
+    }
+
+    /// Takes the count back: the log-in succeeded.
+    pub fn refund(&self, cache: &Cache, network: Network) {
+        cache.add(&key(network), -1, MINUTE);
+    }
+}
+
+fn key(network: Network) -> String {
+    format!("countersign:login_failures:{network}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::settings::CacheUrl;
+
+    #[test]
+    fn an_address_counts_as_its_network() {
+        let network = |text: &str| Network::of(text.parse().unwrap()).to_string();
+        assert_eq!(network("192.0.2.77"), "192.0.2.0/24");
+        assert_eq!(network("::ffff:192.0.2.77"), "192.0.2.0/24");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn failures_from_a_network_are_limited_and_successes_are_not() {
+        let clock = Clock::manual(Timestamp::from_micros(0));
+        let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
+        let rule = AddressFailures { allowed: 2 };
+        let (here, there) = (Network::of([192, 0, 2, 1].into()), Network::of([198, 51, 100, 1].into()));
+        for _ in 0..10 {
+            rule.reserve(&cache, here).unwrap();
+            rule.refund(&cache, here);
+        }
+        assert!(rule.reserve(&cache, here).is_ok() && rule.reserve(&cache, here).is_ok());
+        assert!(rule.reserve(&cache, here).is_err());
+        assert!(rule.reserve(&cache, there).is_ok());
+        clock.advance(MINUTE);
+        assert!(rule.reserve(&cache, here).is_ok());
+    }
+}
