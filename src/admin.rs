@@ -1,0 +1,64 @@
+//! What operators do. The command line calls these rules now; whatever else comes will call the same ones.
+
+pub mod accounts;
+pub mod clients;
+
+use crate::login_name::NameError;
+use crate::password_hash::HashError;
+use crate::protocol::client_metadata::MetadataError;
+use crate::store;
+
+/// Why an operator's action was refused; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// A name that cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The e-mail address, user name or `client_id` belongs to another.
+    #[error("{0} is taken")]
+    Taken(&'static str),
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The password has too few characters.
+    #[error("the password is too short: at least {0} characters")]
+    PasswordTooShort(usize),
+    /// The password has too many bytes.
+    #[error("the password is too long: at most {0} bytes")]
+    PasswordTooLong(usize),
+    /// The password says who it belongs to.
+    #[error("the password contains the account's own name or this service's")]
+    PasswordNamesItsOwner,
+    /// A role that cannot be one.
+    #[error("a role must have 1 to 64 characters of A-Z a-z 0-9 - . _ : /")]
+    MalformedRole,
+    /// A `client_id` that cannot be one.
+    #[error("a client_id must have 1 to 128 characters of A-Z a-z 0-9 - . _ ~ and not look like an account's sub")]
+    MalformedClientId,
+    /// Metadata that cannot be a client's.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// Public clients have no secret.
+    #[error("a public client has no secret")]
+    PublicClientHasNoSecret,
+    /// Two secrets are in force already.
+    #[error("two secrets are in force already: drop the old one first")]
+    TwoSecretsInForce,
+    /// Only one secret is in force.
+    #[error("only one secret is in force: there is no old one to drop")]
+    NoOldSecret,
+    /// The hash could not be made.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The store's own reason.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// A conflict of rows means that a name is taken.
+fn taken(what: &'static str) -> impl Fn(store::Error) -> AdminError {
+    move |error| match error {
+        store::Error::Conflict(_) => AdminError::Taken(what),
+        store::Error::Busy(_) | store::Error::Unavailable(_) | store::Error::Corrupt { .. } => error.into(),
+    }
+}

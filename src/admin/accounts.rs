@@ -1,0 +1,157 @@
+//! Accounts, as operators handle them.
+
+use super::{AdminError, taken};
+use crate::app::App;
+use crate::id::AccountId;
+use crate::login_name::{LoginKey, parse_email, parse_username};
+use crate::password_hash::HashMemory;
+use crate::protocol::token_request::MAX_PASSWORD_BYTES;
+use crate::secret::PlainSecret;
+use crate::store::accounts::{self, Account};
+use crate::store::grants::{self, EndedBy};
+use crate::token::revoke;
+
+/// The fewest characters of a name that a password may not contain.
+const MIN_NAME_PART: usize = 4;
+
+/// What an account is made from.
+pub struct NewAccount {
+    /// Its e-mail address.
+    pub email: String,
+    /// Its user name, if it has one.
+    pub username: Option<String>,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// Its password.
+    pub password: PlainSecret,
+}
+
+/// Makes an account.
+///
+/// # Errors
+/// [`AdminError`], naming the rule that was broken or the name that is taken.
+pub fn create(app: &App, new: &NewAccount) -> Result<Account, AdminError> {
+    let email_key = parse_email(&new.email)?;
+    let username_key = new.username.as_deref().map(parse_username).transpose()?;
+    if !new.roles.iter().all(|role| is_role(role)) {
+        return Err(AdminError::MalformedRole);
+    }
+    refuse_bad_password(app, &new.password, [Some(&email_key), username_key.as_ref()])?;
+    let now = app.clock.now();
+    let account = Account {
+        id: AccountId::new(now, &app.random),
+        email: new.email.clone(),
+        username: new.username.clone(),
+        password_hash: app.hasher.hash(&mut HashMemory::default(), &app.random, &new.password)?,
+        roles: new.roles.clone(),
+        created_at: now,
+        disabled_at: None,
+    };
+    let row = account.clone();
+    app.db
+        .write(move |tx| accounts::insert(tx, &row, (&email_key, username_key.as_ref())))
+        .map_err(taken("the e-mail address or user name"))?;
+    Ok(account)
+}
+
+/// The account that `name` means: its identifier, e-mail address or user name.
+///
+/// # Errors
+/// [`AdminError::NotFound`]; the store's own reasons.
+pub fn find(app: &App, name: &str) -> Result<Account, AdminError> {
+    let found = match name.parse::<AccountId>() {
+        Ok(id) => app.db.read(|tx| accounts::find(tx, id))?,
+        Err(_) => app.db.read(|tx| accounts::find_by_key(tx, &LoginKey::of(name)))?,
+    };
+    found.ok_or(AdminError::NotFound("account"))
+}
+
+/// Accounts in the order they were made.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn list(app: &App, after: Option<AccountId>, limit: u16) -> Result<Vec<Account>, AdminError> {
+    Ok(app.db.read(|tx| accounts::list(tx, after, i64::from(limit)))?)
+}
+
+/// How many of an account's grants are in force.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn count_live_grants(app: &App, id: AccountId) -> Result<i64, AdminError> {
+    let now = app.clock.now();
+    Ok(app.db.read(|tx| grants::count_live(tx, id, now))?)
+}
+
+/// Disables an account and ends its grants, in one transaction; says how many grants that ended.
+///
+/// # Errors
+/// [`AdminError::NotFound`]; the store's own reasons.
+pub fn disable(app: &App, id: AccountId) -> Result<usize, AdminError> {
+    let now = app.clock.now();
+    // The account's row first: a log-in that holds it finishes before, and its grant is among those ended.
+    let ended = app.db.write(move |tx| {
+        if !accounts::set_disabled(tx, id, Some(now))? {
+            return Ok(None);
+        }
+        grants::end_of_account(tx, id, EndedBy::AccountDisabled, now).map(Some)
+    })?;
+    ended.ok_or(AdminError::NotFound("account"))
+}
+
+/// Enables an account again. Grants that were ended stay ended.
+///
+/// # Errors
+/// [`AdminError::NotFound`]; the store's own reasons.
+pub fn enable(app: &App, id: AccountId) -> Result<(), AdminError> {
+    let found = app.db.write(move |tx| accounts::set_disabled(tx, id, None))?;
+    if found { Ok(()) } else { Err(AdminError::NotFound("account")) }
+}
+
+/// Replaces a password and ends the account's grants, in one transaction; says how many grants that ended.
+///
+/// # Errors
+/// [`AdminError`], naming the rule that was broken.
+pub fn set_password(app: &App, account: &Account, password: &PlainSecret) -> Result<usize, AdminError> {
+    let names = [Some(LoginKey::of(&account.email)), account.username.as_deref().map(LoginKey::of)];
+    refuse_bad_password(app, password, [names[0].as_ref(), names[1].as_ref()])?;
+    let hash = app.hasher.hash(&mut HashMemory::default(), &app.random, password)?;
+    let (id, now) = (account.id, app.clock.now());
+    // ASVS 7.4.3: whoever knew the old password is out.
+    let ended = app.db.write(move |tx| {
+        if !accounts::set_password(tx, id, &hash, now)? {
+            return Ok(None);
+        }
+        grants::end_of_account(tx, id, EndedBy::PasswordChange, now).map(Some)
+    })?;
+    ended.ok_or(AdminError::NotFound("account"))
+}
+
+/// Ends an account's grants; says how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_grants(app: &App, id: AccountId) -> Result<usize, AdminError> {
+    Ok(revoke::end_grants_of(app, id, EndedBy::Operator)?)
+}
+
+fn is_role(role: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'/');
+    (1..=64).contains(&role.len()) && role.bytes().all(allowed)
+}
+
+/// NIST SP 800-63B-4 §3.1.1.2: length first, no rules of composition, nothing that names its owner or the service.
+fn refuse_bad_password(app: &App, password: &PlainSecret, names: [Option<&LoginKey>; 2]) -> Result<(), AdminError> {
+    let (min, text) = (app.settings.passwords.min_length, password.expose());
+    if text.chars().count() < min {
+        return Err(AdminError::PasswordTooShort(min));
+    }
+    if text.len() > MAX_PASSWORD_BYTES {
+        return Err(AdminError::PasswordTooLong(MAX_PASSWORD_BYTES));
+    }
+    let folded = LoginKey::of(text);
+    let local_parts = names.into_iter().flatten().filter_map(|key| key.as_str().split('@').next());
+    let named =
+        local_parts.chain(["countersign"]).any(|part| part.len() >= MIN_NAME_PART && folded.as_str().contains(part));
+    if named { Err(AdminError::PasswordNamesItsOwner) } else { Ok(()) }
+}

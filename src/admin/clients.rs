@@ -1,0 +1,137 @@
+//! Clients, as operators handle them.
+
+use super::{AdminError, taken};
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, ClientSecretId};
+use crate::keys::Purpose;
+use crate::oauth::client_auth::secret_digest;
+use crate::protocol::client_credentials::ClientId;
+use crate::protocol::client_metadata::ClientMetadata;
+use crate::secret::{PlainSecret, new_client_secret};
+use crate::store::clients::{self, Client, ClientSecret};
+use crate::store::{Error, Read};
+
+/// The most secrets that a client may have: the new one and the old one.
+const MAX_SECRETS: usize = 2;
+
+/// Registers a client. A confidential one gets a secret, which is shown now and never again.
+///
+/// # Errors
+/// [`AdminError`], naming the rule that was broken.
+pub fn create(
+    app: &App,
+    client_id: &str,
+    metadata: ClientMetadata,
+) -> Result<(Client, Option<PlainSecret>), AdminError> {
+    // RFC 9068 §5: a client_id that could be an account's sub would let a client pass as that account.
+    let looks_like_a_sub = client_id.parse::<AccountId>().is_ok();
+    let id = ClientId::parse(client_id).filter(|_| !looks_like_a_sub).ok_or(AdminError::MalformedClientId)?;
+    let secret = (!metadata.is_public()).then(|| new_secret(app, &id)).transpose()?;
+    let client = Client {
+        id,
+        metadata,
+        created_at: app.clock.now(),
+        disabled_at: None,
+        not_before: Timestamp::from_micros(0),
+        secrets: secret.iter().map(|(kept, _)| kept.clone()).collect(),
+    };
+    let row = client.clone();
+    app.db
+        .write(move |tx| {
+            clients::insert(tx, &row)?;
+            row.secrets.iter().try_for_each(|secret| clients::insert_secret(tx, &row.id, secret))
+        })
+        .map_err(taken("the client_id"))?;
+    Ok((client, secret.map(|(_, plain)| plain)))
+}
+
+/// The client of that identifier.
+///
+/// # Errors
+/// [`AdminError::NotFound`]; the store's own reasons.
+pub fn find(app: &App, client_id: &str) -> Result<Client, AdminError> {
+    let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
+    app.db.read(|tx| clients::find(tx, &id))?.ok_or(AdminError::NotFound("client"))
+}
+
+/// Every client, and the identifiers of those whose rows cannot be read.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn list(app: &App) -> Result<(Vec<Client>, Vec<String>), AdminError> {
+    Ok(app.db.read(clients::load_all)?)
+}
+
+/// Disables a client; what it was granted is over for good.
+///
+/// # Errors
+/// [`AdminError::NotFound`]; the store's own reasons.
+pub fn disable(app: &App, client_id: &str) -> Result<(), AdminError> {
+    let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
+    let now = app.clock.now();
+    let found = app.db.write(move |tx| clients::disable(tx, &id, now))?;
+    if found { Ok(()) } else { Err(AdminError::NotFound("client")) }
+}
+
+/// Enables a client again.
+///
+/// # Errors
+/// [`AdminError::NotFound`]; the store's own reasons.
+pub fn enable(app: &App, client_id: &str) -> Result<(), AdminError> {
+    let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
+    let found = app.db.write(move |tx| clients::enable(tx, &id))?;
+    if found { Ok(()) } else { Err(AdminError::NotFound("client")) }
+}
+
+/// Gives a client a new secret beside the one it has; both are good until [`drop_old_secret`].
+///
+/// # Errors
+/// [`AdminError::TwoSecretsInForce`], [`AdminError::PublicClientHasNoSecret`], [`AdminError::NotFound`].
+pub fn rotate_secret(app: &App, client_id: &str) -> Result<PlainSecret, AdminError> {
+    let client = find(app, client_id)?;
+    if client.metadata.is_public() {
+        return Err(AdminError::PublicClientHasNoSecret);
+    }
+    let (kept, plain) = new_secret(app, &client.id)?;
+    let added = app.db.write(move |tx| {
+        if secrets_of(tx, &client.id)?.len() >= MAX_SECRETS {
+            return Ok(false);
+        }
+        clients::insert_secret(tx, &client.id, &kept)?;
+        Ok(true)
+    })?;
+    if added { Ok(plain) } else { Err(AdminError::TwoSecretsInForce) }
+}
+
+/// Drops the older of a client's two secrets.
+///
+/// # Errors
+/// [`AdminError::NoOldSecret`], [`AdminError::NotFound`].
+pub fn drop_old_secret(app: &App, client_id: &str) -> Result<(), AdminError> {
+    let client = find(app, client_id)?;
+    let dropped = app.db.write(move |tx| match secrets_of(tx, &client.id)?.as_slice() {
+        [old, _, ..] => clients::remove_secret(tx, old.id),
+        _ => Ok(false),
+    })?;
+    if dropped { Ok(()) } else { Err(AdminError::NoOldSecret) }
+}
+
+fn secrets_of(tx: &mut Read<'_>, id: &ClientId) -> Result<Vec<ClientSecret>, Error> {
+    Ok(clients::find(tx, id)?.map(|client| client.secrets).unwrap_or_default())
+}
+
+fn new_secret(app: &App, id: &ClientId) -> Result<(ClientSecret, PlainSecret), AdminError> {
+    let plain = new_client_secret(&app.random);
+    let version = app.master_key.version();
+    let gone = AdminError::Store(Error::Corrupt { table: "client_secrets" });
+    let key = app.master_key.derive(version, Purpose::ClientSecretHash).ok_or(gone)?;
+    let now = app.clock.now();
+    let kept = ClientSecret {
+        id: ClientSecretId::new(now, &app.random),
+        digest: secret_digest(&key, id, &plain),
+        key_version: version,
+        created_at: now,
+    };
+    Ok((kept, plain))
+}

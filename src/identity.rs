@@ -1,0 +1,3 @@
+//! Who is at the keyboard. Refuses to know what OAuth is.
+
+pub mod login;

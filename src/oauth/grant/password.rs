@@ -1,0 +1,95 @@
+//! `password` (RFC 6749 §4.3): for first-party clients that an operator gave it to, while they move to other ways.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::id::GrantId;
+use crate::identity::login::{self, ProvenPassword};
+use crate::oauth::RequestContext;
+use crate::oauth::token::{refuse_late, resources_of_client, scope_of_client};
+use crate::password_hash::HashMemory;
+use crate::protocol::resource::Resources;
+use crate::protocol::scope::Scope;
+use crate::protocol::token_request::{Credentials, GrantType, TokenRequest};
+use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
+use crate::store::clients::Client;
+use crate::store::grants::{self, Grant, Handle, Rotation};
+use crate::token::refresh_token::RefreshToken;
+use crate::token::{Authorization, Person};
+
+/// Logs a person in and makes a grant; the refresh token is there if the client may use one.
+///
+/// # Errors
+/// A scope or resource that is not the client's; a log-in that failed.
+pub fn authorize(
+    app: &App,
+    client: &Arc<Client>,
+    (request, credentials): (&TokenRequest, &Credentials),
+    context: &RequestContext,
+    memory: &mut HashMemory,
+) -> Result<(Authorization, Option<String>), Refusal> {
+    let scope = scope_of_client(client, request.scope.as_ref())?;
+    let audiences = resources_of_client(client, &request.resources)?;
+    let proven = login::prove_password(app, memory, credentials, context.network)
+        .map_err(|refusal| refusal.of_client(&client.id))?;
+    refuse_late(context)?;
+    let grant = new_grant(app, client, &proven, (scope, audiences));
+    let roles = proven.account.roles.clone();
+    let claimed = {
+        let grant = grant.clone();
+        // One transaction: the account is still the one that was checked, and the grant exists.
+        app.db.write(move |tx| {
+            if !proven.claim(tx)? {
+                return Ok(false);
+            }
+            grants::insert(tx, &grant)?;
+            Ok(true)
+        })?
+    };
+    if !claimed {
+        return Err(Refusal::from(LoginRefusal::AccountChanged).of_client(&client.id));
+    }
+    let first = RefreshToken { handle: grant.handle, generation: 1, sibling: 1 };
+    let refresh_token = if client.metadata.grant_types.contains(&GrantType::RefreshToken) {
+        Some(first.seal(&app.derived.refresh_token_mac).ok_or(CapacityRefusal::CannotSign)?)
+    } else {
+        None
+    };
+    let authorization = Authorization {
+        grant_type: GrantType::Password,
+        client: client.clone(),
+        scope: grant.scope,
+        audiences: grant.audiences,
+        person: Some(Person {
+            account_id: grant.account_id,
+            grant_id: grant.id,
+            roles,
+            auth_time: grant.auth_time,
+            amr: grant.amr,
+            grant_expires_at: grant.expires_at,
+        }),
+    };
+    Ok((authorization, refresh_token))
+}
+
+fn new_grant(app: &App, client: &Client, proven: &ProvenPassword, (scope, audiences): (Scope, Resources)) -> Grant {
+    let now = app.clock.now();
+    let tokens = &app.settings.tokens;
+    let expires_at = now.plus(tokens.refresh_absolute_ttl);
+    Grant {
+        id: GrantId::new(now, &app.random),
+        handle: Handle(app.random.bytes()),
+        account_id: proven.account.id,
+        client_id: client.id.clone(),
+        scope,
+        audiences,
+        // RFC 8176 §2: pwd.
+        amr: vec!["pwd".to_owned()],
+        auth_time: proven.auth_time,
+        created_at: now,
+        rotation: Rotation { generation: 1, winner: 0, siblings: 1, rotated_at: now, attempt: None },
+        idle_expires_at: now.plus(tokens.refresh_idle_ttl).min(expires_at),
+        expires_at,
+        ended_at: None,
+    }
+}

@@ -1,0 +1,174 @@
+//! `refresh_token` (RFC 6749 §6, RFC 9700 §4.14): the rotation, from the presented token to the row on disk.
+//!
+//! Nothing is written before the last step: form and MAC, the client it is bound to, scope, whether account and client
+//! are alive, the request's deadline; then one conditional statement. When the row changed meanwhile, it is read and
+//! judged again.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::oauth::RequestContext;
+use crate::oauth::token::refuse_late;
+use crate::protocol::resource::Resources;
+use crate::protocol::scope::Scope;
+use crate::protocol::token_request::{GrantType, TokenRequest};
+use crate::reason::{CapacityRefusal, GrantRefusal, Refusal};
+use crate::secret::{Digest, PlainSecret};
+use crate::store::clients::Client;
+use crate::store::grants::{self, EndedBy, Grant, GrantOfAccount};
+use crate::token::refresh_token::{Decision, RefreshToken, decide};
+use crate::token::{Authorization, Person, revoke};
+
+/// How often a row that keeps changing is read again.
+const MAX_ROUNDS: u32 = 8;
+
+/// Redeems a refresh token for an authorization and the next refresh token.
+///
+/// # Errors
+/// A [`GrantRefusal`]; only [`GrantRefusal::Replayed`] has changed anything, and that is the end of the grant.
+pub fn redeem(
+    app: &App,
+    client: &Arc<Client>,
+    request: &TokenRequest,
+    (token, attempt): (&PlainSecret, Option<Digest>),
+    context: &RequestContext,
+) -> Result<(Authorization, String), Refusal> {
+    let keys = &app.derived.refresh_token_mac;
+    // A forged or mangled token dies here, before any database call.
+    let token = RefreshToken::open(token.expose(), keys)
+        .ok_or_else(|| Refusal::from(GrantRefusal::NotAuthentic).of_client(&client.id))?;
+    for _ in 0..MAX_ROUNDS {
+        let found = app.db.read(|tx| grants::find_by_handle(tx, token.handle))?.ok_or(GrantRefusal::Unknown)?;
+        let refuse = |refusal: Refusal| refusal.of_client(&client.id).of_grant(found.grant.id);
+        refuse_other_client(client, &found.grant).map_err(refuse)?;
+        let scope = narrow_scope(&found.grant, request.scope.as_ref()).map_err(refuse)?;
+        let audiences = narrow_resources(&found.grant, &request.resources).map_err(refuse)?;
+        refuse_dead(app, client, &found).map_err(refuse)?;
+        let now = app.clock.now();
+        let decision = decide(&found.grant.rotation, &token, attempt, now, app.settings.tokens.refresh_leeway);
+        refuse_late(context).map_err(refuse)?;
+        let Some(next) = carry_out(app, &found.grant, decision, context).map_err(refuse)? else { continue };
+        let next = RefreshToken { handle: token.handle, ..next };
+        let sealed = next.seal(keys).ok_or(CapacityRefusal::CannotSign)?;
+        return Ok((authorization(client, found, scope, audiences), sealed));
+    }
+    Err(Refusal::from(CapacityRefusal::Contended).of_client(&client.id))
+}
+
+/// RFC 6749 §6: bound to the client it was issued to. Before anything else is judged, so that another client's
+/// mistake, or its theft, changes nothing.
+fn refuse_other_client(client: &Client, grant: &Grant) -> Result<(), Refusal> {
+    if grant.client_id == client.id { Ok(()) } else { Err(GrantRefusal::OtherClient.into()) }
+}
+
+/// RFC 6749 §6: the scope MUST NOT include any scope not originally granted; omitted means all of it. The grant keeps
+/// its own, so a narrower access token does not narrow the next one.
+fn narrow_scope(grant: &Grant, asked: Option<&Scope>) -> Result<Scope, Refusal> {
+    match asked {
+        None => Ok(grant.scope.clone()),
+        Some(scope) if scope.is_within(&grant.scope) => Ok(scope.clone()),
+        Some(_) => Err(GrantRefusal::ScopeNotGranted.into()),
+    }
+}
+
+/// RFC 8707 §2.2: a subset of the resources originally granted.
+fn narrow_resources(grant: &Grant, asked: &Resources) -> Result<Resources, Refusal> {
+    if asked.is_empty() {
+        return Ok(grant.audiences.clone());
+    }
+    if asked.is_subset(&grant.audiences) { Ok(asked.clone()) } else { Err(GrantRefusal::ResourceNotGranted.into()) }
+}
+
+/// RFC 9700 §4.14: nothing comes of a grant that was ended or has run out, nor of a disabled account or client.
+fn refuse_dead(app: &App, client: &Client, found: &GrantOfAccount) -> Result<(), Refusal> {
+    let (grant, now) = (&found.grant, app.clock.now());
+    // A client's disabling is final for whatever it held then, even when it is enabled again.
+    if grant.ended_at.is_some() || grant.created_at <= client.not_before {
+        return Err(GrantRefusal::Ended.into());
+    }
+    if now >= grant.idle_expires_at || now >= grant.expires_at {
+        return Err(GrantRefusal::Expired.into());
+    }
+    if found.account_disabled {
+        return Err(GrantRefusal::AccountDisabled.into());
+    }
+    Ok(())
+}
+
+/// What a statement did.
+enum Outcome {
+    /// The row is as the statement wanted it.
+    Changed,
+    /// The row was no longer as it was read.
+    Stale,
+    /// The request's deadline passed while it waited; nothing was written.
+    Late,
+}
+
+/// Makes the one change that the decision asks for, and says which token follows; `None` when the row has changed.
+fn carry_out(
+    app: &App,
+    grant: &Grant,
+    decision: Decision,
+    context: &RequestContext,
+) -> Result<Option<RefreshToken>, Refusal> {
+    let (id, seen, deadline) = (grant.id, grant.rotation.clone(), context.deadline.clone());
+    let next = |generation, sibling| RefreshToken { handle: grant.handle, generation, sibling };
+    let outcome = |changed| if changed { Outcome::Changed } else { Outcome::Stale };
+    let (outcome, next) = match decision {
+        Decision::Rotate { to } => {
+            let idle_expires_at = to.rotated_at.plus(app.settings.tokens.refresh_idle_ttl).min(grant.expires_at);
+            let successor = next(to.generation, to.siblings);
+            let done = app.db.write(move |tx| {
+                if deadline.has_passed() {
+                    return Ok(Outcome::Late);
+                }
+                grants::rotate(tx, id, seen.generation, &to, idle_expires_at).map(outcome)
+            })?;
+            (done, successor)
+        }
+        Decision::AddSibling { sibling } => {
+            let successor = next(seen.generation, sibling);
+            let done = app.db.write(move |tx| {
+                if deadline.has_passed() {
+                    return Ok(Outcome::Late);
+                }
+                grants::add_sibling(tx, id, &seen).map(outcome)
+            })?;
+            (done, successor)
+        }
+        Decision::TooManySiblings => {
+            return Err(Refusal::from(GrantRefusal::TooManyRepeats)
+                .retry_after(app.settings.tokens.refresh_leeway.min(std::time::Duration::from_secs(5))));
+        }
+        // RFC 9700 §4.14.2: both the thief's and the client's tokens are worth nothing from here on.
+        Decision::Replay => {
+            revoke::end_grant(app, id, EndedBy::Replay)?;
+            return Err(GrantRefusal::Replayed.into());
+        }
+        Decision::FromTheFuture => return Err(GrantRefusal::FromTheFuture.into()),
+    };
+    match outcome {
+        Outcome::Changed => Ok(Some(next)),
+        Outcome::Stale => Ok(None),
+        Outcome::Late => Err(CapacityRefusal::DeadlinePassed.into()),
+    }
+}
+
+fn authorization(client: &Arc<Client>, found: GrantOfAccount, scope: Scope, audiences: Resources) -> Authorization {
+    let grant = found.grant;
+    Authorization {
+        grant_type: GrantType::RefreshToken,
+        client: client.clone(),
+        scope,
+        audiences,
+        person: Some(Person {
+            account_id: grant.account_id,
+            grant_id: grant.id,
+            roles: found.roles,
+            auth_time: grant.auth_time,
+            amr: grant.amr,
+            grant_expires_at: grant.expires_at,
+        }),
+    }
+}

@@ -1,0 +1,131 @@
+//! The introspection endpoint (RFC 7662): what a resource server asks when it would rather not verify by itself.
+
+use super::client_auth;
+use crate::app::App;
+use crate::id::GrantId;
+use crate::keys::VerifiedClaims;
+use crate::protocol::client_credentials::{ClientId, PresentedClient};
+use crate::protocol::params::Params;
+use crate::protocol::resource::Resource;
+use crate::protocol::token_response::IntrospectionResponse;
+use crate::reason::{ClientRefusal, Refusal};
+use crate::secret::PlainSecret;
+use crate::store::clients::Client;
+use crate::store::grants::{self, GrantOfAccount};
+use crate::store::revoked_tokens;
+use crate::token::refresh_token::RefreshToken;
+
+/// An introspection request that could be read.
+pub struct IntrospectCall {
+    presented: PresentedClient,
+    token: PlainSecret,
+}
+
+impl IntrospectCall {
+    /// Reads header and form.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request itself.
+    pub fn parse(content_type: Option<&str>, authorization: Option<&[u8]>, body: &[u8]) -> Result<Self, Refusal> {
+        let params = Params::parse(content_type, body)?;
+        let presented = PresentedClient::parse(authorization, &params)?;
+        Ok(Self { presented, token: PlainSecret::new(params.require("token")?) })
+    }
+}
+
+/// Says whether the token may be relied on now. For whatever reason it may not, the answer has the same bytes
+/// (RFC 7662 §2.2).
+///
+/// # Errors
+/// The client is not who it says, or a part is away: then there is no answer rather than a stale one.
+pub fn introspect(app: &App, call: &IntrospectCall) -> Result<IntrospectionResponse, Refusal> {
+    let caller = client_auth::authenticate(app, &call.presented)?;
+    // RFC 7662 §2.1: the caller must be authorized, to prevent token scanning.
+    if caller.metadata.is_public() {
+        return Err(Refusal::from(ClientRefusal::PublicMayNotIntrospect).of_client(&caller.id));
+    }
+    let active = match RefreshToken::open(call.token.expose(), &app.derived.refresh_token_mac) {
+        Some(token) => active_refresh_token(app, &caller, &token)?,
+        None => active_access_token(app, &caller, call.token.expose())?,
+    };
+    Ok(active.unwrap_or_default())
+}
+
+fn active_refresh_token(
+    app: &App,
+    caller: &Client,
+    token: &RefreshToken,
+) -> Result<Option<IntrospectionResponse>, Refusal> {
+    let Some(found) = app.db.read(|tx| grants::find_by_handle(tx, token.handle))? else { return Ok(None) };
+    let rotation = &found.grant.rotation;
+    let live = token.generation == rotation.generation && (1..=rotation.siblings).contains(&token.sibling);
+    // RFC 7662 §4: a refresh token is its own client's business alone.
+    if !live || found.grant.client_id != caller.id || !is_alive(app, &found) {
+        return Ok(None);
+    }
+    let grant = &found.grant;
+    Ok(Some(IntrospectionResponse {
+        active: true,
+        scope: Some(grant.scope.to_string()),
+        client_id: Some(grant.client_id.to_string()),
+        exp: Some(grant.idle_expires_at.min(grant.expires_at).unix_seconds()),
+        iat: Some(rotation.rotated_at.unix_seconds()),
+        sub: Some(grant.account_id.to_string()),
+        aud: Some(grant.audiences.iter().map(ToString::to_string).collect()),
+        iss: Some(app.issuer.clone()),
+        sid: Some(grant.id.to_string()),
+        ..IntrospectionResponse::default()
+    }))
+}
+
+fn active_access_token(app: &App, caller: &Client, token: &str) -> Result<Option<IntrospectionResponse>, Refusal> {
+    let Ok(claims) = app.keyring.verify(token, &app.issuer, app.clock.now()) else { return Ok(None) };
+    if !is_for(caller, &claims) || !is_honoured(app, &claims)? {
+        return Ok(None);
+    }
+    Ok(Some(IntrospectionResponse {
+        active: true,
+        scope: Some(claims.scope),
+        client_id: Some(claims.client_id),
+        token_type: Some("Bearer"),
+        exp: Some(claims.exp),
+        iat: Some(claims.iat),
+        sub: Some(claims.sub),
+        aud: Some(claims.aud),
+        iss: Some(claims.iss),
+        jti: Some(claims.jti),
+        sid: claims.sid,
+    }))
+}
+
+/// RFC 7662 §4: the caller is the client that the token was issued to, or a resource server that it is for.
+fn is_for(caller: &Client, claims: &VerifiedClaims) -> bool {
+    let addressed =
+        |audience: &String| caller.metadata.audiences.iter().map(Resource::as_str).any(|own| own == audience);
+    claims.client_id == caller.id.as_str() || claims.aud.iter().any(addressed)
+}
+
+/// Whether nothing has ended the token since it was signed.
+fn is_honoured(app: &App, claims: &VerifiedClaims) -> Result<bool, Refusal> {
+    if let Some(sid) = &claims.sid {
+        let Ok(id) = sid.parse::<GrantId>() else { return Ok(false) };
+        let found = app.db.read(|tx| grants::find(tx, id))?;
+        return Ok(found.is_some_and(|found| is_alive(app, &found)));
+    }
+    let client = ClientId::parse(&claims.client_id).and_then(|id| app.clients.find(&id));
+    let current = |client: &Client| client.disabled_at.is_none() && claims.iat > client.not_before.unix_seconds();
+    if !client.is_some_and(|client| current(&client)) {
+        return Ok(false);
+    }
+    Ok(!app.db.read(|tx| revoked_tokens::contains(tx, &claims.jti))?)
+}
+
+/// Whether grant, account and client are all in force.
+fn is_alive(app: &App, found: &GrantOfAccount) -> bool {
+    let (grant, now) = (&found.grant, app.clock.now());
+    let in_time = now < grant.expires_at && now < grant.idle_expires_at;
+    let client = app.clients.find(&grant.client_id);
+    let client_alive =
+        client.is_some_and(|client| client.disabled_at.is_none() && grant.created_at > client.not_before);
+    grant.ended_at.is_none() && in_time && !found.account_disabled && client_alive
+}

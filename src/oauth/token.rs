@@ -1,0 +1,108 @@
+//! The token endpoint (RFC 6749 §3.2). The phases that every grant type passes stand here, so none can skip one.
+
+use std::sync::Arc;
+
+use super::grant::{client_credentials, password, refresh};
+use super::{RequestContext, client_auth};
+use crate::app::App;
+use crate::password_hash::HashMemory;
+use crate::protocol::client_credentials::PresentedClient;
+use crate::protocol::params::Params;
+use crate::protocol::resource::Resources;
+use crate::protocol::scope::Scope;
+use crate::protocol::token_request::{Offer, TokenRequest};
+use crate::protocol::token_response::TokenResponse;
+use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
+use crate::store::clients::Client;
+use crate::token::issue;
+
+/// A token request that could be read, before anyone is believed.
+pub struct TokenCall {
+    presented: PresentedClient,
+    request: TokenRequest,
+}
+
+/// Where a call does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Where it stands: one signature and no waiting.
+    Here,
+    /// SQL and one signature.
+    Token,
+    /// A password hash.
+    Hash,
+}
+
+impl TokenCall {
+    /// Reads header and form.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request itself.
+    pub fn parse(content_type: Option<&str>, authorization: Option<&[u8]>, body: &[u8]) -> Result<Self, Refusal> {
+        let params = Params::parse(content_type, body)?;
+        let presented = PresentedClient::parse(authorization, &params)?;
+        Ok(Self { presented, request: TokenRequest::parse(&params)? })
+    }
+
+    /// Where this call belongs, so that a flood of one kind does not drown another.
+    pub fn lane(&self) -> Lane {
+        match self.request.offer {
+            Offer::ClientCredentials => Lane::Here,
+            Offer::RefreshToken { .. } => Lane::Token,
+            Offer::Password(_) => Lane::Hash,
+        }
+    }
+}
+
+/// Exchanges what was offered for tokens.
+///
+/// # Errors
+/// The refusal of the first phase that fails; nothing was changed unless the refusal says so.
+pub fn exchange(
+    app: &App,
+    call: TokenCall,
+    context: &RequestContext,
+    memory: &mut HashMemory,
+) -> Result<TokenResponse, Refusal> {
+    let TokenCall { presented, request } = call;
+    let client = client_auth::authenticate(app, &presented)?;
+    // RFC 6749 §5.2: unauthorized_client.
+    if !client.metadata.grant_types.contains(&request.grant_type()) {
+        return Err(Refusal::from(ClientRefusal::GrantTypeNotAllowed).of_client(&client.id));
+    }
+    let (authorization, refresh_token) = match &request.offer {
+        Offer::ClientCredentials => (client_credentials::authorize(&client, &request)?, None),
+        Offer::RefreshToken { token, attempt } => {
+            let (authorization, next) = refresh::redeem(app, &client, &request, (token, *attempt), context)?;
+            (authorization, Some(next))
+        }
+        Offer::Password(credentials) => password::authorize(app, &client, (&request, credentials), context, memory)?,
+    };
+    issue::mint(app, &authorization, refresh_token).map_err(|refusal| refusal.of_client(&client.id))
+}
+
+/// RFC 6749 §3.3: what a client gets of its registered scope: what it asks for, or all of it.
+pub(super) fn scope_of_client(client: &Client, asked: Option<&Scope>) -> Result<Scope, Refusal> {
+    match asked {
+        None => Ok(client.metadata.scope.clone()),
+        Some(scope) if scope.is_within(&client.metadata.scope) => Ok(scope.clone()),
+        Some(_) => Err(Refusal::from(ClientRefusal::ScopeNotAllowed).of_client(&client.id)),
+    }
+}
+
+/// RFC 8707 §2.2: what a client gets of its registered resources: those it asks for, or all of them.
+pub(super) fn resources_of_client(client: &Arc<Client>, asked: &Resources) -> Result<Resources, Refusal> {
+    if asked.is_empty() {
+        return Ok(client.metadata.audiences.clone());
+    }
+    if !asked.is_subset(&client.metadata.audiences) {
+        return Err(Refusal::from(ClientRefusal::ResourceNotAllowed).of_client(&client.id));
+    }
+    Ok(asked.clone())
+}
+
+/// The request's own deadline, looked at right before a change: a client that gave up on this request may have sent
+/// another, and this one must not overtake it.
+pub(super) fn refuse_late(context: &RequestContext) -> Result<(), Refusal> {
+    if context.deadline.has_passed() { Err(CapacityRefusal::DeadlinePassed.into()) } else { Ok(()) }
+}

@@ -1,0 +1,115 @@
+//! Minting access tokens (RFC 9068).
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Authorization, Person};
+use crate::app::App;
+use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
+use crate::protocol::resource::Resource;
+use crate::protocol::token_response::TokenResponse;
+use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
+use crate::secret::encode_base64url;
+
+/// Random bits of a `jti`: 128.
+const JTI_BYTES: usize = 16;
+/// The assurance of one factor (NIST SP 800-63-4 AAL1).
+const ACR_ONE_FACTOR: &str = "aal1";
+
+#[derive(Serialize)]
+struct AccessClaims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: Vec<&'a str>,
+    client_id: &'a str,
+    exp: i64,
+    iat: i64,
+    jti: String,
+    scope: String,
+    #[serde(flatten)]
+    person: Option<PersonClaims<'a>>,
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct PersonClaims<'a> {
+    sid: String,
+    auth_time: i64,
+    acr: &'a str,
+    amr: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    roles: &'a [String],
+}
+
+/// The answer to a token request: a fresh access token and, if there is one, the refresh token beside it.
+///
+/// # Errors
+/// [`ClientRefusal::ClaimsTooLarge`]; [`CapacityRefusal::CannotSign`].
+pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<String>) -> Result<TokenResponse, Refusal> {
+    refuse_large_claims(authorization)?;
+    let now = app.clock.now();
+    let client = &authorization.client;
+    let wanted = now.plus(client.metadata.access_ttl.unwrap_or(app.settings.tokens.access_ttl));
+    // RFC 9700 §2.2.1: an access token does not outlive the grant it came from.
+    let expires_at = authorization.person.as_ref().map_or(wanted, |person| wanted.min(person.grant_expires_at));
+    let subject = authorization.person.as_ref().map(|person| person.account_id.to_string());
+    let claims = AccessClaims {
+        iss: &app.issuer,
+        // RFC 9068 §2.2: without a resource owner, sub identifies the client.
+        sub: subject.as_deref().unwrap_or(client.id.as_str()),
+        aud: audience(app, authorization),
+        client_id: client.id.as_str(),
+        exp: expires_at.unix_seconds(),
+        iat: now.unix_seconds(),
+        jti: encode_base64url(&app.random.bytes::<JTI_BYTES>()),
+        scope: authorization.scope.to_string(),
+        person: authorization.person.as_ref().map(person_claims),
+        extra: &client.metadata.extra_claims,
+    };
+    let access_token = app.keyring.sign(&claims).map_err(|error| {
+        tracing::error!(%error, "signing failed");
+        Refusal::from(CapacityRefusal::CannotSign)
+    })?;
+    app.metrics.record_access_token(authorization.grant_type);
+    Ok(TokenResponse {
+        access_token,
+        token_type: "Bearer",
+        expires_in: u64::try_from(expires_at.unix_seconds() - now.unix_seconds()).unwrap_or(0),
+        refresh_token,
+        scope: claims.scope,
+    })
+}
+
+/// RFC 9068 §3: the resources asked for or, when a client has none, the issuer itself. Never empty.
+fn audience<'a>(app: &'a App, authorization: &'a Authorization) -> Vec<&'a str> {
+    if authorization.audiences.is_empty() {
+        return vec![&app.issuer];
+    }
+    authorization.audiences.iter().map(Resource::as_str).collect()
+}
+
+fn person_claims(person: &Person) -> PersonClaims<'_> {
+    PersonClaims {
+        sid: person.grant_id.to_string(),
+        auth_time: person.auth_time.unix_seconds(),
+        acr: ACR_ONE_FACTOR,
+        amr: &person.amr,
+        roles: &person.roles,
+    }
+}
+
+/// Claims of an account and a client together are refused above their bound, never cut.
+fn refuse_large_claims(authorization: &Authorization) -> Result<(), Refusal> {
+    let extra = &authorization.client.metadata.extra_claims;
+    let roles = authorization.person.as_ref().map_or(&[][..], |person| &person.roles);
+    if extra.is_empty() && roles.is_empty() {
+        return Ok(());
+    }
+    let bytes = |value: serde_json::Result<String>| value.map_or(usize::MAX, |text| text.len());
+    let total = bytes(serde_json::to_string(extra)).saturating_add(bytes(serde_json::to_string(roles)));
+    if total > MAX_EXTRA_CLAIMS_BYTES {
+        return Err(Refusal::from(ClientRefusal::ClaimsTooLarge).of_client(&authorization.client.id));
+    }
+    Ok(())
+}

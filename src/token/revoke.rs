@@ -1,0 +1,37 @@
+//! The end of grants and tokens. Every path that ends a grant comes through here: replay, revocation, operators.
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, GrantId};
+use crate::store::grants::{self, EndedBy};
+use crate::store::{self, revoked_tokens};
+
+/// Ends one grant and with it every token that came from it. `false` when it was over already.
+///
+/// # Errors
+/// The store's own reasons; without an error the end is durable.
+pub fn end_grant(app: &App, id: GrantId, by: EndedBy) -> Result<bool, store::Error> {
+    let now = app.clock.now();
+    app.db.write(move |tx| grants::end(tx, id, by, now))
+}
+
+/// Ends every grant of an account; says how many that were.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_grants_of(app: &App, account_id: AccountId, by: EndedBy) -> Result<usize, store::Error> {
+    let now = app.clock.now();
+    app.db.write(move |tx| grants::end_of_account(tx, account_id, by, now))
+}
+
+/// Revokes one access token that has no grant behind it. Revoking it twice is as good as once.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn revoke_access_token(app: &App, jti: &str, expires_at: Timestamp) -> Result<(), store::Error> {
+    let jti = jti.to_owned();
+    match app.db.write(move |tx| revoked_tokens::insert(tx, &jti, expires_at)) {
+        Err(store::Error::Conflict(_)) => Ok(()),
+        outcome => outcome,
+    }
+}
