@@ -1,0 +1,213 @@
+//! The command line. Exit codes: 0 done, 1 refused, 2 not understood. JSON with `--json`, text for people otherwise.
+
+mod accounts;
+mod clients;
+mod demo;
+mod health;
+mod logging;
+mod output;
+mod password;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::admin::AdminError;
+use crate::app::{App, StartError};
+use crate::clock::Clock;
+use crate::keys::{self, MasterKeyError};
+use crate::protocol::client_metadata::MetadataError;
+use crate::secret::Random;
+use crate::settings::{Settings, SettingsError};
+use crate::store::migrate::{self, MigrateError};
+use output::Output;
+
+/// A standalone token issuer and authorization server.
+#[derive(Parser)]
+#[command(name = "countersign", version, about)]
+struct Arguments {
+    /// A TOML file of settings that differ from the defaults; may be repeated, later ones win.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve.
+    Serve {
+        /// On a temporary database, with one account and one client, and lines to try them with. Loopback only.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Bring the database up to date, or say how far it is.
+    Migrate {
+        /// Only say what is applied and what is pending.
+        #[arg(long)]
+        status: bool,
+    },
+    /// Settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// People who can log in.
+    #[command(subcommand)]
+    Accounts(accounts::AccountsCommand),
+    /// OAuth clients.
+    #[command(subcommand)]
+    Clients(clients::ClientsCommand),
+    /// Keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Ask a server whether it is ready: exit code 0 if so.
+    Health {
+        /// The address of its /readyz, http only.
+        #[arg(long, default_value = "http://127.0.0.1:8080/readyz")]
+        url: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print the effective settings without secrets, after checking them.
+    Check,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Write a new master key to a file that does not exist yet.
+    NewMasterKey {
+        /// The file.
+        file: PathBuf,
+    },
+    /// List the published signing keys.
+    List,
+}
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Usage(&'static str),
+    #[error("not ready: {0}")]
+    NotReady(String),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl From<MetadataError> for CommandError {
+    fn from(error: MetadataError) -> Self {
+        Self::Admin(error.into())
+    }
+}
+
+impl From<crate::store::Error> for CommandError {
+    fn from(error: crate::store::Error) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// Reads the arguments of the process and does what they say.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream each belongs on.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let output = Output::new(arguments.json);
+    match run_command(&arguments, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(if matches!(error, CommandError::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandError> {
+    let settings = || Settings::load(&arguments.config);
+    match &arguments.command {
+        Command::Serve { demo: false } => serve::serve(settings()?, output),
+        Command::Serve { demo: true } => demo::serve(settings()?, output),
+        Command::Migrate { status } => run_migrate(&settings()?, *status, output),
+        Command::Config(ConfigCommand::Check) => {
+            output.value(&settings()?.printable());
+            Ok(())
+        }
+        Command::Accounts(command) => accounts::run(command, &open(settings()?)?, output),
+        Command::Clients(command) => clients::run(command, || open(settings()?), output),
+        Command::Keys(KeysCommand::NewMasterKey { file }) => Ok(keys::create_master_key(file, &Random)?),
+        Command::Keys(KeysCommand::List) => {
+            list_keys(&open(settings()?)?, output);
+            Ok(())
+        }
+        Command::Health { url } => health::run(url),
+    }
+}
+
+/// The parts, for a command that may run beside a server.
+fn open(settings: Settings) -> Result<App, CommandError> {
+    logging::start(&settings.log, true);
+    let issuer = settings.issuer_at(settings.http.listen);
+    Ok(App::open(settings, issuer, Clock::system())?)
+}
+
+fn run_migrate(settings: &Settings, only_status: bool, output: &Output) -> Result<(), CommandError> {
+    if !only_status {
+        let newly = migrate::apply(&settings.database)?;
+        for version in &newly {
+            output.line(&format!("applied {version}"));
+        }
+    }
+    let status = migrate::status(&settings.database).map_err(MigrateError::Store)?;
+    output.either(
+        &serde_json::json!({ "applied": status.applied, "pending": status.pending, "unknown": status.unknown }),
+        || {
+            let list = |versions: &[String]| if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
+            let mut text = format!("applied: {}\npending: {}", list(&status.applied), list(&status.pending));
+            if !status.unknown.is_empty() {
+                text = format!("{text}\nunknown to this binary: {}", list(&status.unknown));
+            }
+            text
+        },
+    );
+    Ok(())
+}
+
+fn list_keys(app: &App, output: &Output) {
+    let listed: Vec<_> = app
+        .keyring
+        .list()
+        .iter()
+        .map(|key| {
+            serde_json::json!({
+                "kid": key.kid,
+                "state": key.state.as_str(),
+                "bits": key.modulus.len() * 8,
+                "published_at": key.published_at.to_string(),
+                "activated_at": key.activated_at.map(|at| at.to_string()),
+            })
+        })
+        .collect();
+    output.rows(&listed);
+}

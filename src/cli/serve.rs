@@ -1,0 +1,64 @@
+//! `countersign serve`
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use super::output::Output;
+use super::{CommandError, logging};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::settings::Settings;
+use crate::web;
+
+/// Serves until told to stop.
+pub(super) fn serve(settings: Settings, output: &Output) -> Result<(), CommandError> {
+    start(settings, |app, address| {
+        let issuer = &app.issuer;
+        output.line(&format!("Countersign listens on http://{address} as {issuer}"));
+        output.line(&format!("JWKS: {}/jwks.json", issuer.trim_end_matches('/')));
+        output.line(
+            "Make an account: countersign accounts create --email you@example.com --password-stdin; \
+             a client: countersign clients create --id web --public --grant password --grant refresh_token",
+        );
+        Ok(())
+    })
+}
+
+/// Opens every part, and only then listens; `announce` runs when requests would be answered.
+pub(super) fn start(
+    settings: Settings,
+    announce: impl FnOnce(&App, SocketAddr) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    logging::start(&settings.log, false);
+    keep_memory_to_ourselves();
+    // With a port of the system's choice the address, and so the issuer, is known only once it is bound.
+    let early = (settings.http.listen.port() == 0).then(|| bind(settings.http.listen)).transpose()?;
+    let address = early.as_ref().map_or(Ok(settings.http.listen), TcpListener::local_addr)?;
+    let issuer = settings.issuer_at(address);
+    let metrics = settings.http.metrics_listen;
+    let app = Arc::new(App::open(settings, issuer, Clock::system())?);
+    let listener = early.map_or_else(|| bind(address), Ok)?;
+    let metrics = metrics.map(bind).transpose()?;
+    actix_web::rt::System::new().block_on(async {
+        let server = web::build(app.clone(), listener, metrics)?;
+        announce(&app, server.address())?;
+        Ok(server.run_until_stopped().await?)
+    })
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
+    let listen = |source| CommandError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    Ok(listener)
+}
+
+/// ASVS 13.3.2: no core file and no other process of this user sees our keys. Best effort: a system that refuses is no
+/// reason not to serve.
+fn keep_memory_to_ourselves() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() || setrlimit(Resource::Core, none).is_err() {
+        tracing::warn!("core files could not be switched off");
+    }
+}

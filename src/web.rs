@@ -1,0 +1,34 @@
+//! HTTP, and the only async code. Decodes a request, makes one hop to a lane, delivers the answer; decides nothing
+//! about protocol.
+
+mod body;
+mod client_address;
+mod documents;
+mod error;
+mod extract;
+mod headers;
+mod health;
+mod oauth;
+mod observe;
+mod openapi;
+mod routes;
+mod server;
+
+use std::sync::Arc;
+
+pub use client_address::client_address;
+pub use openapi::document as openapi_document;
+pub use server::{Server, build};
+
+use crate::app::{App, Lanes};
+use crate::jobs::Health;
+
+/// What every handler has at hand.
+pub struct State {
+    /// The parts.
+    pub app: Arc<App>,
+    /// The threads.
+    pub lanes: Lanes,
+    /// What the last check found.
+    pub health: Arc<Health>,
+}

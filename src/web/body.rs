@@ -1,0 +1,34 @@
+//! Reading a body: no more than allowed, no slower than allowed.
+
+use std::time::Duration;
+
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
+use actix_web::web::{BytesMut, Payload};
+use futures_util::StreamExt as _;
+
+use crate::protocol::params::MAX_BODY_BYTES;
+use crate::reason::{Refusal, RequestRefusal};
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Reads a body of at most [`MAX_BODY_BYTES`] within ten seconds.
+pub(super) async fn read(headers: &HeaderMap, mut payload: Payload) -> Result<BytesMut, Refusal> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    // ASVS 2.4.1: a body that says it is too large is not read at all.
+    if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(RequestRefusal::BodyTooLarge.into());
+    }
+    let collect = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| RequestRefusal::BodyBroken)?;
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(Refusal::from(RequestRefusal::BodyTooLarge));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    };
+    tokio::time::timeout(BODY_DEADLINE, collect).await.unwrap_or_else(|_| Err(RequestRefusal::BodyTooSlow.into()))
+}

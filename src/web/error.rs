@@ -1,0 +1,92 @@
+//! Delivering refusals: JSON of RFC 6749 §5.2 at protocol endpoints, problem details (RFC 9457) elsewhere; one log line
+//! and one count for each, here at the edge.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+use super::observe::Trace;
+use crate::reason::{Refusal, Weight};
+
+/// RFC 6749 §5.2.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    /// The error code.
+    pub error: &'static str,
+    /// Fixed text for developers; never echoes input, absent where it would tell too much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_description: Option<String>,
+    /// In 5xx answers: the request's name in our log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct Problem {
+    title: &'static str,
+    status: u16,
+}
+
+/// The answer to a refused protocol request.
+pub(super) fn refuse(request: &HttpRequest, state: &State, endpoint: &'static str, refusal: &Refusal) -> HttpResponse {
+    let trace = request.extensions().get::<Trace>().map(|trace| trace.0.to_string()).unwrap_or_default();
+    record(state, endpoint, refusal, &trace);
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let error = refusal.reason.row().code.as_str();
+    let body_trace = status.is_server_error().then_some(trace);
+    let mut answer = json(status, &ErrorBody { error, error_description: refusal.description(), trace: body_trace });
+    let headers = answer.headers_mut();
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 6749 §5.2: the scheme that the client used; RFC 7617 §2.
+        let challenge = HeaderValue::from_static(r#"Basic realm="countersign", charset="UTF-8""#);
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(wait) = refusal.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    answer
+}
+
+/// A JSON answer of a protocol endpoint (RFC 6749 §5.1: `application/json;charset=UTF-8`).
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    HttpResponse::build(status).content_type("application/json;charset=UTF-8").body(body)
+}
+
+fn record(state: &State, endpoint: &'static str, refusal: &Refusal, trace: &str) {
+    state.app.metrics.record_refusal(endpoint, refusal.reason);
+    let error_id = refusal.reason.id();
+    let client_id = refusal.client_id.as_ref().map(ToString::to_string);
+    let grant_id = refusal.grant_id.map(|id| id.to_string());
+    let (client_id, grant_id) = (client_id.as_deref(), grant_id.as_deref());
+    match refusal.reason.row().weight {
+        Weight::Routine => tracing::debug!(trace, endpoint, error_id, client_id, grant_id, "refused"),
+        Weight::Suspicious => tracing::warn!(trace, endpoint, error_id, client_id, grant_id, "refused"),
+        Weight::Fault => tracing::error!(trace, endpoint, error_id, client_id, grant_id, "refused"),
+    }
+}
+
+/// The answer to a request for something that is not here.
+pub(super) async fn not_found() -> HttpResponse {
+    problem(StatusCode::NOT_FOUND, "there is nothing here")
+}
+
+/// The answer to a method that a document does not take.
+pub(super) async fn read_only() -> HttpResponse {
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer
+}
+
+/// A problem that is not the protocol's.
+pub(super) fn problem(status: StatusCode, title: &'static str) -> HttpResponse {
+    let body = serde_json::to_vec(&Problem { title, status: status.as_u16() }).unwrap_or_default();
+    HttpResponse::build(status).content_type("application/problem+json").body(body)
+}

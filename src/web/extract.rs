@@ -1,0 +1,38 @@
+//! What handlers take from a request beside its body.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+
+use super::State;
+use super::client_address::client_address;
+use crate::clock::Deadline;
+use crate::limits::Network;
+use crate::oauth::RequestContext;
+
+/// After this long a request changes nothing any more.
+pub(super) const REQUEST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Network and deadline of a request whose head was just read.
+pub(super) fn context(request: &HttpRequest, state: &State) -> RequestContext {
+    let http = &state.app.settings.http;
+    let peer = request.peer_addr().map_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let chain: Vec<&str> = request
+        .headers()
+        .get_all(http.client_address_header.as_str())
+        .map(|value| value.to_str().unwrap_or_default())
+        .collect();
+    RequestContext {
+        network: Network::of(client_address(peer, &chain, &http.trusted_proxies)),
+        deadline: Deadline::after(&state.app.clock, REQUEST_DEADLINE),
+    }
+}
+
+/// The `Content-Type`, if it is one and readable.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()
+}
+
+/// The `Authorization` header as bytes.
+pub(super) fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(AUTHORIZATION).map(actix_web::http::header::HeaderValue::as_bytes)
+}

@@ -1,0 +1,36 @@
+//! Header fields that every answer has.
+
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+
+/// The most bytes that the header fields of a request may have together.
+pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Names and values together.
+pub(super) fn size_of(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// Adds what is not said otherwise: nothing of ours is cached, framed, sniffed, or tells where it came from
+/// (ASVS 3.4, 14.2). Documents that may be cached say so themselves.
+pub(super) fn secure(headers: &mut HeaderMap, https: bool) {
+    let mut default = |name: HeaderName, value: &'static str| {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    };
+    default(CACHE_CONTROL, "no-store");
+    default(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
+    default(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    default(X_FRAME_OPTIONS, "DENY");
+    default(REFERRER_POLICY, "no-referrer");
+    default(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    default(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    default(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()");
+    if https {
+        // RFC 6797 §6.1.
+        default(STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
+    }
+}

@@ -1,0 +1,58 @@
+//! For load balancers and monitoring.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+
+/// What `/readyz` says.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ReadyBody {
+    /// `ready`, `degraded` (still to be sent requests) or `unready`.
+    status: &'static str,
+    /// `up` or `down`.
+    database: &'static str,
+    /// `up`: without signing keys the server would not run.
+    signing_keys: &'static str,
+    /// `up`, or `down`: rate limits then count in each process for itself.
+    cache: &'static str,
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "It lives")))]
+pub(super) async fn livez() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+}
+
+/// Whether requests should be sent here. Reads what the last check found, so asking often costs nothing.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses(
+    (status = 200, description = "Ready, or degraded", body = ReadyBody),
+    (status = 503, description = "Not ready", body = ReadyBody)))]
+pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
+    let readiness = state.health.readiness(state.app.clock.monotonic());
+    let up = |up| if up { "up" } else { "down" };
+    let status = match (readiness.is_ready(), readiness.cache) {
+        (true, true) => "ready",
+        (true, false) => "degraded",
+        (false, _) => "unready",
+    };
+    let code = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::build(code).json(ReadyBody {
+        status,
+        database: up(readiness.database),
+        signing_keys: "up",
+        cache: up(readiness.cache),
+    })
+}
+
+/// Counters and timings for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, description = "Prometheus text format", content_type = "text/plain")))]
+pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
+    let metrics = &state.app.metrics;
+    metrics.set_lane_depth(state.lanes.token.name(), state.lanes.token.waiting());
+    metrics.set_lane_depth(state.lanes.hash.name(), state.lanes.hash.waiting());
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.render())
+}

@@ -1,0 +1,166 @@
+//! The protocol endpoints: body, client address, one hop, answer.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{State, body, error, extract};
+use crate::lane::Lane as Threads;
+use crate::oauth::RequestContext;
+use crate::oauth::introspect::{IntrospectCall, introspect};
+use crate::oauth::revoke::{RevokeCall, revoke};
+use crate::oauth::token::{Lane, TokenCall, exchange};
+use crate::password_hash::HashMemory;
+use crate::protocol::token_response::{IntrospectionResponse, TokenResponse};
+use crate::reason::{CapacityRefusal, Refusal, RequestRefusal};
+
+/// The form of a token request, for the documentation; the reader is [`TokenCall::parse`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct TokenForm {
+    /// `password`, `client_credentials` or `refresh_token`.
+    grant_type: String,
+    /// With `none` or `client_secret_post`.
+    client_id: Option<String>,
+    /// With `client_secret_post`.
+    client_secret: Option<String>,
+    /// With `password`: an e-mail address or a user name.
+    username: Option<String>,
+    /// With `password`.
+    password: Option<String>,
+    /// With `refresh_token`.
+    refresh_token: Option<String>,
+    /// With `refresh_token`, 16 to 128 visible characters: the same for every repeat of one refresh, so that a repeat
+    /// is known as such even after the leeway.
+    refresh_attempt: Option<String>,
+    /// Space-delimited; less than all that is allowed.
+    scope: Option<String>,
+    /// RFC 8707; may be repeated.
+    resource: Option<Vec<String>>,
+}
+
+/// The form of revocation and introspection, for the documentation.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct TokenParameterForm {
+    /// A refresh token or an access token.
+    token: String,
+    /// Taken and not needed.
+    token_type_hint: Option<String>,
+    /// With `none` or `client_secret_post`.
+    client_id: Option<String>,
+    /// With `client_secret_post`.
+    client_secret: Option<String>,
+}
+
+/// Exchanges credentials or a refresh token for tokens (RFC 6749 §3.2).
+#[utoipa::path(post, path = "/token", tag = "oauth",
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "Tokens (RFC 6749 §5.1)", body = TokenResponse),
+        (status = 400, description = "Refused (RFC 6749 §5.2)", body = error::ErrorBody),
+        (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
+        (status = 429, description = "Too many attempts: Retry-After says when", body = error::ErrorBody),
+        (status = 503, description = "Busy or a part is away: Retry-After says when", body = error::ErrorBody)))]
+pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let outcome = async {
+        let body = body::read(request.headers(), payload).await?;
+        let headers = request.headers();
+        let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers), &body)?;
+        let app = state.app.clone();
+        match call.lane() {
+            Lane::Here => exchange(&app, call, &context, &mut HashMemory::default()),
+            Lane::Token => {
+                let work = move |(): &mut ()| exchange(&app, call, &context, &mut HashMemory::default());
+                hop(&state, &state.lanes.token, work).await
+            }
+            Lane::Hash => {
+                let work = move |memory: &mut HashMemory| exchange(&app, call, &context, memory);
+                hop(&state, &state.lanes.hash, work).await
+            }
+        }
+    };
+    answer(&request, &state, "/token", outcome.await)
+}
+
+/// Ends the grant behind a token (RFC 7009 §2).
+#[utoipa::path(post, path = "/revoke", tag = "oauth",
+    request_body(content = TokenParameterForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "Revoked, or nothing to revoke"),
+        (status = 400, description = "Refused", body = error::ErrorBody),
+        (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
+        (status = 503, description = "Not revoked: try again", body = error::ErrorBody)))]
+pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let outcome = on_token_lane(&request, payload, &state, RevokeCall::parse, |state, call, context| {
+        revoke(&state.app, call, context)
+    });
+    match outcome.await {
+        Ok(()) => HttpResponse::Ok().finish(),
+        Err(refusal) => error::refuse(&request, &state, "/revoke", &refusal),
+    }
+}
+
+/// Says whether a token may be relied on (RFC 7662 §2).
+#[utoipa::path(post, path = "/introspect", tag = "oauth",
+    request_body(content = TokenParameterForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "Active or not", body = IntrospectionResponse),
+        (status = 400, description = "Refused", body = error::ErrorBody),
+        (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
+        (status = 503, description = "No answer now", body = error::ErrorBody)))]
+pub(super) async fn introspection(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let outcome =
+        on_token_lane(&request, payload, &state, IntrospectCall::parse, |state, call, _| introspect(&state.app, call));
+    answer(&request, &state, "/introspect", outcome.await)
+}
+
+/// The answer to a method that a protocol endpoint does not take (RFC 6749 §3.2).
+pub(super) async fn method_not_allowed(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    error::refuse(&request, &state, "other", &RequestRefusal::MethodNotAllowed.into())
+}
+
+fn answer(
+    request: &HttpRequest,
+    state: &State,
+    endpoint: &'static str,
+    outcome: Result<impl Serialize, Refusal>,
+) -> HttpResponse {
+    match outcome {
+        // RFC 6749 §5.1: no-store, which every answer of ours has unless it says otherwise.
+        Ok(body) => error::json(actix_web::http::StatusCode::OK, &body),
+        Err(refusal) => error::refuse(request, state, endpoint, &refusal),
+    }
+}
+
+/// Reads and parses a request and does its work on the token lane.
+async fn on_token_lane<C: Send + 'static, T: Send + 'static>(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &Data<State>,
+    parse: impl Fn(Option<&str>, Option<&[u8]>, &[u8]) -> Result<C, Refusal>,
+    work: impl Fn(&State, &C, &RequestContext) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let context = extract::context(request, state);
+    let body = body::read(request.headers(), payload).await?;
+    let headers = request.headers();
+    let call = parse(extract::content_type(headers), extract::authorization(headers), &body)?;
+    let inner = Data::clone(state);
+    hop(state, &state.lanes.token, move |()| work(&inner, &call, &context)).await
+}
+
+/// One hop to a lane. The work is not cancelled with its asker: it is one transaction, made or not.
+async fn hop<S: Send + 'static, T: Send + 'static>(
+    state: &State,
+    lane: &Threads<S>,
+    work: impl FnOnce(&mut S) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let answered = lane.submit(work).inspect_err(|_| state.app.metrics.record_lane_refused(lane.name()))?;
+    match tokio::time::timeout(extract::REQUEST_DEADLINE, answered).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(CapacityRefusal::Defect.into()),
+        Err(_) => Err(CapacityRefusal::DeadlinePassed.into()),
+    }
+}

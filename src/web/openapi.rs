@@ -1,0 +1,31 @@
+//! The description of the HTTP surface, made from the handlers themselves.
+
+use actix_web::HttpResponse;
+use utoipa::OpenApi;
+
+use super::{documents, health, oauth};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Countersign", description = "Token issuer and authorization server"),
+    paths(
+        oauth::token,
+        oauth::revocation,
+        oauth::introspection,
+        documents::jwks,
+        documents::metadata,
+        health::livez,
+        health::readyz,
+        health::metrics
+    )
+)]
+struct Description;
+
+/// The `OpenAPI` document as JSON.
+pub fn document() -> String {
+    Description::openapi().to_json().unwrap_or_default()
+}
+
+pub(super) async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(document())
+}

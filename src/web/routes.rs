@@ -1,0 +1,41 @@
+//! Every URL of the product, in one table.
+
+use actix_web::web::{self, ServiceConfig, resource};
+
+use super::{documents, error, health, oauth, openapi};
+
+/// The protocol's endpoints and everything public.
+pub(super) fn public(config: &mut ServiceConfig) {
+    let post_only = || web::route().to(oauth::method_not_allowed);
+    config
+        .service(resource("/token").route(web::post().to(oauth::token)).default_service(post_only()))
+        .service(resource("/revoke").route(web::post().to(oauth::revocation)).default_service(post_only()))
+        .service(resource("/introspect").route(web::post().to(oauth::introspection)).default_service(post_only()))
+        .service(document("/jwks.json", documents::jwks, documents::jwks))
+        .service(document("/.well-known/oauth-authorization-server", documents::metadata, documents::metadata))
+        .service(document("/openapi.json", openapi::openapi, openapi::openapi))
+        .service(document("/livez", health::livez, health::livez))
+        .service(document("/readyz", health::readyz, health::readyz))
+        .default_service(web::route().to(error::not_found));
+}
+
+/// What only the operator's network should see.
+pub(super) fn metrics(config: &mut ServiceConfig) {
+    config
+        .service(document("/metrics", health::metrics, health::metrics))
+        .default_service(web::route().to(error::not_found));
+}
+
+/// A document that is read, whole or its head only.
+fn document<F, A, G, B>(path: &'static str, get: F, head: G) -> actix_web::Resource
+where
+    F: actix_web::Handler<A, Output = actix_web::HttpResponse>,
+    A: actix_web::FromRequest + 'static,
+    G: actix_web::Handler<B, Output = actix_web::HttpResponse>,
+    B: actix_web::FromRequest + 'static,
+{
+    resource(path)
+        .route(web::get().to(get))
+        .route(web::head().to(head))
+        .default_service(web::route().to(error::read_only))
+}
