@@ -3,26 +3,33 @@
 //! Modules in dependency order; a module may use only those above it, and each outside crate has one door.
 //! Start reading at [`oauth::grant::refresh`] with `docs/ARCHITECTURE.md` beside it.
 
-pub mod admin;
-pub mod app;
-pub mod cache;
-pub mod cli;
-pub mod clients;
+// ── ground: pure, no IO
 pub mod clock;
 pub mod id;
-pub mod identity;
-pub mod jobs;
-pub mod keys;
-pub mod lane;
-pub mod limits;
-pub mod login_name;
-pub mod metrics;
-pub mod oauth;
-pub mod password_hash;
+pub mod secret;
 pub mod protocol;
 pub mod reason;
-pub mod secret;
+pub mod login_name;
+
+// ── doors: each owns one outside crate or one resource and hides it
 pub mod settings;
+pub mod metrics;
+pub mod lane;
 pub mod store;
+pub mod cache;
+pub mod password_hash;
+pub mod keys;
+pub mod limits;
+pub mod clients;
+pub mod app;
+
+// ── rules: what OAuth and we ourselves require
 pub mod token;
+pub mod identity;
+pub mod oauth;
+pub mod admin;
+pub mod jobs;
+
+// ── surface
 pub mod web;
+pub mod cli;

@@ -23,6 +23,13 @@ pub use db::{Db, Read, Write};
 #[derive(Clone, Debug)]
 pub struct Cause(String);
 
+impl Cause {
+    /// Drivers speak in several lines; a log and a terminal want one.
+    fn new(said: impl fmt::Display) -> Self {
+        Self(said.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "))
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -51,14 +58,14 @@ pub enum Error {
 
 impl Error {
     fn unavailable(cause: impl fmt::Display) -> Self {
-        Self::Unavailable(Cause(cause.to_string()))
+        Self::Unavailable(Cause::new(cause))
     }
 }
 
 impl From<DieselError> for Error {
     #[expect(clippy::wildcard_enum_match_arm, reason = "what diesel adds later is a database that refuses")]
     fn from(error: DieselError) -> Self {
-        let cause = Cause(error.to_string());
+        let cause = Cause::new(&error);
         match &error {
             DieselError::DatabaseError(kind, info) => match kind {
                 DatabaseErrorKind::UniqueViolation

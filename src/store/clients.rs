@@ -74,7 +74,8 @@ fn parse_secret((id, _, digest, key_version, created_at): SecretRow) -> Option<C
 /// The store's own reasons.
 pub fn load_all(tx: &mut Read<'_>) -> Result<(Vec<Client>, Vec<String>), Error> {
     let rows: Vec<ClientRow> = clients::table.order(clients::id).load(tx.conn())?;
-    let secrets: Vec<SecretRow> = client_secrets::table.order(client_secrets::id).load(tx.conn())?;
+    let secrets: Vec<SecretRow> =
+        client_secrets::table.order((client_secrets::created_at, client_secrets::id)).load(tx.conn())?;
     let mut unreadable = Vec::new();
     let mut loaded = Vec::new();
     for row in rows {
@@ -106,7 +107,7 @@ pub fn find(tx: &mut Read<'_>, id: &ClientId) -> Result<Option<Client>, Error> {
     let mut client = parse_client(row).ok_or(Error::Corrupt { table: TABLE })?;
     let secrets: Vec<SecretRow> = client_secrets::table
         .filter(client_secrets::client_id.eq(id.as_str()))
-        .order(client_secrets::id)
+        .order((client_secrets::created_at, client_secrets::id))
         .load(tx.conn())?;
     for row in secrets {
         client.secrets.push(parse_secret(row).ok_or(Error::Corrupt { table: "client_secrets" })?);

@@ -21,9 +21,7 @@ pub(super) fn public(config: &mut ServiceConfig) {
 
 /// What only the operator's network should see.
 pub(super) fn metrics(config: &mut ServiceConfig) {
-    config
-        .service(document("/metrics", health::metrics, health::metrics))
-        .default_service(web::route().to(error::not_found));
+    config.service(document("/metrics", health::metrics, health::metrics));
 }
 
 /// A document that is read, whole or its head only.

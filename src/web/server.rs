@@ -24,6 +24,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A server that listens and is about to serve.
 pub struct Server {
     http: actix_web::dev::Server,
+    metrics: Option<actix_web::dev::Server>,
     state: web::Data<State>,
     jobs: Jobs,
     drain: Duration,
@@ -41,20 +42,10 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
     let state = web::Data::new(State { app, lanes, health: jobs.health.clone() });
     let address = listener.local_addr()?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let (served, metrics_here, metrics_port) =
-        (state.clone(), metrics.is_none(), metrics.as_ref().map(TcpListener::local_addr));
-    let metrics_port = metrics_port.transpose()?.map(|address| address.port());
-    let server = HttpServer::new(move || {
-        let on_metrics_port = move |request: &actix_web::guard::GuardContext<'_>| {
-            let config = request.app_data::<actix_web::dev::AppConfig>();
-            metrics_port.is_some() && config.map(|config| config.local_addr().port()) == metrics_port
-        };
+    let (served, metrics_here) = (state.clone(), metrics.is_none());
+    let http = HttpServer::new(move || {
         let app = actix_web::App::new().app_data(served.clone()).wrap(from_fn(observe));
-        let app = if metrics_here {
-            app.configure(routes::metrics)
-        } else {
-            app.service(web::scope("").guard(actix_web::guard::fn_guard(on_metrics_port)).configure(routes::metrics))
-        };
+        let app = if metrics_here { app.configure(routes::metrics) } else { app };
         app.configure(routes::public)
     })
     .workers(workers)
@@ -64,12 +55,19 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
     .client_disconnect_timeout(Duration::from_secs(2))
     .shutdown_timeout(SHUTDOWN_SECONDS)
     .disable_signals()
-    .listen(listener)?;
-    let server = match metrics {
-        Some(listener) => server.listen(listener)?,
-        None => server,
+    .listen(listener)?
+    .run();
+    let metrics = metrics.map(|listener| serve_metrics(state.clone(), listener)).transpose()?;
+    Ok(Server { http, metrics, state, jobs, drain, address })
+}
+
+/// The metrics on a listener of their own, which serves nothing else.
+fn serve_metrics(state: web::Data<State>, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
+    let factory = move || {
+        let app = actix_web::App::new().app_data(state.clone()).wrap(from_fn(observe));
+        app.configure(routes::metrics).default_service(web::route().to(super::error::not_found))
     };
-    Ok(Server { http: server.run(), state, jobs, drain, address })
+    Ok(HttpServer::new(factory).workers(1).shutdown_timeout(1).disable_signals().listen(listener)?.run())
 }
 
 impl Server {
@@ -90,6 +88,11 @@ impl Server {
     /// What the system says.
     pub async fn run_until_stopped(self) -> std::io::Result<()> {
         let (handle, state, drain) = (self.http.handle(), self.state, self.drain);
+        let metrics = self.metrics.map(|server| {
+            let handle = server.handle();
+            drop(actix_web::rt::spawn(server));
+            handle
+        });
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stopping = async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
@@ -109,6 +112,9 @@ impl Server {
             served = self.http => (served, ()),
             () = stopping => (Ok(()), ()),
         };
+        if let Some(metrics) = metrics {
+            metrics.stop(false).await;
+        }
         drop(self.jobs);
         tracing::info!("stopped");
         served

@@ -1,0 +1,83 @@
+//! What operators may and may not make.
+
+use countersign::admin::{AdminError, accounts, clients};
+use countersign::protocol::client_metadata::{ClientMetadata, ClientMetadataJson};
+use countersign::secret::PlainSecret;
+
+use crate::app::{PASSWORD, TestApp};
+
+fn new(email: &str, username: Option<&str>, password: &str) -> accounts::NewAccount {
+    accounts::NewAccount {
+        email: email.to_owned(),
+        username: username.map(str::to_owned),
+        roles: Vec::new(),
+        password: PlainSecret::new(password),
+    }
+}
+
+#[test]
+fn a_name_belongs_to_one_account_whatever_its_spelling() {
+    let app = TestApp::start();
+    accounts::create(&app.app, &new("ada@people.test", Some("ada"), PASSWORD)).unwrap();
+    for (email, username) in
+        [("ADA@People.Test", None), ("other@people.test", Some("ADA")), ("other@people.test", Some("\u{ff41}da"))]
+    {
+        let refused = accounts::create(&app.app, &new(email, username, PASSWORD));
+        assert!(matches!(refused, Err(AdminError::Taken(_))), "{email} {username:?}");
+    }
+    assert_eq!(accounts::list(&app.app, None, 100).unwrap().len(), 1);
+}
+
+#[test]
+fn passwords_are_long_and_do_not_name_their_owner() {
+    let app = TestApp::start();
+    let create =
+        |password: &str| accounts::create(&app.app, &new("grace@people.test", Some("hopper"), password)).map(|_| ());
+    let long = format!("hunter-canary-{}", "a".repeat(1024));
+    assert!(matches!(create("hunter-canary-"), Err(AdminError::PasswordTooShort(15))));
+    assert!(matches!(create(&long), Err(AdminError::PasswordTooLong(1024))));
+    for named in ["hunter-canary-of-Grace", "hunter-canary-HOPPER", "hunter-canary-countersign"] {
+        assert!(matches!(create(named), Err(AdminError::PasswordNamesItsOwner)), "{named}");
+    }
+    // Fifteen characters, not bytes, and any of Unicode.
+    assert!(create("hunter-canary-\u{1f511}").is_ok());
+}
+
+#[test]
+fn a_client_id_can_be_neither_a_resource_nor_a_person() {
+    let app = TestApp::start();
+    let (account, _) = app.account();
+    let create =
+        |id: &str| clients::create(&app.app, id, ClientMetadata::try_from(ClientMetadataJson::default()).unwrap());
+    let sub = account.id.to_string();
+    for id in ["", "https://api.example", "a b", "a/b", "urn:x", "\u{e4}", &sub, &"a".repeat(129)] {
+        assert!(matches!(create(id), Err(AdminError::MalformedClientId)), "{id}");
+    }
+    assert!(create("web-1.2_3~4").is_ok());
+    assert!(matches!(create("web-1.2_3~4"), Err(AdminError::Taken(_))));
+}
+
+#[test]
+fn a_public_client_has_no_secret() {
+    let app = TestApp::start();
+    app.public_client();
+    assert!(matches!(clients::rotate_secret(&app.app, "web"), Err(AdminError::PublicClientHasNoSecret)));
+    assert!(matches!(clients::rotate_secret(&app.app, "nobody"), Err(AdminError::NotFound(_))));
+}
+
+#[test]
+fn ending_an_accounts_grants_ends_all_of_them_and_no_others() {
+    let app = TestApp::start();
+    app.public_client();
+    let ((account, email), (_, other_email)) = (app.account(), app.account());
+    let party = app.relying_party();
+    let mine = [0, 1].map(|_| party.log_in("web", &email).tokens());
+    let other = party.log_in("web", &other_email).tokens();
+    assert_eq!(accounts::count_live_grants(&app.app, account.id).unwrap(), 2);
+    assert_eq!(accounts::end_grants(&app.app, account.id).unwrap(), 2);
+    assert_eq!(accounts::end_grants(&app.app, account.id).unwrap(), 0);
+    for tokens in mine {
+        assert_eq!(party.refresh("web", tokens.refresh_token()).error(), "invalid_grant");
+    }
+    party.refresh("web", other.refresh_token()).tokens();
+}

@@ -1,0 +1,31 @@
+//! Every integration test, in one binary: black-box over HTTP and the command line, on the backend that
+//! `COUNTERSIGN_TEST_BACKEND` names. `scripts/test` runs it on both.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    reason = "a test fails by panicking, reads its environment and waits for real things"
+)]
+
+mod admin;
+mod app;
+mod architecture;
+mod cli;
+mod interop;
+mod keys;
+mod login;
+mod oauth;
+mod operation;
+mod postgres;
+mod readme;
+mod refusals;
+mod relying_party;
+mod settings;
+mod store;

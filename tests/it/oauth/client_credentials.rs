@@ -1,0 +1,103 @@
+//! RFC 6749 §4.4: a client for itself.
+
+use crate::app::{Backend, TestApp, backend};
+use crate::relying_party::basic;
+
+#[test]
+fn a_client_gets_a_token_for_itself_and_no_refresh_token() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    let tokens = app.relying_party().client_credentials("svc", &secret, &[]).tokens();
+    let claims = tokens.claims();
+    assert!(tokens.refresh.is_none());
+    assert_eq!((&claims["sub"], &claims["client_id"]), (&"svc".into(), &"svc".into()));
+    for absent in ["sid", "auth_time", "amr", "acr", "roles"] {
+        assert!(claims.get(absent).is_none(), "{absent}");
+    }
+    assert_eq!(tokens.scope, "jobs read");
+}
+
+#[test]
+fn scope_is_narrowed_and_never_widened() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    let party = app.relying_party();
+    assert_eq!(party.client_credentials("svc", &secret, &[("scope", "jobs")]).tokens().scope, "jobs");
+    assert_eq!(party.client_credentials("svc", &secret, &[("scope", "jobs admin")]).error(), "invalid_scope");
+    let foreign = party.client_credentials("svc", &secret, &[("resource", "https://elsewhere.example")]);
+    assert_eq!(foreign.error(), "invalid_target");
+}
+
+#[test]
+fn it_touches_no_database() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    let party = app.relying_party();
+    party.client_credentials("svc", &secret, &[]).tokens();
+    // Without tables every statement fails; the token does not need one.
+    if backend() == Backend::Postgres {
+        app.database.execute("DROP SCHEMA public CASCADE");
+    } else {
+        app.database.execute("PRAGMA foreign_keys = OFF; DROP TABLE client_secrets; DROP TABLE grants; DROP TABLE clients; DROP TABLE accounts");
+    }
+    party.client_credentials("svc", &secret, &[]).tokens();
+    // What does need one says so, with the request's name in our log, and nothing about the database.
+    let refused = party.introspect("svc", &secret, &party.client_credentials("svc", &secret, &[]).tokens().access);
+    let login = party.form(
+        "/token",
+        &[("Authorization", &basic("svc", &secret))],
+        &[("grant_type", "password"), ("username", "ada"), ("password", "x")],
+    );
+    assert_eq!((login.status, login.error().as_str()), (503, "temporarily_unavailable"), "{}", refused.body);
+    assert!(login.header("retry-after").is_some() && login.json()["trace"].is_string());
+    assert!(!login.body.contains("accounts") && !login.body.contains("table"), "{}", login.body);
+}
+
+#[test]
+fn a_new_and_an_old_secret_are_both_good_until_the_old_one_is_dropped() {
+    use countersign::admin::{AdminError, clients};
+    let app = TestApp::start();
+    let old = app.confidential_client();
+    let party = app.relying_party();
+    app.advance(std::time::Duration::from_secs(1));
+    let new = clients::rotate_secret(&app.app, "svc").unwrap();
+    assert!(matches!(clients::rotate_secret(&app.app, "svc"), Err(AdminError::TwoSecretsInForce)));
+    app.app.clients.reload(&app.app.db).unwrap();
+    party.client_credentials("svc", &old, &[]).tokens();
+    party.client_credentials("svc", new.expose(), &[]).tokens();
+    clients::drop_old_secret(&app.app, "svc").unwrap();
+    assert!(matches!(clients::drop_old_secret(&app.app, "svc"), Err(AdminError::NoOldSecret)));
+    app.app.clients.reload(&app.app.db).unwrap();
+    assert_eq!(party.client_credentials("svc", &old, &[]).error(), "invalid_client");
+    party.client_credentials("svc", new.expose(), &[]).tokens();
+}
+
+#[test]
+fn a_disabled_client_gets_nothing_anywhere() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    let party = app.relying_party();
+    let token = party.client_credentials("svc", &secret, &[]).tokens().access;
+    countersign::admin::clients::disable(&app.app, "svc").unwrap();
+    app.app.clients.reload(&app.app.db).unwrap();
+    let refused = party.client_credentials("svc", &secret, &[]);
+    assert_eq!((refused.status, refused.error().as_str()), (401, "invalid_client"));
+    assert_eq!(party.introspect("svc", &secret, &token).error(), "invalid_client");
+    // The answer is that of a wrong secret.
+    assert_eq!(refused.body, party.client_credentials("svc", "css_wrong", &[]).body);
+}
+
+#[test]
+fn instances_notice_a_change_by_themselves() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    let other = app.second_instance();
+    let party = other.relying_party();
+    party.client_credentials("svc", &secret, &[]).tokens();
+    countersign::admin::clients::disable(&app.app, "svc").unwrap();
+    let noticed = (0..30).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        party.client_credentials("svc", &secret, &[]).status == 401
+    });
+    assert!(noticed, "not within three seconds");
+}

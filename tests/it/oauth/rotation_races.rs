@@ -1,0 +1,143 @@
+//! Many at once: exactly one rotation, no honest client harmed, nothing accepted after an end.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use crate::app::TestApp;
+use crate::relying_party::{Answer, RelyingParty, Tokens};
+
+/// Presents one token `times` times at once, taking turns at the given instances.
+fn present_at_once(parties: &[RelyingParty], token: &str, times: usize) -> Vec<Answer> {
+    let barrier = Arc::new(Barrier::new(times));
+    let presenters: Vec<_> = (0..times)
+        .map(|nth| {
+            let (party, token, barrier) = (parties[nth % parties.len()].clone(), token.to_owned(), barrier.clone());
+            thread::spawn(move || {
+                barrier.wait();
+                party.refresh("web", &token)
+            })
+        })
+        .collect();
+    presenters.into_iter().map(|presenter| presenter.join().unwrap()).collect()
+}
+
+fn granted(answers: &[Answer]) -> Vec<Tokens> {
+    answers.iter().filter(|answer| answer.status == 200).map(Answer::tokens).collect()
+}
+
+#[test]
+fn of_fifty_presentations_at_once_one_rotates_and_the_first_used_answer_wins() {
+    let app = TestApp::start();
+    let other_instance = app.second_instance();
+    let (party, first) = app.log_in();
+    other_instance.app.clients.reload(&other_instance.app.db).unwrap();
+    let parties = [party.clone(), other_instance.relying_party()];
+
+    let answers = present_at_once(&parties, first.refresh_token(), 50);
+    for answer in &answers {
+        let expected = matches!((answer.status, answer.body.contains("access_token")), (200, true) | (503, false));
+        assert!(expected, "{} {}", answer.status, answer.body);
+    }
+    let siblings = granted(&answers);
+    assert!((1..=16).contains(&siblings.len()), "{} answers", siblings.len());
+    let mut distinct: Vec<_> = siblings.iter().map(|tokens| tokens.refresh_token().to_owned()).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), siblings.len(), "every answer carries another token");
+
+    // Whichever is used first goes on …
+    let winner = party.refresh("web", siblings.last().unwrap().refresh_token()).tokens();
+    party.refresh("web", winner.refresh_token()).tokens();
+    // … and the use of any other ends the grant for both.
+    if let [loser, .., _] = siblings.as_slice() {
+        assert_eq!(party.refresh("web", loser.refresh_token()).error(), "invalid_grant");
+        assert_eq!(parties[1].refresh("web", winner.refresh_token()).error(), "invalid_grant");
+    }
+}
+
+#[test]
+fn two_siblings_used_at_once_never_both_go_on() {
+    let app = TestApp::start();
+    app.public_client();
+    let party = app.relying_party();
+    for _ in 0..12 {
+        let (_, email) = app.account();
+        let first = party.log_in("web", &email).tokens();
+        let pair = [0, 1].map(|_| party.refresh("web", first.refresh_token()).tokens());
+        let barrier = Arc::new(Barrier::new(2));
+        let users = pair.map(|tokens| {
+            let (party, barrier) = (party.clone(), barrier.clone());
+            thread::spawn(move || {
+                barrier.wait();
+                party.refresh("web", tokens.refresh_token())
+            })
+        });
+        let answers = users.map(|user| user.join().unwrap());
+        let went_on = granted(&answers);
+        assert!(went_on.len() <= 1, "both went on");
+        // The second to come was a replay, so whoever came first is out as well.
+        for tokens in went_on {
+            assert_eq!(party.refresh("web", tokens.refresh_token()).error(), "invalid_grant");
+        }
+    }
+}
+
+#[test]
+fn after_a_revocation_was_answered_nothing_of_the_grant_is_accepted() {
+    let app = TestApp::start();
+    app.public_client();
+    let party = app.relying_party();
+    let rounds = 40;
+    for _ in 0..rounds {
+        let (_, email) = app.account();
+        let first = party.log_in("web", &email).tokens();
+        let barrier = Arc::new(Barrier::new(4));
+        let refreshers: Vec<_> = (0..3)
+            .map(|_| {
+                let (party, token, barrier) = (party.clone(), first.refresh_token().to_owned(), barrier.clone());
+                thread::spawn(move || {
+                    barrier.wait();
+                    party.refresh("web", &token)
+                })
+            })
+            .collect();
+        barrier.wait();
+        assert_eq!(party.revoke("web", first.refresh_token()).status, 200);
+        let after = party.refresh("web", first.refresh_token());
+        assert_eq!(after.error(), "invalid_grant");
+        let raced: Vec<_> = refreshers.into_iter().map(|refresher| refresher.join().unwrap()).collect();
+        for tokens in granted(&raced) {
+            assert_eq!(party.refresh("web", tokens.refresh_token()).error(), "invalid_grant");
+        }
+    }
+}
+
+#[test]
+fn a_log_in_and_a_disabling_at_once_leave_nothing_alive() {
+    let app = TestApp::start();
+    app.public_client();
+    let party = app.relying_party();
+    for _ in 0..10 {
+        let (account, email) = app.account();
+        let (there, barrier) = (party.clone(), Arc::new(Barrier::new(2)));
+        let user = {
+            let barrier = barrier.clone();
+            thread::spawn(move || {
+                barrier.wait();
+                there.log_in("web", &email)
+            })
+        };
+        barrier.wait();
+        // About as long as a hash takes, so that the two meet.
+        thread::sleep(std::time::Duration::from_millis(12));
+        countersign::admin::accounts::disable(&app.app, account.id).unwrap();
+        countersign::admin::accounts::enable(&app.app, account.id).unwrap();
+        let answer = user.join().unwrap();
+        let alive = countersign::admin::accounts::count_live_grants(&app.app, account.id).unwrap();
+        // A grant that is alive was made after the account was enabled again, by a log-in that was answered.
+        assert!(alive == 0 || answer.status == 200, "{alive} alive, {}", answer.body);
+        if answer.status != 200 {
+            assert_eq!(answer.error(), "invalid_grant");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Running it: health, metrics, headers, logs, stopping.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::app::{Backend, TestApp, TestDatabase, backend};
+use crate::cli::{Served, command};
+use crate::relying_party::RelyingParty;
+
+#[test]
+fn health_tells_the_truth() {
+    let app = TestApp::start();
+    let party = app.relying_party();
+    assert_eq!((party.get("/livez", &[]).status, party.get("/livez", &[]).body.as_str()), (200, "ok\n"));
+    let ready = party.get("/readyz", &[]);
+    assert_eq!(ready.status, 200);
+    assert_eq!(
+        ready.json(),
+        serde_json::json!({"status": "ready", "database": "up", "signing_keys": "up", "cache": "up"})
+    );
+}
+
+#[test]
+fn without_its_database_a_server_is_not_ready_and_serves_its_documents() {
+    let app = TestApp::start();
+    let party = app.relying_party();
+    let drop_all = if backend() == Backend::Postgres { "DROP SCHEMA public CASCADE" } else { "DROP TABLE epochs" };
+    app.database.execute(drop_all);
+    let noticed = (0..50).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        party.get("/readyz", &[]).status == 503
+    });
+    assert!(noticed, "within five seconds");
+    assert_eq!(party.get("/readyz", &[]).json()["database"], "down");
+    for path in ["/livez", "/jwks.json", "/.well-known/oauth-authorization-server"] {
+        assert_eq!(party.get(path, &[]).status, 200, "{path}");
+    }
+    assert!(party.get("/metrics", &[]).body.contains(r#"countersign_part_up{part="database"} 0"#));
+}
+
+#[test]
+fn without_redis_a_server_is_degraded_and_logs_people_in() {
+    let app = TestApp::with(&[("cache.url", "redis://127.0.0.1:1/")]);
+    let (party, tokens) = app.log_in();
+    party.refresh("web", tokens.refresh_token()).tokens();
+    let ready = party.get("/readyz", &[]);
+    assert_eq!((ready.status, ready.json()["status"].as_str()), (200, Some("degraded")));
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let app = TestApp::start();
+    let (party, tokens) = app.log_in();
+    party.refresh("web", tokens.refresh_token()).tokens();
+    party.refresh("web", "csr_x");
+    party.get("/nowhere/in/particular", &[]);
+    let metrics = party.get("/metrics", &[]);
+    assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    for line in [
+        r#"countersign_access_tokens_total{grant_type="password"} 1"#,
+        r#"countersign_access_tokens_total{grant_type="refresh_token"} 1"#,
+        r#"countersign_refusals_total{endpoint="/token",error_id="grant.not_authentic"} 1"#,
+        r#"countersign_http_requests_total{endpoint="/token",status="200"} 2"#,
+        r#"countersign_http_requests_total{endpoint="/token",status="400"} 1"#,
+        r#"countersign_http_requests_total{endpoint="other",status="404"} 1"#,
+        r#"countersign_http_request_seconds_count{endpoint="/token"} 3"#,
+        r#"countersign_lane_waiting{lane="hash"} 0"#,
+        r#"countersign_part_up{part="database"} 1"#,
+    ] {
+        assert!(metrics.body.contains(line), "{line}\n{}", metrics.body);
+    }
+}
+
+#[test]
+fn every_answer_has_the_headers_that_protect_it() {
+    let app = TestApp::start();
+    let party = app.relying_party();
+    for (method, path) in [
+        ("GET", "/jwks.json"),
+        ("GET", "/readyz"),
+        ("GET", "/openapi.json"),
+        ("GET", "/metrics"),
+        ("GET", "/nowhere"),
+        ("GET", "/token"),
+        ("POST", "/token"),
+        ("TRACE", "/jwks.json"),
+    ] {
+        let answer = party.send(method, path, &[], b"");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{method} {path}");
+        }
+        assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+        assert!(answer.header("server").is_none() && answer.header("strict-transport-security").is_none());
+        assert!(answer.header("cache-control").is_some());
+    }
+    let secure = TestApp::with(&[("issuer", "https://id.example")]);
+    let answer = secure.relying_party().get("/jwks.json", &[]);
+    assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000; includeSubDomains"));
+}
+
+#[test]
+fn what_is_not_here_is_a_problem_and_not_a_page() {
+    let app = TestApp::start();
+    let answer = app.relying_party().get("/nowhere?x=%3Cscript%3E", &[]);
+    assert_eq!((answer.status, answer.header("content-type")), (404, Some("application/problem+json")));
+    assert_eq!(answer.json()["status"], 404);
+}
+
+#[test]
+fn the_description_is_made_from_the_code() {
+    let app = TestApp::start();
+    let json = app.relying_party().get("/openapi.json", &[]).json();
+    let paths: Vec<_> = json["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(
+        paths,
+        [
+            "/.well-known/oauth-authorization-server",
+            "/introspect",
+            "/jwks.json",
+            "/livez",
+            "/metrics",
+            "/readyz",
+            "/revoke",
+            "/token"
+        ]
+    );
+    let party = app.relying_party();
+    for path in paths {
+        assert_ne!(party.get(&path, &[]).status, 404, "{path}");
+    }
+    assert!(json["paths"]["/token"]["post"]["responses"]["429"].is_object());
+}
+
+#[test]
+fn metrics_may_have_a_port_of_their_own() {
+    let database = TestDatabase::prepared();
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = probe.local_addr().unwrap().to_string();
+    drop(probe);
+    let mut serve = command(database.folder.path(), Some(&database), &["serve"]);
+    serve.env("COUNTERSIGN__HTTP__METRICS_LISTEN", &address).env("COUNTERSIGN__KEYS__MASTER_KEY_FILE", "master.key");
+    let served = Served::start(serve, 3);
+    let (public, private) = (RelyingParty::new(&served.base), RelyingParty::new(&format!("http://{address}")));
+    assert_eq!((public.get("/metrics", &[]).status, public.get("//metrics", &[]).status), (404, 404));
+    assert!(private.get("/metrics", &[]).body.contains("countersign_http_requests_total"));
+    assert_eq!((private.get("/token", &[]).status, private.get("/jwks.json", &[]).status), (404, 404));
+    assert_eq!(public.get("/jwks.json", &[]).status, 200);
+}
+
+#[test]
+fn a_request_that_runs_when_the_server_is_told_to_stop_is_finished() {
+    let database = TestDatabase::prepared();
+    let mut serve = command(database.folder.path(), Some(&database), &["serve"]);
+    serve.env("COUNTERSIGN__HTTP__DRAIN", "1s").env("COUNTERSIGN__KEYS__MASTER_KEY_FILE", "master.key");
+    let mut served = Served::start(serve, 3);
+    let party = RelyingParty::new(&served.base);
+    let mut slow = TcpStream::connect(served.base.trim_start_matches("http://")).unwrap();
+    slow.write_all(b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 12\r\n\r\nclien").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let told = Instant::now();
+    served.terminate();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(party.get("/readyz", &[]).json()["status"], "unready", "first it turns requests away");
+    std::thread::sleep(Duration::from_millis(1200));
+    slow.write_all(b"t_id=x").unwrap();
+    slow.write_all(b"y").unwrap();
+    let mut answer = String::new();
+    slow.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let _ = slow.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("invalid_request"), "{answer:?}");
+    assert_eq!(served.child.wait().unwrap().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(15));
+    assert!(TcpStream::connect(served.base.trim_start_matches("http://")).is_err());
+}
+
+#[test]
+fn a_refusal_is_logged_once_by_name_and_a_secret_never() {
+    let app = TestApp::start();
+    let (party, first) = app.log_in();
+    let sid = first.claims()["sid"].as_str().unwrap().to_owned();
+    let second = party.refresh("web", first.refresh_token()).tokens();
+    app.advance(Duration::from_secs(61));
+    party.refresh("web", first.refresh_token());
+    party.refresh("web", second.refresh_token());
+    let log = std::fs::read_to_string(crate::app::log_file()).unwrap();
+    let lines: Vec<Value> =
+        log.lines().filter(|line| line.contains(&sid)).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<_> = lines.iter().map(|line| line["fields"]["error_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["grant.replayed", "grant.ended"]);
+    assert_eq!(lines[0]["level"], "WARN");
+    assert!(lines[0]["fields"]["trace"].is_string());
+    assert!(!log.contains(first.refresh_token()) && !log.contains(&first.access));
+}

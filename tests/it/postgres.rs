@@ -1,0 +1,43 @@
+//! What only PostgreSQL has: TLS, and a server that can go away. On SQLite there is nothing to check here.
+
+use countersign::store::Db;
+
+use crate::app::{Backend, TestApp, TestDatabase, backend, required};
+
+fn with(url: &str, parameters: &[(&str, &str)]) -> String {
+    let mut url = url::Url::parse(url).unwrap();
+    url.query_pairs_mut().extend_pairs(parameters);
+    url.to_string()
+}
+
+#[test]
+fn a_verified_connection_wants_the_right_authority() {
+    if backend() == Backend::Sqlite {
+        return;
+    }
+    let database = TestDatabase::prepared();
+    let open = |parameters: &[(&str, &str)]| {
+        let url = with(&database.url, parameters);
+        let settings = database.settings(&[("database.url", &url)]);
+        Db::open(&settings.database, 1).and_then(|db| db.ping())
+    };
+    let (right, wrong) = (required("COUNTERSIGN_TEST_POSTGRES_CA"), required("COUNTERSIGN_TEST_POSTGRES_WRONG_CA"));
+    open(&[("sslmode", "verify-full"), ("sslrootcert", &right)]).unwrap();
+    let error = open(&[("sslmode", "verify-full"), ("sslrootcert", &wrong)]).unwrap_err().to_string();
+    assert!(error.contains("certificate verify failed"), "{error}");
+    let error = open(&[("sslmode", "verify-full"), ("sslrootcert", "/nowhere")]).unwrap_err().to_string();
+    assert!(error.contains("root certificate"), "{error}");
+}
+
+#[test]
+fn connections_that_the_server_closed_are_replaced_without_anyone_noticing() {
+    if backend() == Backend::Sqlite {
+        return;
+    }
+    let app = TestApp::start();
+    let (party, mut tokens) = app.log_in();
+    for _ in 0..3 {
+        app.database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+        tokens = party.refresh("web", tokens.refresh_token()).tokens();
+    }
+}

@@ -1,0 +1,89 @@
+//! The schema, and what a stolen database tells.
+
+use countersign::app::{App, StartError};
+use countersign::clock::Clock;
+use countersign::store::migrate::{self, MigrateError};
+
+use crate::app::{PASSWORD, TestApp, TestDatabase};
+
+#[test]
+fn migrations_are_shown_and_applied_once() {
+    let database = TestDatabase::empty();
+    let url = database.settings(&[]).database;
+    let before = migrate::status(&url).unwrap();
+    assert!(before.applied.is_empty() && !before.pending.is_empty());
+    assert_eq!(migrate::apply(&url).unwrap(), before.pending);
+    assert!(migrate::apply(&url).unwrap().is_empty());
+    let after = migrate::status(&url).unwrap();
+    assert_eq!((after.applied, after.pending), (before.pending, Vec::new()));
+}
+
+#[test]
+fn a_database_newer_than_the_binary_is_refused() {
+    let database = TestDatabase::prepared();
+    database.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29991231000000')");
+    let refused = App::open(database.settings(&[]), "http://127.0.0.1".to_owned(), Clock::system()).err().unwrap();
+    let StartError::Migrate(MigrateError::NewerThanBinary(version)) = &refused else { panic!("{refused}") };
+    assert_eq!(version, "29991231000000");
+}
+
+#[test]
+fn the_ways_down_lead_back_to_nothing() {
+    let database = TestDatabase::prepared();
+    let folder = if database.url.starts_with("sqlite:") { "migrations/sqlite" } else { "migrations/postgres" };
+    let mut downs: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    downs.sort();
+    for migration in downs.iter().rev() {
+        database.execute(&std::fs::read_to_string(migration.join("down.sql")).unwrap());
+    }
+    database.execute("DELETE FROM __diesel_schema_migrations");
+    assert_eq!(migrate::apply(&database.settings(&[]).database).unwrap().len(), downs.len());
+}
+
+#[test]
+fn a_dump_of_the_database_holds_no_password_no_secret_and_no_token() {
+    let app = TestApp::start();
+    let (party, first) = app.log_in();
+    let secret = app.confidential_client();
+    let second =
+        party.refresh_with("web", first.refresh_token(), &[("refresh_attempt", "attempt-canary-0001")]).tokens();
+    let machine = party.client_credentials("svc", &secret, &[]).tokens();
+    party.form(
+        "/revoke",
+        &[("Authorization", &crate::relying_party::basic("svc", &secret))],
+        &[("token", &machine.access)],
+    );
+    let dump = app.database.dump();
+    let master_key = std::fs::read_to_string(app.database.folder.path().join("master.key")).unwrap();
+    let found = |needle: &[u8]| dump.windows(needle.len()).any(|window| window == needle);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert!(found(b"web") && found(b"$argon2id$"), "the dump holds what it must");
+    for (what, text) in [
+        ("the password", PASSWORD),
+        ("the client's secret", &secret),
+        ("a spent refresh token", first.refresh_token()),
+        ("a live refresh token", second.refresh_token()),
+        ("an access token", &first.access),
+        ("a machine's access token", &machine.access),
+        ("the attempt key", "attempt-canary-0001"),
+        ("the master key", master_key.trim().split(' ').nth(1).unwrap()),
+        ("a prefix of refresh tokens", "csr_"),
+        ("a prefix of client secrets", "css_"),
+        ("a PKCS#8 header", "PRIVATE KEY"),
+    ] {
+        assert!(!found(text.as_bytes()) && !found(hex(text.as_bytes()).as_bytes()), "{what} is in the dump");
+        if let Some(bytes) =
+            countersign::secret::decode_base64url(text.trim_start_matches("csr_").trim_start_matches("css_"))
+        {
+            let tail = &bytes[bytes.len().saturating_sub(32)..];
+            assert!(bytes.len() < 16 || !found(tail) && !found(hex(tail).as_bytes()), "{what} is in the dump, decoded");
+        }
+    }
+    // And no column, presented as a token, is one: what is unknown is the MAC.
+    for column in dump.split(|byte| b"\t\n'".contains(byte)).filter(|column| column.len() > 8 && column.len() < 2000) {
+        let text = String::from_utf8_lossy(column);
+        assert!(
+            countersign::token::refresh_token::RefreshToken::open(&text, &app.app.derived.refresh_token_mac).is_none()
+        );
+    }
+}
