@@ -138,7 +138,7 @@ impl KeySet {
     }
 }
 
-/// Makes both first keys at once, one on each of two threads: a key takes a fifth of a second, sometimes more.
+/// Makes both first keys at once, one on each of two threads.
 fn create_first_keys(db: &Db, master: &MasterKey, bits: usize, now: Timestamp) -> Result<(), KeysError> {
     let (one, two) = std::thread::scope(|scope| {
         let standby = scope.spawn(|| generate::generate(bits));
