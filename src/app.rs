@@ -159,9 +159,10 @@ impl Lanes {
 impl From<store::Error> for Refusal {
     /// What the client is told when the store did not do it. The driver's words go to the log, here and once.
     fn from(error: store::Error) -> Self {
-        tracing::error!(%error, "the store refused");
+        tracing::warn!(%error, "the store did not do it");
         match error {
             store::Error::Busy(_) => CapacityRefusal::Contended.into(),
+            store::Error::Expired => CapacityRefusal::DeadlinePassed.into(),
             store::Error::Corrupt { .. } => CapacityRefusal::StoreCorrupt.into(),
             store::Error::Conflict(_) | store::Error::Unavailable(_) => CapacityRefusal::StoreUnavailable.into(),
         }

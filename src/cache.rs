@@ -178,7 +178,7 @@ mod tests {
     fn a_counter_is_forgotten_after_its_window_and_memory_stays_bounded() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert_eq!((cache.add("a", 1, minute), cache.add("a", 1, minute), cache.add("a", -1, minute)), (1, 2, 1));
         clock.advance(minute);
         assert_eq!(cache.add("a", 1, minute), 1);

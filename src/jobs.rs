@@ -26,6 +26,7 @@ const STALE_AFTER: Duration = Duration::from_secs(4);
 #[derive(Default)]
 pub struct Health {
     database: AtomicBool,
+    signing_keys: AtomicBool,
     cache: AtomicBool,
     draining: AtomicBool,
     checked_at_ms: AtomicU64,
@@ -33,9 +34,12 @@ pub struct Health {
 
 /// Whether a server can do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub struct Readiness {
     /// The database answers.
     pub database: bool,
+    /// The newest signing keys are in use; otherwise those from before still are.
+    pub signing_keys: bool,
     /// The cache answers; without it the server counts for itself.
     pub cache: bool,
     /// The server is about to stop.
@@ -57,6 +61,7 @@ impl Health {
         Readiness {
             // A check that hangs is a part that does not answer.
             database: fresh && self.database.load(Ordering::Relaxed),
+            signing_keys: self.signing_keys.load(Ordering::Relaxed),
             cache: self.cache.load(Ordering::Relaxed),
             draining: self.draining.load(Ordering::Relaxed),
         }
@@ -85,7 +90,7 @@ impl Jobs {
         let health = Arc::new(Health::default());
         // Everything is taken once more: a change between loading it and reading the epochs would go unnoticed.
         let nothing = Epochs::default();
-        let seen = check(&app, &health).map_or(nothing, |current| follow(&app, nothing, current));
+        let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, nothing, current));
         let (stop, stopped) = sync_channel(1);
         let thread = {
             let health = health.clone();
@@ -109,7 +114,7 @@ fn run(app: &App, health: &Health, stopped: &Receiver<()>, mut seen: Epochs) {
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
         beat = beat.wrapping_add(1);
         if let Some(current) = check(app, health) {
-            seen = follow(app, seen, current);
+            seen = follow(app, health, seen, current);
         }
         if beat.is_multiple_of(BEATS_PER_SWEEP)
             && let Err(error) = sweep(app)
@@ -135,7 +140,7 @@ fn check(app: &App, health: &Health) -> Option<Epochs> {
 }
 
 /// Takes anew what has changed; what could not be taken is tried again at the next beat.
-fn follow(app: &App, seen: Epochs, current: Epochs) -> Epochs {
+fn follow(app: &App, health: &Health, seen: Epochs, current: Epochs) -> Epochs {
     let mut followed = seen;
     if current.clients != seen.clients {
         match app.clients.reload(&app.db) {
@@ -149,6 +154,9 @@ fn follow(app: &App, seen: Epochs, current: Epochs) -> Epochs {
             Err(error) => tracing::error!(%error, "signing keys could not be loaded: the old ones stay"),
         }
     }
+    let current_keys = followed.signing_keys == current.signing_keys;
+    health.signing_keys.store(current_keys, Ordering::Relaxed);
+    app.metrics.set_up("signing_keys", current_keys);
     followed
 }
 

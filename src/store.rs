@@ -48,6 +48,9 @@ pub enum Error {
     /// The database is away, full, or refuses.
     #[error("the database is unavailable: {0}")]
     Unavailable(Cause),
+    /// The request's deadline passed first; what had been done was undone.
+    #[error("the deadline passed before the work was done")]
+    Expired,
     /// A row cannot be understood.
     #[error("a row of {table} is corrupt")]
     Corrupt {

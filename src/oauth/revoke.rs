@@ -1,6 +1,6 @@
 //! The revocation endpoint (RFC 7009).
 
-use super::{RequestContext, client_auth, token};
+use super::{RequestContext, client_auth};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::GrantId;
@@ -38,11 +38,10 @@ impl RevokeCall {
 /// The client is not who it says, or a part is away: success always means that the end is durable.
 pub fn revoke(app: &App, call: &RevokeCall, context: &RequestContext) -> Result<(), Refusal> {
     let client = client_auth::authenticate(app, &call.presented)?;
-    token::refuse_late(context)?;
     if let Some(token) = RefreshToken::open(call.token.expose(), &app.derived.refresh_token_mac) {
         // A spent token revokes as well as a live one: its holder wants the whole grant gone.
         if let Some(found) = app.db.read(|tx| grants::find_by_handle(tx, token.handle))? {
-            end_if_own(app, &client, &found)?;
+            end_if_own(app, &client, &found, context)?;
         }
         return Ok(());
     }
@@ -52,20 +51,25 @@ pub fn revoke(app: &App, call: &RevokeCall, context: &RequestContext) -> Result<
     }
     let Some(sid) = claims.sid else {
         let expires_at = Timestamp::from_micros(claims.exp.saturating_mul(1_000_000));
-        return Ok(revoke_access_token(app, &claims.jti, expires_at)?);
+        return Ok(revoke_access_token(app, &claims.jti, expires_at, &context.deadline)?);
     };
     // RFC 7009 §2.1: revoking an access token may revoke its refresh token; here both end with their grant.
     let Ok(id) = sid.parse::<GrantId>() else { return Ok(()) };
     if let Some(found) = app.db.read(|tx| grants::find(tx, id))? {
-        end_if_own(app, &client, &found)?;
+        end_if_own(app, &client, &found, context)?;
     }
     Ok(())
 }
 
 /// RFC 7009 §2.1: the token must have been issued to the client that revokes it.
-fn end_if_own(app: &App, client: &Client, found: &grants::GrantOfAccount) -> Result<(), Refusal> {
+fn end_if_own(
+    app: &App,
+    client: &Client,
+    found: &grants::GrantOfAccount,
+    context: &RequestContext,
+) -> Result<(), Refusal> {
     if found.grant.client_id == client.id {
-        end_grant(app, found.grant.id, EndedBy::Revocation)?;
+        end_grant(app, found.grant.id, EndedBy::Revocation, &context.deadline)?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::{Offer, TokenRequest};
 use crate::protocol::token_response::TokenResponse;
-use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
+use crate::reason::{ClientRefusal, Refusal};
 use crate::store::clients::Client;
 use crate::token::issue;
 
@@ -99,10 +99,4 @@ pub(super) fn resources_of_client(client: &Arc<Client>, asked: &Resources) -> Re
         return Err(Refusal::from(ClientRefusal::ResourceNotAllowed).of_client(&client.id));
     }
     Ok(asked.clone())
-}
-
-/// The request's own deadline, looked at right before a change: a client that gave up on this request may have sent
-/// another, and this one must not overtake it.
-pub(super) fn refuse_late(context: &RequestContext) -> Result<(), Refusal> {
-    if context.deadline.has_passed() { Err(CapacityRefusal::DeadlinePassed.into()) } else { Ok(()) }
 }

@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn a_form_is_read_and_decoded() {
         let params = parse(b"grant_type=password&username=a+b%40c&unknown=1&unknown=2&scope=&resource=x&resource=y")
-            .map_err(|reason| reason.id());
-        let params = params.unwrap();
+            .map_err(Reason::id)
+            .unwrap();
         assert_eq!(params.find("username"), Some("a b@c"));
         assert_eq!(params.find("scope"), None, "empty is absent");
         assert_eq!(params.resources().collect::<Vec<_>>(), ["x", "y"]);

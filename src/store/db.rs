@@ -11,6 +11,7 @@ use diesel::connection::SimpleConnection as _;
 
 use super::Error;
 use super::dialect::{self, Conn, Manager, Pooled};
+use crate::clock::Deadline;
 use crate::settings::DatabaseUrl;
 
 /// How long a request waits for a pooled connection.
@@ -122,6 +123,26 @@ impl Db {
         let not_made = |()| Error::unavailable("the write was not made");
         writer.send(job).map_err(|_| not_made(()))?;
         answered.recv().map_err(|_| not_made(()))?
+    }
+
+    /// Writes like [`Db::write`], but not after `deadline`: whoever waited for a lock or in a queue until then finds
+    /// everything as it was.
+    ///
+    /// # Errors
+    /// [`Error::Expired`], or as [`Db::write`].
+    pub fn write_before<T, F>(&self, deadline: &Deadline, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let deadline = deadline.clone();
+        self.write(move |tx| {
+            if deadline.has_passed() {
+                return Err(Error::Expired);
+            }
+            let value = work(tx)?;
+            if deadline.has_passed() { Err(Error::Expired) } else { Ok(value) }
+        })
     }
 
     /// Asks the database for a sign of life.

@@ -84,7 +84,7 @@ pub(super) fn connect(url: &DatabaseUrl) -> Result<Conn, ConnectionError> {
         }
         DatabaseUrl::Postgres(url) => {
             let conn = PgConnection::establish(url.expose())?;
-            let session = "SET statement_timeout = '5s'; SET lock_timeout = '4s'; \
+            let session = "SET client_min_messages = warning; SET statement_timeout = '5s'; SET lock_timeout = '4s'; \
                            SET idle_in_transaction_session_timeout = '15s'; \
                            SET default_transaction_isolation = 'read committed'";
             (Conn::Postgres(conn), session)

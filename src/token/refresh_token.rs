@@ -129,7 +129,7 @@ pub fn decide(
 mod tests {
     use super::*;
 
-    const LEEWAY: Duration = Duration::from_secs(60);
+    const LEEWAY: Duration = Duration::from_mins(1);
 
     fn keys() -> Vec<(u8, PurposeKey)> {
         vec![(1, PurposeKey::new([1; 32])), (2, PurposeKey::new([2; 32]))]

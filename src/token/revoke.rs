@@ -1,7 +1,7 @@
 //! The end of grants and tokens. Every path that ends a grant comes through here: replay, revocation, operators.
 
 use crate::app::App;
-use crate::clock::Timestamp;
+use crate::clock::{Deadline, Timestamp};
 use crate::id::{AccountId, GrantId};
 use crate::store::grants::{self, EndedBy};
 use crate::store::{self, revoked_tokens};
@@ -10,9 +10,9 @@ use crate::store::{self, revoked_tokens};
 ///
 /// # Errors
 /// The store's own reasons; without an error the end is durable.
-pub fn end_grant(app: &App, id: GrantId, by: EndedBy) -> Result<bool, store::Error> {
+pub fn end_grant(app: &App, id: GrantId, by: EndedBy, deadline: &Deadline) -> Result<bool, store::Error> {
     let now = app.clock.now();
-    app.db.write(move |tx| grants::end(tx, id, by, now))
+    app.db.write_before(deadline, move |tx| grants::end(tx, id, by, now))
 }
 
 /// Ends every grant of an account; says how many that were.
@@ -28,9 +28,14 @@ pub fn end_grants_of(app: &App, account_id: AccountId, by: EndedBy) -> Result<us
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn revoke_access_token(app: &App, jti: &str, expires_at: Timestamp) -> Result<(), store::Error> {
+pub fn revoke_access_token(
+    app: &App,
+    jti: &str,
+    expires_at: Timestamp,
+    deadline: &Deadline,
+) -> Result<(), store::Error> {
     let jti = jti.to_owned();
-    match app.db.write(move |tx| revoked_tokens::insert(tx, &jti, expires_at)) {
+    match app.db.write_before(deadline, move |tx| revoked_tokens::insert(tx, &jti, expires_at)) {
         Err(store::Error::Conflict(_)) => Ok(()),
         outcome => outcome,
     }

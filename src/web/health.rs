@@ -14,7 +14,7 @@ pub(super) struct ReadyBody {
     status: &'static str,
     /// `up` or `down`.
     database: &'static str,
-    /// `up`: without signing keys the server would not run.
+    /// `up`, or `stale`: newer ones could not be loaded, and the old ones sign.
     signing_keys: &'static str,
     /// `up`, or `down`: rate limits then count in each process for itself.
     cache: &'static str,
@@ -33,7 +33,7 @@ pub(super) async fn livez() -> HttpResponse {
 pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     let readiness = state.health.readiness(state.app.clock.monotonic());
     let up = |up| if up { "up" } else { "down" };
-    let status = match (readiness.is_ready(), readiness.cache) {
+    let status = match (readiness.is_ready(), readiness.cache && readiness.signing_keys) {
         (true, true) => "ready",
         (true, false) => "degraded",
         (false, _) => "unready",
@@ -42,7 +42,7 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     HttpResponse::build(code).json(ReadyBody {
         status,
         database: up(readiness.database),
-        signing_keys: "up",
+        signing_keys: if readiness.signing_keys { "up" } else { "stale" },
         cache: up(readiness.cache),
     })
 }

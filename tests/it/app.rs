@@ -108,6 +108,8 @@ impl TestDatabase {
 
     fn new(template: Option<&Self>) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
+        // One at a time: PostgreSQL refuses to copy a template that someone is connected to, a copier included.
+        static COPYING: Mutex<()> = Mutex::new(());
         let folder = tempfile::tempdir().unwrap();
         if let Some(template) = template {
             std::fs::copy(template.folder.path().join("master.key"), folder.path().join("master.key")).unwrap();
@@ -122,8 +124,6 @@ impl TestDatabase {
         let name = format!("it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let of_template =
             template.and_then(|template| template.postgres_name.as_deref()).map(|name| format!("TEMPLATE {name}"));
-        // One at a time: PostgreSQL refuses to copy a template that someone is connected to, a copier included.
-        static COPYING: Mutex<()> = Mutex::new(());
         let copying = COPYING.lock().unwrap();
         admin_connection()
             .batch_execute(&format!("CREATE DATABASE {name} {}", of_template.unwrap_or_default()))
@@ -183,6 +183,32 @@ impl TestDatabase {
         }
     }
 
+    /// Keeps every grant from being written until the returned sender is dropped.
+    pub fn hold_grants(&self) -> std::sync::mpsc::Sender<()> {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (holds, held) = std::sync::mpsc::channel();
+        let path = self.folder.path().join("countersign.db");
+        let (postgres, url) = (self.postgres_name.is_some(), self.url.clone());
+        std::thread::spawn(move || {
+            let lock = "BEGIN; UPDATE grants SET scope = scope";
+            if postgres {
+                let mut conn = PgConnection::establish(&url).unwrap();
+                conn.batch_execute(lock).unwrap();
+                holds.send(()).unwrap();
+                let _ = released.recv();
+                conn.batch_execute("ROLLBACK").unwrap();
+            } else {
+                let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+                conn.batch_execute(lock).unwrap();
+                holds.send(()).unwrap();
+                let _ = released.recv();
+                conn.batch_execute("ROLLBACK").unwrap();
+            }
+        });
+        held.recv().unwrap();
+        release
+    }
+
     /// Every grant's rotation as text, to see whether anything changed.
     pub fn rotations(&self) -> String {
         #[derive(diesel::QueryableByName)]
@@ -204,7 +230,7 @@ impl TestDatabase {
         lines.into_iter().map(|line| line.line).collect::<Vec<_>>().join("\n")
     }
 
-    /// Everything in it, as bytes: the SQLite files, or what pg_dump writes.
+    /// Everything in it, as bytes: the SQLite files, or what `pg_dump` writes.
     pub fn dump(&self) -> Vec<u8> {
         if self.postgres_name.is_some() {
             let output = Command::new("pg_dump").arg("--dbname").arg(&self.url).output().unwrap();

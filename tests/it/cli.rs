@@ -260,6 +260,9 @@ fn serve_on_nothing_makes_everything_and_says_three_lines() {
     assert_eq!(health.status.code(), Some(1));
 }
 
+/// Environment, arguments, and what the refusal must name.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+
 #[test]
 fn serve_refuses_to_start_in_one_line_before_it_listens() {
     let database = TestDatabase::prepared();
@@ -279,7 +282,7 @@ fn serve_refuses_to_start_in_one_line_before_it_listens() {
     }
     let own_key = folder.join("master.key").display().to_string();
     let newer_key = newer.folder.path().join("master.key").display().to_string();
-    let cases: &[(&[(&str, &str)], &[&str], &str)] = &[
+    let cases: &[Case] = &[
         (&[("COUNTERSIGN__ISSUER", "http://id.example")], &[], "issuer"),
         (&[("COUNTERSIGN__TOKENS__ACCESS_TTL", "25h")], &[], "tokens.access_ttl"),
         (&[("COUNTERSIGN__TOKENS__ACCES_TTL", "10m")], &[], "acces_ttl"),

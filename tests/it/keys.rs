@@ -82,4 +82,12 @@ fn a_key_that_cannot_be_loaded_later_leaves_the_old_ones_in_use() {
     app.database.execute("UPDATE signing_keys SET wrapped = SUBSTR(wrapped, 2)");
     assert!(app.app.keyring.reload(&app.app.db, &app.app.master_key).is_err());
     app.relying_party().client_credentials("svc", &secret, &[]).tokens();
+    // The loop says so as soon as it is told that there are newer ones.
+    app.database.execute("UPDATE epochs SET value = value + 1 WHERE name = 'signing_keys'");
+    let noticed = (0..40).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "stale"
+    });
+    assert!(noticed);
+    app.relying_party().client_credentials("svc", &secret, &[]).tokens();
 }

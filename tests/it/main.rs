@@ -10,6 +10,9 @@
     clippy::disallowed_methods,
     clippy::too_many_lines,
     clippy::wildcard_enum_match_arm,
+    clippy::duration_suboptimal_units,
+    clippy::unchecked_time_subtraction,
+    clippy::format_collect,
     missing_docs,
     reason = "a test fails by panicking, reads its environment and waits for real things"
 )]

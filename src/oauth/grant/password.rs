@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::id::GrantId;
 use crate::identity::login::{self, ProvenPassword};
 use crate::oauth::RequestContext;
-use crate::oauth::token::{refuse_late, resources_of_client, scope_of_client};
+use crate::oauth::token::{resources_of_client, scope_of_client};
 use crate::password_hash::HashMemory;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
@@ -32,13 +32,12 @@ pub fn authorize(
     let audiences = resources_of_client(client, &request.resources)?;
     let proven = login::prove_password(app, memory, credentials, context.network)
         .map_err(|refusal| refusal.of_client(&client.id))?;
-    refuse_late(context)?;
     let grant = new_grant(app, client, &proven, (scope, audiences));
     let roles = proven.account.roles.clone();
     let claimed = {
         let grant = grant.clone();
         // One transaction: the account is still the one that was checked, and the grant exists.
-        app.db.write(move |tx| {
+        app.db.write_before(&context.deadline, move |tx| {
             if !proven.claim(tx)? {
                 return Ok(false);
             }

@@ -5,15 +5,16 @@
 //! judged again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::app::App;
 use crate::oauth::RequestContext;
-use crate::oauth::token::refuse_late;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::{GrantType, TokenRequest};
 use crate::reason::{CapacityRefusal, GrantRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret};
+use crate::store::Write;
 use crate::store::clients::Client;
 use crate::store::grants::{self, EndedBy, Grant, GrantOfAccount};
 use crate::token::refresh_token::{Decision, RefreshToken, decide};
@@ -21,6 +22,8 @@ use crate::token::{Authorization, Person, revoke};
 
 /// How often a row that keeps changing is read again.
 const MAX_ROUNDS: u32 = 8;
+/// When to come back once all siblings of a generation are out: by then one of them will have been used.
+const REPEATS_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Redeems a refresh token for an authorization and the next refresh token.
 ///
@@ -46,7 +49,6 @@ pub fn redeem(
         refuse_dead(app, client, &found).map_err(refuse)?;
         let now = app.clock.now();
         let decision = decide(&found.grant.rotation, &token, attempt, now, app.settings.tokens.refresh_leeway);
-        refuse_late(context).map_err(refuse)?;
         let Some(next) = carry_out(app, &found.grant, decision, context).map_err(refuse)? else { continue };
         let next = RefreshToken { handle: token.handle, ..next };
         let sealed = next.seal(keys).ok_or(CapacityRefusal::CannotSign)?;
@@ -95,16 +97,6 @@ fn refuse_dead(app: &App, client: &Client, found: &GrantOfAccount) -> Result<(),
     Ok(())
 }
 
-/// What a statement did.
-enum Outcome {
-    /// The row is as the statement wanted it.
-    Changed,
-    /// The row was no longer as it was read.
-    Stale,
-    /// The request's deadline passed while it waited; nothing was written.
-    Late,
-}
-
 /// Makes the one change that the decision asks for, and says which token follows; `None` when the row has changed.
 fn carry_out(
     app: &App,
@@ -112,47 +104,31 @@ fn carry_out(
     decision: Decision,
     context: &RequestContext,
 ) -> Result<Option<RefreshToken>, Refusal> {
-    let (id, seen, deadline) = (grant.id, grant.rotation.clone(), context.deadline.clone());
+    let (id, seen) = (grant.id, grant.rotation.clone());
     let next = |generation, sibling| RefreshToken { handle: grant.handle, generation, sibling };
-    let outcome = |changed| if changed { Outcome::Changed } else { Outcome::Stale };
-    let (outcome, next) = match decision {
+    let (changed, next) = match decision {
         Decision::Rotate { to } => {
             let idle_expires_at = to.rotated_at.plus(app.settings.tokens.refresh_idle_ttl).min(grant.expires_at);
             let successor = next(to.generation, to.siblings);
-            let done = app.db.write(move |tx| {
-                if deadline.has_passed() {
-                    return Ok(Outcome::Late);
-                }
-                grants::rotate(tx, id, seen.generation, &to, idle_expires_at).map(outcome)
-            })?;
-            (done, successor)
+            let rotate = move |tx: &mut Write<'_>| grants::rotate(tx, id, seen.generation, &to, idle_expires_at);
+            (app.db.write_before(&context.deadline, rotate)?, successor)
         }
         Decision::AddSibling { sibling } => {
             let successor = next(seen.generation, sibling);
-            let done = app.db.write(move |tx| {
-                if deadline.has_passed() {
-                    return Ok(Outcome::Late);
-                }
-                grants::add_sibling(tx, id, &seen).map(outcome)
-            })?;
-            (done, successor)
+            let add = move |tx: &mut Write<'_>| grants::add_sibling(tx, id, &seen);
+            (app.db.write_before(&context.deadline, add)?, successor)
         }
         Decision::TooManySiblings => {
-            return Err(Refusal::from(GrantRefusal::TooManyRepeats)
-                .retry_after(app.settings.tokens.refresh_leeway.min(std::time::Duration::from_secs(5))));
+            return Err(Refusal::from(GrantRefusal::TooManyRepeats).retry_after(REPEATS_RETRY_AFTER));
         }
         // RFC 9700 §4.14.2: both the thief's and the client's tokens are worth nothing from here on.
         Decision::Replay => {
-            revoke::end_grant(app, id, EndedBy::Replay)?;
+            revoke::end_grant(app, id, EndedBy::Replay, &context.deadline)?;
             return Err(GrantRefusal::Replayed.into());
         }
         Decision::FromTheFuture => return Err(GrantRefusal::FromTheFuture.into()),
     };
-    match outcome {
-        Outcome::Changed => Ok(Some(next)),
-        Outcome::Stale => Ok(None),
-        Outcome::Late => Err(CapacityRefusal::DeadlinePassed.into()),
-    }
+    Ok(changed.then_some(next))
 }
 
 fn authorization(client: &Arc<Client>, found: GrantOfAccount, scope: Scope, audiences: Resources) -> Authorization {

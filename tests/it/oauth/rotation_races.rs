@@ -141,3 +141,39 @@ fn a_log_in_and_a_disabling_at_once_leave_nothing_alive() {
         }
     }
 }
+
+/// Sends `request` while no grant can be written, lets its deadline pass, and returns the answer.
+fn after_its_deadline(app: &TestApp, request: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let hold = app.database.hold_grants();
+    let late = thread::spawn(request);
+    thread::sleep(std::time::Duration::from_millis(500));
+    app.advance(std::time::Duration::from_secs(11));
+    drop(hold);
+    late.join().unwrap()
+}
+
+#[test]
+fn a_request_that_outlived_its_deadline_changes_nothing() {
+    let app = TestApp::start();
+    let (party, first) = app.log_in();
+    let second = party.refresh("web", first.refresh_token()).tokens();
+    let before = app.database.rotations();
+    let spent = party.log_in("web", &app.account().1).tokens();
+    party.refresh("web", spent.refresh_token()).tokens();
+    let late_token = |token: &str| (party.clone(), token.to_owned());
+    for token in [second.refresh_token(), first.refresh_token()] {
+        let (party, token) = late_token(token);
+        let answer = after_its_deadline(&app, move || party.refresh("web", &token));
+        assert_eq!((answer.status, answer.error().as_str()), (503, "temporarily_unavailable"));
+        assert!(answer.header("retry-after").is_some());
+        assert!(app.database.rotations().starts_with(&before));
+    }
+    let (there, token) = late_token(second.refresh_token());
+    let answer = after_its_deadline(&app, move || there.revoke("web", &token));
+    assert_eq!(answer.status, 503, "a revocation that was not made is not said to be");
+    assert!(app.database.rotations().starts_with(&before));
+    // The same requests in time do what they should.
+    let third = party.refresh("web", second.refresh_token()).tokens();
+    assert_eq!(party.revoke("web", third.refresh_token()).status, 200);
+    assert_eq!(party.refresh("web", third.refresh_token()).error(), "invalid_grant");
+}
