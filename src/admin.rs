@@ -59,8 +59,10 @@ pub enum AdminError {
 fn taken(what: &'static str) -> impl Fn(store::Error) -> AdminError {
     move |error| match error {
         store::Error::Conflict(_) => AdminError::Taken(what),
-        store::Error::Busy(_) | store::Error::Unavailable(_) | store::Error::Expired | store::Error::Corrupt { .. } => {
-            error.into()
-        }
+        store::Error::Busy(_)
+        | store::Error::Disconnected(_)
+        | store::Error::Unavailable(_)
+        | store::Error::Expired
+        | store::Error::Corrupt { .. } => error.into(),
     }
 }

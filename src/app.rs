@@ -164,7 +164,9 @@ impl From<store::Error> for Refusal {
             store::Error::Busy(_) => CapacityRefusal::Contended.into(),
             store::Error::Expired => CapacityRefusal::DeadlinePassed.into(),
             store::Error::Corrupt { .. } => CapacityRefusal::StoreCorrupt.into(),
-            store::Error::Conflict(_) | store::Error::Unavailable(_) => CapacityRefusal::StoreUnavailable.into(),
+            store::Error::Conflict(_) | store::Error::Disconnected(_) | store::Error::Unavailable(_) => {
+                CapacityRefusal::StoreUnavailable.into()
+            }
         }
     }
 }

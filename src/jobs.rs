@@ -132,8 +132,6 @@ fn check(app: &App, health: &Health) -> Option<Epochs> {
         tracing::error!("the database does not answer");
     }
     health.cache.store(cache, Ordering::Relaxed);
-    app.metrics.set_up("database", epochs.is_ok());
-    app.metrics.set_up("cache", cache);
     let now = u64::try_from(app.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
     health.checked_at_ms.store(now, Ordering::Release);
     epochs.ok()
@@ -156,7 +154,6 @@ fn follow(app: &App, health: &Health, seen: Epochs, current: Epochs) -> Epochs {
     }
     let current_keys = followed.signing_keys == current.signing_keys;
     health.signing_keys.store(current_keys, Ordering::Relaxed);
-    app.metrics.set_up("signing_keys", current_keys);
     followed
 }
 

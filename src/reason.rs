@@ -173,7 +173,7 @@ refusals! {
     Grant in GrantRefusal {
         /// Not one of ours: form, version or MAC.
         NotAuthentic = "grant.not_authentic", InvalidGrant, Some("the refresh token is not valid"), Routine;
-        /// Authentic, but no such grant: swept, or lost with a database.
+        /// Authentic, but no such grant: lost with a database.
         Unknown = "grant.unknown", InvalidGrant, Some("the refresh token is not valid"), Routine;
         /// RFC 6749 §6, RFC 9700 §4.14: bound to another client. Nothing is written.
         OtherClient = "grant.other_client", InvalidGrant, Some("the refresh token is not valid"), Suspicious;

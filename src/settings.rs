@@ -58,8 +58,7 @@ pub struct Http {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenStore {
-    #[serde(serialize_with = "without_password")]
-    url: String,
+    url: SecretUrl,
     url_file: PathBuf,
     connections: u32,
 }
@@ -67,8 +66,7 @@ struct WrittenStore {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenCache {
-    #[serde(serialize_with = "without_password")]
-    url: String,
+    url: SecretUrl,
     url_file: PathBuf,
 }
 
@@ -264,6 +262,7 @@ fn environment() -> Environment {
         .prefix_separator("__")
         .separator("__")
         .try_parsing(true)
+        .ignore_empty(true)
         .list_separator(",")
         .with_list_parse_key("http.trusted_proxies")
 }
@@ -278,8 +277,21 @@ fn read_secret(key: &'static str, path: &Path) -> Result<String, SettingsError> 
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn without_password<S: serde::Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&redact(url))
+/// A URL that may hold a password; it prints and serialises without.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+struct SecretUrl(String);
+
+impl Serialize for SecretUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&redact(&self.0))
+    }
+}
+
+impl std::fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&redact(&self.0))
+    }
 }
 
 /// The URL with its password, if any, and its query replaced: either may hold a secret.

@@ -45,6 +45,9 @@ pub enum Error {
     /// Someone else holds the row or the file; trying again may help.
     #[error("the database is busy: {0}")]
     Busy(Cause),
+    /// The connection was lost; another may do.
+    #[error("the connection to the database was lost: {0}")]
+    Disconnected(Cause),
     /// The database is away, full, or refuses.
     #[error("the database is unavailable: {0}")]
     Unavailable(Cause),
@@ -76,7 +79,11 @@ impl From<DieselError> for Error {
                 | DatabaseErrorKind::CheckViolation
                 | DatabaseErrorKind::NotNullViolation => Self::Conflict(cause),
                 DatabaseErrorKind::SerializationFailure => Self::Busy(cause),
+                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
+                    Self::Disconnected(cause)
+                }
                 _ if dialect::says_busy(info.message()) => Self::Busy(cause),
+                _ if dialect::says_disconnected(info.message()) => Self::Disconnected(cause),
                 _ => Self::Unavailable(cause),
             },
             DieselError::DeserializationError(_) => Self::Corrupt { table: "(unread)" },

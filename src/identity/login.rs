@@ -9,7 +9,7 @@ use crate::limits::Network;
 use crate::login_name::LoginKey;
 use crate::password_hash::{HashError, HashMemory, Verdict};
 use crate::protocol::token_request::Credentials;
-use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
+use crate::reason::{CapacityRefusal, LoginRefusal, Reason, Refusal};
 use crate::secret::Digest;
 use crate::store::accounts::{self, Account};
 use crate::store::login_attempts::{self, Attempt, Throttle};
@@ -46,6 +46,20 @@ pub fn prove_password(
     network: Network,
 ) -> Result<ProvenPassword, Refusal> {
     app.address_failures.reserve(&app.cache, network)?;
+    let proven = prove(app, memory, credentials, network);
+    // Neither a log-in that succeeds nor one that we could not serve speaks against its network.
+    if matches!(&proven, Ok(_) | Err(Refusal { reason: Reason::Capacity(_), .. })) {
+        app.address_failures.refund(&app.cache, network);
+    }
+    proven
+}
+
+fn prove(
+    app: &App,
+    memory: &mut HashMemory,
+    credentials: &Credentials,
+    network: Network,
+) -> Result<ProvenPassword, Refusal> {
     let key = LoginKey::of(&credentials.username);
     let found = {
         let key = key.clone();
@@ -65,7 +79,6 @@ pub fn prove_password(
     }
     // ASVS 11.4.2: a hash of older parameters is renewed while the password is at hand.
     let renewed_hash = if outdated { app.hasher.hash(memory, &app.random, &credentials.password).ok() } else { None };
-    app.address_failures.refund(&app.cache, network);
     Ok(ProvenPassword { account, auth_time: app.clock.now(), renewed_hash, keys })
 }
 
@@ -80,7 +93,8 @@ impl ProvenPassword {
         if !accounts::claim_login(tx, self.account.id, &self.account.password_hash, renewed)? {
             return Ok(false);
         }
-        login_attempts::clear(tx, [&self.keys.from_network, &self.keys.from_anywhere], self.auth_time)?;
+        login_attempts::clear(tx, &self.keys.from_network, self.auth_time)?;
+        login_attempts::clear(tx, &self.keys.from_anywhere, self.auth_time)?;
         Ok(true)
     }
 }
@@ -106,13 +120,17 @@ fn count_attempt(app: &App, keys: &AttemptKeys) -> Result<(), Refusal> {
     let (network_key, anywhere_key) = (keys.from_network, keys.from_anywhere);
     let now = app.clock.now();
     let attempt = app.db.write(move |tx| {
-        let here = login_attempts::count(tx, &network_key, from_network, now)?;
-        if matches!(here, Attempt::Blocked { .. }) {
-            return Ok(here);
-        }
-        let anywhere = login_attempts::count(tx, &anywhere_key, from_anywhere, now)?;
         let known = login_attempts::has_succeeded_since(tx, &network_key, now.minus(KNOWN_NETWORK_TTL))?;
-        Ok(if known { here } else { anywhere })
+        if let Some(until) = login_attempts::blocked_until(tx, &anywhere_key, now)?
+            && !known
+        {
+            return Ok(Attempt::Blocked { until });
+        }
+        let here = login_attempts::count(tx, &network_key, from_network, now)?;
+        if here == Attempt::Counted {
+            login_attempts::count(tx, &anywhere_key, from_anywhere, now)?;
+        }
+        Ok(here)
     })?;
     match attempt {
         Attempt::Counted => Ok(()),

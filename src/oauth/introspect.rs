@@ -13,6 +13,7 @@ use crate::secret::PlainSecret;
 use crate::store::clients::Client;
 use crate::store::grants::{self, GrantOfAccount};
 use crate::store::revoked_tokens;
+use crate::token::issue::audience;
 use crate::token::refresh_token::RefreshToken;
 
 /// An introspection request that could be read.
@@ -71,7 +72,7 @@ fn active_refresh_token(
         exp: Some(grant.idle_expires_at.min(grant.expires_at).unix_seconds()),
         iat: Some(rotation.rotated_at.unix_seconds()),
         sub: Some(grant.account_id.to_string()),
-        aud: Some(grant.audiences.iter().map(ToString::to_string).collect()),
+        aud: Some(audience(app, &grant.audiences).into_iter().map(str::to_owned).collect()),
         iss: Some(app.issuer.clone()),
         sid: Some(grant.id.to_string()),
         ..IntrospectionResponse::default()

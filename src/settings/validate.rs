@@ -192,7 +192,7 @@ fn secret_url(
 }
 
 fn database(written: &Written) -> Result<DatabaseUrl, SettingsError> {
-    let text = secret_url("database.url", "database.url_file", &written.database.url, &written.database.url_file)?;
+    let text = secret_url("database.url", "database.url_file", &written.database.url.0, &written.database.url_file)?;
     if let Some(path) = text.strip_prefix("sqlite:") {
         if path.is_empty() || path.contains(":memory:") {
             return rule("database.url", "sqlite: wants the path of a file");
@@ -203,19 +203,34 @@ fn database(written: &Written) -> Result<DatabaseUrl, SettingsError> {
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return rule("database.url", "sqlite:PATH or postgres://…");
     }
-    let named = |url: &Url, name: &str| url.query_pairs().any(|(key, _)| key == name);
+    let named: Vec<String> = url.query_pairs().map(|(key, _)| key.into_owned()).collect();
+    // libpq lets parameters name another host than the URL does; only a socket's path stays on this machine.
+    let mut hosts = url.query_pairs().filter(|(key, _)| key == "host" || key == "hostaddr");
+    let local = if named.iter().any(|key| key == "host" || key == "hostaddr") {
+        hosts.all(|(_, host)| host.starts_with('/'))
+    } else {
+        is_loopback(&url)
+    };
     // ASVS 12.3.1: off this machine the server's certificate is verified; libpq's own default would fall back silently.
-    if !is_loopback(&url) && !named(&url, "sslmode") && !named(&url, "host") {
-        url.query_pairs_mut().append_pair("sslmode", "verify-full");
-    }
-    if !named(&url, "connect_timeout") {
-        url.query_pairs_mut().append_pair("connect_timeout", "2");
+    let sslmode = if local { &[][..] } else { &[("sslmode", "verify-full")] };
+    // A server that vanishes without a word is given up within seconds, not after the kernel's minutes.
+    let patience = [
+        ("connect_timeout", "2"),
+        ("tcp_user_timeout", "6000"),
+        ("keepalives_idle", "5"),
+        ("keepalives_interval", "2"),
+        ("keepalives_count", "3"),
+    ];
+    for (key, value) in sslmode.iter().chain(&patience) {
+        if !named.iter().any(|name| name == key) {
+            url.query_pairs_mut().append_pair(key, value);
+        }
     }
     Ok(DatabaseUrl::Postgres(PlainSecret::new(url.to_string())))
 }
 
 fn cache(written: &Written) -> Result<CacheUrl, SettingsError> {
-    let text = secret_url("cache.url", "cache.url_file", &written.cache.url, &written.cache.url_file)?;
+    let text = secret_url("cache.url", "cache.url_file", &written.cache.url.0, &written.cache.url_file)?;
     match text.as_str() {
         "memory:" => Ok(CacheUrl::Memory),
         url if url.starts_with("redis://") => Ok(CacheUrl::Redis(PlainSecret::new(url))),

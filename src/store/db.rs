@@ -51,7 +51,8 @@ impl DerefMut for Write<'_> {
 
 /// What a job does once it knows whether its commit is durable.
 type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
-type Job = Box<dyn FnOnce(&mut Conn) -> Reply + Send>;
+/// A piece of work; it is told why when there is no transaction for it.
+type Job = Box<dyn FnOnce(Result<&mut Conn, Error>) -> Reply + Send>;
 
 /// The database.
 pub struct Db {
@@ -84,15 +85,15 @@ impl Db {
     /// # Errors
     /// Whatever `work` returns; [`Error::Unavailable`] when no connection is to be had.
     pub fn read<T>(&self, work: impl Fn(&mut Read<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        self.pooled(|_| true, |conn| work(&mut Read(conn)))
+        self.pooled(|| true, |conn| work(&mut Read(conn)))
     }
 
     /// Writes: all of `work` or nothing. `work` may run more than once, so it must not reach outside the transaction;
     /// a refusal that leaves a mark is a value of `T`, since an error undoes the mark.
     ///
     /// # Errors
-    /// Whatever `work` returns; [`Error::Busy`] after three tries; [`Error::Unavailable`] when it is not known to be
-    /// durable.
+    /// Whatever `work` returns; [`Error::Busy`] when the database stayed busy, on PostgreSQL through three tries;
+    /// [`Error::Unavailable`] or [`Error::Disconnected`] when it is not known to be durable.
     pub fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -101,7 +102,7 @@ impl Db {
         let Some(writer) = &self.writer else {
             let begun = Cell::new(false);
             return self.pooled(
-                |_| !begun.get(),
+                || !begun.get(),
                 |conn| {
                     begun.set(false);
                     dialect::begin_write(conn)?;
@@ -113,16 +114,16 @@ impl Db {
         };
         let (answer, answered) = sync_channel(1);
         let job: Job = Box::new(move |conn| {
-            let outcome = in_savepoint(conn, &work);
+            let outcome = conn.and_then(|conn| in_savepoint(conn, &work));
             Box::new(move |committed| {
                 // The asker may have gone away; the work stands either way.
                 let _ = answer.send(outcome.and_then(|value| committed.map(|()| value)));
             })
         });
-        // A job that the writer could not begin is dropped, and its answer with it.
-        let not_made = |()| Error::unavailable("the write was not made");
-        writer.send(job).map_err(|_| not_made(()))?;
-        answered.recv().map_err(|_| not_made(()))?
+        // The answer is missing only when the writer is gone or the work panicked.
+        let not_made = || Error::unavailable("the write was not made");
+        writer.send(job).map_err(|_| not_made())?;
+        answered.recv().map_err(|_| not_made())?
     }
 
     /// Writes like [`Db::write`], but not after `deadline`: whoever waited for a lock or in a queue until then finds
@@ -157,7 +158,7 @@ impl Db {
     /// dead, if `safe_to_repeat` says so, until a live one is found or none can be made.
     fn pooled<T>(
         &self,
-        safe_to_repeat: impl Fn(&Error) -> bool,
+        safe_to_repeat: impl Fn() -> bool,
         work: impl Fn(&mut Conn) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let (mut busy, mut dead) = (0, 0);
@@ -166,9 +167,9 @@ impl Db {
             let Pooled { conn, broken } = &mut *pooled;
             match work(conn) {
                 Err(Error::Busy(_)) if busy + 1 < MAX_TRIES => busy += 1,
-                Err(error @ Error::Unavailable(_)) => {
+                Err(error @ Error::Disconnected(_)) => {
                     *broken = true;
-                    if dead >= self.pool.max_size() || !safe_to_repeat(&error) {
+                    if dead >= self.pool.max_size() || !safe_to_repeat() {
                         return Err(error);
                     }
                     dead += 1;
@@ -216,9 +217,12 @@ fn run_writer(mut conn: Option<Conn>, url: &DatabaseUrl, jobs: &Receiver<Job>) {
         let result = match connected(&mut conn, url) {
             Ok(conn) => catch_unwind(AssertUnwindSafe(|| run_batch(conn, first, jobs, &mut replies)))
                 .unwrap_or_else(|_| Err(Error::unavailable("a piece of work panicked"))),
-            Err(error) => Err(error),
+            Err(error) => {
+                replies.push(first(Err(error.clone())));
+                Err(error)
+            }
         };
-        if matches!(result, Err(Error::Unavailable(_))) {
+        if matches!(result, Err(Error::Unavailable(_) | Error::Disconnected(_))) {
             conn = None;
         }
         for reply in replies {
@@ -235,11 +239,14 @@ fn connected<'c>(conn: &'c mut Option<Conn>, url: &DatabaseUrl) -> Result<&'c mu
 }
 
 fn run_batch(conn: &mut Conn, first: Job, jobs: &Receiver<Job>, replies: &mut Vec<Reply>) -> Result<(), Error> {
-    dialect::begin_write(conn)?;
-    replies.push(first(conn));
+    if let Err(error) = dialect::begin_write(conn).map_err(Error::from) {
+        replies.push(first(Err(error.clone())));
+        return Err(error);
+    }
+    replies.push(first(Ok(&mut *conn)));
     while replies.len() < MAX_BATCH {
         let Ok(job) = jobs.try_recv() else { break };
-        replies.push(job(conn));
+        replies.push(job(Ok(&mut *conn)));
     }
     finish(conn, Ok(()))
 }

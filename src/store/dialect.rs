@@ -66,7 +66,8 @@ impl r2d2::ManageConnection for Manager {
     }
 
     fn has_broken(&self, pooled: &mut Pooled) -> bool {
-        pooled.broken || pooled.conn.is_broken()
+        // A panic may have left a transaction open that the driver knows nothing of.
+        pooled.broken || std::thread::panicking() || pooled.conn.is_broken()
     }
 }
 
@@ -127,6 +128,20 @@ pub(super) fn says_busy(message: &str) -> bool {
     ]
     .iter()
     .any(|busy| message.contains(busy))
+}
+
+/// Whether a driver's message means that the connection is gone.
+pub(super) fn says_disconnected(message: &str) -> bool {
+    let words = [
+        "terminating connection",
+        "server closed the connection",
+        "no connection to the server",
+        "could not receive data",
+        "could not send data",
+        "SSL connection has been closed",
+        "SSL SYSCALL error",
+    ];
+    words.iter().any(|gone| message.contains(gone))
 }
 
 /// Whether the database is a file with a single writer.

@@ -34,7 +34,8 @@ pub enum Attempt {
 
 /// Counts an attempt under `key` unless an earlier one's wait is not over. The wait after the n-th failure beyond the
 /// free ones is 2^n seconds.
-const COUNT: &str = "INSERT INTO login_attempts (key, failures, blocked_until, tried_at) VALUES ($1, 1, 0, $2) \
+const COUNT: &str = "INSERT INTO login_attempts (key, failures, tried_at, blocked_until) \
+    VALUES ($1, 1, $2, CASE WHEN 1 < $3 THEN 0 ELSE $2 + 1000000 END) \
     ON CONFLICT (key) DO UPDATE SET \
         failures = login_attempts.failures + 1, \
         tried_at = $2, \
@@ -60,12 +61,21 @@ pub fn count(tx: &mut Write<'_>, key: &Digest, throttle: Throttle, now: Timestam
     if counted == 1 {
         return Ok(Attempt::Counted);
     }
+    Ok(Attempt::Blocked { until: blocked_until(tx, key, now)?.unwrap_or(now) })
+}
+
+/// When the wait under `key` ends, if there is one at `now`.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn blocked_until(tx: &mut Read<'_>, key: &Digest, now: Timestamp) -> Result<Option<Timestamp>, Error> {
     let until: Option<i64> = login_attempts::table
         .find(key.as_bytes().as_slice())
+        .filter(login_attempts::blocked_until.gt(now.as_micros()))
         .select(login_attempts::blocked_until)
         .first(tx.conn())
         .optional()?;
-    Ok(Attempt::Blocked { until: until.map_or(now, Timestamp::from_micros) })
+    Ok(until.map(Timestamp::from_micros))
 }
 
 /// Whether a log-in under `key` has ever succeeded since `since`.
@@ -81,13 +91,13 @@ pub fn has_succeeded_since(tx: &mut Read<'_>, key: &Digest, since: Timestamp) ->
     Ok(at.flatten().is_some_and(|at| at >= since.as_micros()))
 }
 
-/// Forgets the failures under both keys after a log-in that succeeded.
+/// Forgets the failures under a key after a log-in that succeeded. Callers take keys in the order in which they were
+/// counted, so that two log-ins of one account never wait for each other in a circle.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn clear(tx: &mut Write<'_>, keys: [&Digest; 2], now: Timestamp) -> Result<(), Error> {
-    let keys = keys.map(|key| key.as_bytes().to_vec());
-    diesel::update(login_attempts::table.filter(login_attempts::key.eq_any(keys)))
+pub fn clear(tx: &mut Write<'_>, key: &Digest, now: Timestamp) -> Result<(), Error> {
+    diesel::update(login_attempts::table.find(key.as_bytes().as_slice()))
         .set((
             login_attempts::failures.eq(0),
             login_attempts::blocked_until.eq(0),

@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 use super::{Authorization, Person};
 use crate::app::App;
 use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
-use crate::protocol::resource::Resource;
+use crate::protocol::resource::{Resource, Resources};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
 use crate::secret::encode_base64url;
+use crate::store::clients::Client;
 
 /// Random bits of a `jti`: 128.
 const JTI_BYTES: usize = 16;
@@ -47,7 +48,8 @@ struct PersonClaims<'a> {
 /// # Errors
 /// [`ClientRefusal::ClaimsTooLarge`]; [`CapacityRefusal::CannotSign`].
 pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<String>) -> Result<TokenResponse, Refusal> {
-    refuse_large_claims(authorization)?;
+    let roles = authorization.person.as_ref().map_or(&[][..], |person| &person.roles);
+    refuse_large_claims(&authorization.client, roles)?;
     let now = app.clock.now();
     let client = &authorization.client;
     let wanted = now.plus(client.metadata.access_ttl.unwrap_or(app.settings.tokens.access_ttl));
@@ -58,7 +60,7 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         iss: &app.issuer,
         // RFC 9068 §2.2: without a resource owner, sub identifies the client.
         sub: subject.as_deref().unwrap_or(client.id.as_str()),
-        aud: audience(app, authorization),
+        aud: audience(app, &authorization.audiences),
         client_id: client.id.as_str(),
         exp: expires_at.unix_seconds(),
         iat: now.unix_seconds(),
@@ -82,11 +84,11 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
 }
 
 /// RFC 9068 §3: the resources asked for or, when a client has none, the issuer itself. Never empty.
-fn audience<'a>(app: &'a App, authorization: &'a Authorization) -> Vec<&'a str> {
-    if authorization.audiences.is_empty() {
+pub fn audience<'a>(app: &'a App, resources: &'a Resources) -> Vec<&'a str> {
+    if resources.is_empty() {
         return vec![&app.issuer];
     }
-    authorization.audiences.iter().map(Resource::as_str).collect()
+    resources.iter().map(Resource::as_str).collect()
 }
 
 fn person_claims(person: &Person) -> PersonClaims<'_> {
@@ -99,17 +101,20 @@ fn person_claims(person: &Person) -> PersonClaims<'_> {
     }
 }
 
-/// Claims of an account and a client together are refused above their bound, never cut.
-fn refuse_large_claims(authorization: &Authorization) -> Result<(), Refusal> {
-    let extra = &authorization.client.metadata.extra_claims;
-    let roles = authorization.person.as_ref().map_or(&[][..], |person| &person.roles);
+/// Claims of an account and a client together are refused above their bound, never cut. Grants that write ask before
+/// they do, so that a refusal uses nothing up.
+///
+/// # Errors
+/// [`ClientRefusal::ClaimsTooLarge`].
+pub fn refuse_large_claims(client: &Client, roles: &[String]) -> Result<(), Refusal> {
+    let extra = &client.metadata.extra_claims;
     if extra.is_empty() && roles.is_empty() {
         return Ok(());
     }
     let bytes = |value: serde_json::Result<String>| value.map_or(usize::MAX, |text| text.len());
     let total = bytes(serde_json::to_string(extra)).saturating_add(bytes(serde_json::to_string(roles)));
     if total > MAX_EXTRA_CLAIMS_BYTES {
-        return Err(Refusal::from(ClientRefusal::ClaimsTooLarge).of_client(&authorization.client.id));
+        return Err(Refusal::from(ClientRefusal::ClaimsTooLarge).of_client(&client.id));
     }
     Ok(())
 }

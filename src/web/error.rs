@@ -1,6 +1,8 @@
 //! Delivering refusals: JSON of RFC 6749 §5.2 at protocol endpoints, problem details (RFC 9457) elsewhere; one log line
 //! and one count for each, here at the edge.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
@@ -46,12 +48,17 @@ pub(super) fn refuse(request: &HttpRequest, state: &State, endpoint: &'static st
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(wait) = refusal.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
     answer
+}
+
+/// RFC 9110 §10.2.3: whole seconds, rounded up, so that whoever obeys does not come too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// A JSON answer of a protocol endpoint (RFC 6749 §5.1: `application/json;charset=UTF-8`).

@@ -52,6 +52,10 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     (status = 200, description = "Prometheus text format", content_type = "text/plain")))]
 pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
     let metrics = &state.app.metrics;
+    let readiness = state.health.readiness(state.app.clock.monotonic());
+    metrics.set_up("database", readiness.database);
+    metrics.set_up("signing_keys", readiness.signing_keys);
+    metrics.set_up("cache", readiness.cache);
     metrics.set_lane_depth(state.lanes.token.name(), state.lanes.token.waiting());
     metrics.set_lane_depth(state.lanes.hash.name(), state.lanes.hash.waiting());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.render())

@@ -1,10 +1,11 @@
 //! The protocol endpoints: body, client address, one hop, answer.
 
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::observe::Trace;
 use super::{State, body, error, extract};
 use crate::lane::Lane as Threads;
 use crate::oauth::RequestContext;
@@ -71,14 +72,14 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
         let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers), &body)?;
         let app = state.app.clone();
         match call.lane() {
-            Lane::Here => exchange(&app, call, &context, &mut HashMemory::default()),
+            Lane::Here => span(&request).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default())),
             Lane::Token => {
                 let work = move |(): &mut ()| exchange(&app, call, &context, &mut HashMemory::default());
-                hop(&state, &state.lanes.token, work).await
+                hop(&request, &state, &state.lanes.token, work).await
             }
             Lane::Hash => {
                 let work = move |memory: &mut HashMemory| exchange(&app, call, &context, memory);
-                hop(&state, &state.lanes.hash, work).await
+                hop(&request, &state, &state.lanes.hash, work).await
             }
         }
     };
@@ -148,19 +149,28 @@ async fn on_token_lane<C: Send + 'static, T: Send + 'static>(
     let headers = request.headers();
     let call = parse(extract::content_type(headers), extract::authorization(headers), &body)?;
     let inner = Data::clone(state);
-    hop(state, &state.lanes.token, move |()| work(&inner, &call, &context)).await
+    hop(request, state, &state.lanes.token, move |()| work(&inner, &call, &context)).await
 }
 
 /// One hop to a lane. The work is not cancelled with its asker: it is one transaction, made or not.
 async fn hop<S: Send + 'static, T: Send + 'static>(
+    request: &HttpRequest,
     state: &State,
     lane: &Threads<S>,
     work: impl FnOnce(&mut S) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let answered = lane.submit(work).inspect_err(|_| state.app.metrics.record_lane_refused(lane.name()))?;
+    let span = span(request);
+    let traced = move |thread: &mut S| span.in_scope(|| work(thread));
+    let answered = lane.submit(traced).inspect_err(|_| state.app.metrics.record_lane_refused(lane.name()))?;
     match tokio::time::timeout(extract::REQUEST_DEADLINE, answered).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(CapacityRefusal::Defect.into()),
         Err(_) => Err(CapacityRefusal::DeadlinePassed.into()),
     }
+}
+
+/// What every log line of a request's work carries.
+fn span(request: &HttpRequest) -> tracing::Span {
+    let trace = request.extensions().get::<Trace>().map(|trace| trace.0.to_string());
+    tracing::error_span!("request", trace)
 }

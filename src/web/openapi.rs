@@ -1,5 +1,7 @@
 //! The description of the HTTP surface, made from the handlers themselves.
 
+use std::sync::LazyLock;
+
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
@@ -27,5 +29,6 @@ pub fn document() -> String {
 }
 
 pub(super) async fn openapi() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(document())
+    static DOCUMENT: LazyLock<String> = LazyLock::new(document);
+    HttpResponse::Ok().content_type("application/json").body(DOCUMENT.as_str())
 }

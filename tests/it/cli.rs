@@ -198,7 +198,10 @@ fn the_effective_settings_are_printed_without_secrets() {
     assert!(output.status.success() && text.contains("db.example"), "{text}");
     assert!(!text.contains("Zk3vQ1w8YtR7"));
     let json: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(json["tokens"]["access_ttl"], "10m");
+    assert_eq!(
+        (&json["tokens"]["access_ttl"], &json["tokens"]["refresh_absolute_ttl"]),
+        (&"10m".into(), &"90d".into())
+    );
 }
 
 /// A server that was started by the command line, and where it listens.

@@ -88,7 +88,7 @@ fn well_known_and_short_passwords_are_refused_without_being_shown() {
     let good = "postgres://countersign:Zk3vQ1w8YtR7@db.example/countersign";
     let settings = Settings::with_overrides(&[("database.url", good)]).unwrap();
     let printed = format!("{} {settings:?}", settings.printable());
-    assert!(!settings.printable().to_string().contains("Zk3vQ1w8YtR7"), "{printed}");
+    assert!(printed.contains("db.example") && !printed.contains("Zk3vQ1w8YtR7"));
 }
 
 #[test]
@@ -100,6 +100,10 @@ fn off_this_machine_postgresql_is_verified_unless_said_otherwise() {
     };
     assert!(url("postgres://db.example/x").contains("sslmode=verify-full"));
     assert!(!url("postgres://db.example/x?sslmode=disable").contains("verify-full"));
+    assert!(url("postgres://db.example/x?host=127.0.0.1").contains("verify-full"), "a parameter names the host");
+    assert!(url("postgres://127.0.0.1/x?host=db.example").contains("verify-full"));
+    assert!(!url("postgres://db.example/x?host=/run/postgresql").contains("sslmode"));
+    assert!(url("postgres://db.example/x").contains("tcp_user_timeout="));
     assert!(!url("postgres://127.0.0.1/x").contains("sslmode"));
     assert!(!url("postgres://localhost/x").contains("sslmode"));
 }

@@ -14,6 +14,7 @@ use crate::protocol::token_request::{Credentials, GrantType, TokenRequest};
 use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
 use crate::store::clients::Client;
 use crate::store::grants::{self, Grant, Handle, Rotation};
+use crate::token::issue::refuse_large_claims;
 use crate::token::refresh_token::RefreshToken;
 use crate::token::{Authorization, Person};
 
@@ -32,6 +33,7 @@ pub fn authorize(
     let audiences = resources_of_client(client, &request.resources)?;
     let proven = login::prove_password(app, memory, credentials, context.network)
         .map_err(|refusal| refusal.of_client(&client.id))?;
+    refuse_large_claims(client, &proven.account.roles)?;
     let grant = new_grant(app, client, &proven, (scope, audiences));
     let roles = proven.account.roles.clone();
     let claimed = {

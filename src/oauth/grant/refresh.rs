@@ -17,6 +17,7 @@ use crate::secret::{Digest, PlainSecret};
 use crate::store::Write;
 use crate::store::clients::Client;
 use crate::store::grants::{self, EndedBy, Grant, GrantOfAccount};
+use crate::token::issue::refuse_large_claims;
 use crate::token::refresh_token::{Decision, RefreshToken, decide};
 use crate::token::{Authorization, Person, revoke};
 
@@ -47,6 +48,7 @@ pub fn redeem(
         let scope = narrow_scope(&found.grant, request.scope.as_ref()).map_err(refuse)?;
         let audiences = narrow_resources(&found.grant, &request.resources).map_err(refuse)?;
         refuse_dead(app, client, &found).map_err(refuse)?;
+        refuse_large_claims(client, &found.roles).map_err(refuse)?;
         let now = app.clock.now();
         let decision = decide(&found.grant.rotation, &token, attempt, now, app.settings.tokens.refresh_leeway);
         let Some(next) = carry_out(app, &found.grant, decision, context).map_err(refuse)? else { continue };

@@ -49,7 +49,11 @@ fn it_touches_no_database() {
         &[("grant_type", "password"), ("username", "ada"), ("password", "x")],
     );
     assert_eq!((login.status, login.error().as_str()), (503, "temporarily_unavailable"), "{}", refused.body);
-    assert!(login.header("retry-after").is_some() && login.json()["trace"].is_string());
+    assert!(login.header("retry-after").is_some());
+    let (trace, log) = (login.json()["trace"].clone(), std::fs::read_to_string(crate::app::log_file()).unwrap());
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(trace.as_str().unwrap())).collect();
+    assert!(lines.iter().any(|line| line.contains("the store did not do it")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("capacity.store_unavailable")), "{lines:?}");
     assert!(!login.body.contains("accounts") && !login.body.contains("table"), "{}", login.body);
 }
 
