@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use countersign::admin::accounts;
 use countersign::secret::PlainSecret;
 
-use crate::app::{PASSWORD, TestApp, WRONG_PASSWORD};
+use crate::app::{Backend, PASSWORD, TestApp, WRONG_PASSWORD, backend};
 use crate::relying_party::{Answer, RelyingParty};
 
 const NEW_PASSWORD: &str = "hunter-canary-new-one";
@@ -263,6 +263,29 @@ fn a_network_that_fails_too_often_waits_whatever_the_account() {
     }
     let blocked = from(&app, &address(99), &email, PASSWORD);
     assert_eq!((blocked.status, blocked.header("retry-after")), (429, Some("60")));
+}
+
+#[test]
+fn instances_that_share_redis_share_the_count() {
+    let app = TestApp::with(&[("http.trusted_proxies", "127.0.0.0/8"), ("limits.address_failures", "10")]);
+    app.public_client();
+    let overrides = [
+        ("issuer", app.app.issuer.as_str()),
+        ("http.trusted_proxies", "127.0.0.0/8"),
+        ("limits.address_failures", "10"),
+    ];
+    let other = TestApp::on(app.database.clone(), app.app.clock.clone(), &overrides);
+    let [a, b] = countersign::secret::Random.bytes::<2>();
+    let fail = |app: &TestApp, last: u8| {
+        from(app, &format!("172.{a}.{b}.{last}"), &format!("nobody{last}@people.test"), WRONG_PASSWORD).status
+    };
+    for last in 0..5 {
+        assert_eq!((fail(&app, last), fail(&other, last + 100)), (400, 400));
+    }
+    // Without Redis each instance counts for itself.
+    let shared = backend() == Backend::Postgres;
+    assert_eq!(fail(&app, 50) == 429, shared);
+    assert_eq!(fail(&other, 51) == 429, shared);
 }
 
 #[test]

@@ -119,3 +119,24 @@ fn secrets_come_from_files() {
     assert!(refused(&[("database.url_file", &path)]).contains("database.url"));
     assert!(refused(&[("database.url_file", "/nowhere/at/all")]).contains("database.url_file"));
 }
+
+#[test]
+fn the_file_for_production_is_good_once_its_secrets_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        ("countersign_database_url", "postgres://countersign:Zk3vQ1w8YtR7@db.example/countersign\n"),
+        ("countersign_cache_url", "redis://cache.example/\n"),
+    ] {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let shipped = std::fs::read_to_string("config/production.toml").unwrap();
+    let file = folder.path().join("production.toml");
+    std::fs::write(&file, shipped.replace("/run/secrets", &folder.path().display().to_string())).unwrap();
+    let refused = Settings::load(std::slice::from_ref(&file)).unwrap_err().to_string();
+    assert!(refused.contains("issuer"), "it has no issuer of its own: {refused}");
+    let own = folder.path().join("own.toml");
+    std::fs::write(&own, "issuer = \"https://id.example\"\n").unwrap();
+    let settings = Settings::load(&[file, own]).unwrap();
+    assert_eq!(settings.issuer.as_deref(), Some("https://id.example"));
+    assert!(settings.http.metrics_listen.is_some());
+}

@@ -305,6 +305,15 @@ fn large_heads_and_broken_framing_are_refused() {
 }
 
 #[test]
+fn a_head_that_never_ends_is_not_waited_for() {
+    let app = TestApp::start();
+    let began = std::time::Instant::now();
+    let answer = raw(&app, b"POST /token HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_body_that_never_comes_is_not_waited_for() {
     let app = TestApp::start();
     let head = "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 50\r\n\r\ngrant";
