@@ -15,10 +15,12 @@ use crate::store::{self, login_attempts, revoked_tokens};
 const BEAT: Duration = Duration::from_secs(1);
 /// Beats between sweeps.
 const BEATS_PER_SWEEP: u64 = 60;
-/// The most rows that one sweep removes from one table.
+/// The most rows that one step of a sweep removes from one table, and the most steps.
 const SWEEP_ROWS: i64 = 500;
-/// How long counts of failed log-ins are kept; longer than a network is remembered as known.
-const LOGIN_ATTEMPTS_TTL: Duration = Duration::from_hours(100 * 24);
+const SWEEP_STEPS: usize = 20;
+/// How long counts of log-ins are kept: of failures only, and of networks that are remembered as known.
+const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
+const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 /// A check older than this says nothing.
 const STALE_AFTER: Duration = Duration::from_secs(4);
 
@@ -157,13 +159,18 @@ fn follow(app: &App, health: &Health, seen: Epochs, current: Epochs) -> Epochs {
     followed
 }
 
-/// Removes what can no longer matter, a little at a time.
+/// Removes what can no longer matter, in small steps, so that nobody waits long for the writer.
 fn sweep(app: &App) -> Result<(), store::Error> {
     let now = app.clock.now();
-    let stale = now.minus(LOGIN_ATTEMPTS_TTL);
-    app.db.write(move |tx| {
-        login_attempts::remove_stale(tx, stale, SWEEP_ROWS)?;
-        revoked_tokens::remove_expired(tx, now, SWEEP_ROWS)
-    })?;
+    let (failed, known) = (now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL));
+    for _ in 0..SWEEP_STEPS {
+        let removed = app.db.write(move |tx| {
+            let attempts = login_attempts::remove_stale(tx, failed, known, SWEEP_ROWS)?;
+            Ok(attempts + revoked_tokens::remove_expired(tx, now, SWEEP_ROWS)?)
+        })?;
+        if removed == 0 {
+            break;
+        }
+    }
     Ok(())
 }

@@ -107,15 +107,21 @@ pub fn clear(tx: &mut Write<'_>, key: &Digest, now: Timestamp) -> Result<(), Err
     Ok(())
 }
 
-/// Removes at most `limit` rows that nobody has tried since `before`; says how many.
+/// Removes at most `limit` rows that nobody has tried since `failed_before`, or since `succeeded_before` if a log-in
+/// ever succeeded under them; says how many.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn remove_stale(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
-    let stale: Vec<Vec<u8>> = login_attempts::table
-        .filter(login_attempts::tried_at.lt(before.as_micros()))
-        .select(login_attempts::key)
-        .limit(limit)
-        .load(tx.conn())?;
+pub fn remove_stale(
+    tx: &mut Write<'_>,
+    failed_before: Timestamp,
+    succeeded_before: Timestamp,
+    limit: i64,
+) -> Result<usize, Error> {
+    let old = login_attempts::tried_at.lt(succeeded_before.as_micros());
+    let old_failure =
+        login_attempts::tried_at.lt(failed_before.as_micros()).and(login_attempts::succeeded_at.is_null());
+    let stale: Vec<Vec<u8>> =
+        login_attempts::table.filter(old.or(old_failure)).select(login_attempts::key).limit(limit).load(tx.conn())?;
     Ok(diesel::delete(login_attempts::table.filter(login_attempts::key.eq_any(stale))).execute(tx.conn())?)
 }

@@ -87,3 +87,39 @@ fn a_dump_of_the_database_holds_no_password_no_secret_and_no_token() {
         );
     }
 }
+
+#[test]
+fn counts_and_revocations_go_when_they_can_no_longer_matter() {
+    use countersign::secret::Digest;
+    use countersign::store::login_attempts::{self, Throttle};
+    use countersign::store::revoked_tokens;
+    use std::time::Duration;
+    let app = TestApp::start();
+    let (now, day) = (app.app.clock.now(), Duration::from_hours(24));
+    let throttle = Throttle { free_failures: 5, longest_wait: Duration::from_secs(900) };
+    let [failed, known, recent] = [b"failed", b"known ", b"recent"].map(|name| Digest::sha256(name));
+    app.app
+        .db
+        .write(move |tx| {
+            login_attempts::count(tx, &failed, throttle, now)?;
+            login_attempts::count(tx, &known, throttle, now)?;
+            login_attempts::clear(tx, &known, now)?;
+            login_attempts::count(tx, &recent, throttle, now.plus(20 * day))?;
+            revoked_tokens::insert(tx, "over", now.plus(day))?;
+            revoked_tokens::insert(tx, "alive", now.plus(60 * day))
+        })
+        .unwrap();
+    let sweep = |at: countersign::clock::Timestamp| {
+        let work = move |tx: &mut countersign::store::Write<'_>| {
+            let attempts = login_attempts::remove_stale(tx, at.minus(30 * day), at.minus(100 * day), 10)?;
+            Ok((attempts, revoked_tokens::remove_expired(tx, at, 10)?))
+        };
+        app.app.db.write(work).unwrap()
+    };
+    assert_eq!(sweep(now), (0, 0));
+    assert_eq!(sweep(now.plus(31 * day)), (1, 1));
+    assert_eq!(sweep(now.plus(31 * day)), (0, 0));
+    assert!(app.app.db.read(|tx| login_attempts::has_succeeded_since(tx, &known, now)).unwrap());
+    assert!(app.app.db.read(|tx| revoked_tokens::contains(tx, "alive")).unwrap());
+    assert_eq!(sweep(now.plus(101 * day)), (2, 1));
+}

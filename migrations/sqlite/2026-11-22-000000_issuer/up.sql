@@ -20,6 +20,7 @@ CREATE TABLE login_attempts (
     tried_at BIGINT NOT NULL,
     succeeded_at BIGINT
 );
+CREATE INDEX login_attempts_tried_at ON login_attempts (tried_at);
 
 CREATE TABLE clients (
     id TEXT PRIMARY KEY NOT NULL,
@@ -64,6 +65,7 @@ CREATE TABLE revoked_tokens (
     jti TEXT PRIMARY KEY NOT NULL,
     expires_at BIGINT NOT NULL
 );
+CREATE INDEX revoked_tokens_expires_at ON revoked_tokens (expires_at);
 
 CREATE TABLE signing_keys (
     kid TEXT PRIMARY KEY NOT NULL,
