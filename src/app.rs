@@ -1,4 +1,5 @@
-//! Everything that a request may need, built from the settings. No logic.
+//! Everything that a request may need, built from the settings; and what a client is told when the store did not do
+//! it. No other logic.
 
 use std::time::Duration;
 

@@ -37,14 +37,14 @@ struct Counter {
 }
 
 struct Remote {
-    pool: r2d2::Pool<Manager>,
+    pool: r2d2::Pool<Connector>,
     errors_in_a_row: AtomicU64,
     paused_until_ms: AtomicU64,
 }
 
-struct Manager(redis::Client);
+struct Connector(redis::Client);
 
-impl r2d2::ManageConnection for Manager {
+impl r2d2::ManageConnection for Connector {
     type Connection = redis::Connection;
     type Error = redis::RedisError;
 
@@ -81,7 +81,7 @@ impl Cache {
                     .min_idle(Some(0))
                     .connection_timeout(CONNECT_TIMEOUT)
                     .test_on_check_out(false)
-                    .build_unchecked(Manager(client));
+                    .build_unchecked(Connector(client));
                 Some(Remote { pool, errors_in_a_row: AtomicU64::new(0), paused_until_ms: AtomicU64::new(0) })
             }
         };

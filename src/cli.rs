@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::keys::{self, MasterKeyError};
 use crate::protocol::client_metadata::MetadataError;
 use crate::secret::Random;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{DatabaseUrl, Settings, SettingsError};
 use crate::store::migrate::{self, MigrateError};
 use output::Output;
 
@@ -66,9 +66,9 @@ enum Command {
     Keys(KeysCommand),
     /// Ask a server whether it is ready: exit code 0 if so.
     Health {
-        /// The address of its /readyz, http only.
-        #[arg(long, default_value = "http://127.0.0.1:8080/readyz")]
-        url: String,
+        /// The address of its /readyz, http only; that of the server with the same settings if left out.
+        #[arg(long)]
+        url: Option<String>,
     },
 }
 
@@ -102,8 +102,14 @@ enum CommandError {
     MasterKey(#[from] MasterKeyError),
     #[error(transparent)]
     Admin(#[from] AdminError),
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("{setting}: cannot listen on {address}: {source}")]
+    Listen { setting: &'static str, address: std::net::SocketAddr, source: std::io::Error },
+    #[error("there is no database at {0} yet: make an account or a client, or serve, where it should be")]
+    NoDatabase(PathBuf),
+    #[error("cannot read {file}: {source}")]
+    Read { file: PathBuf, source: std::io::Error },
+    #[error("cannot reach {url}: {source}")]
+    Reach { url: String, source: std::io::Error },
     #[error("{0}")]
     Usage(&'static str),
     #[error("not ready: {0}")]
@@ -154,19 +160,40 @@ fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandErro
             output.value(&settings()?.printable());
             Ok(())
         }
-        Command::Accounts(command) => accounts::run(command, &open(settings()?)?, output),
-        Command::Clients(command) => clients::run(command, || open(settings()?), output),
-        Command::Keys(KeysCommand::NewMasterKey { file }) => Ok(keys::create_master_key(file, &Random)?),
-        Command::Keys(KeysCommand::List) => {
-            list_keys(&open(settings()?)?, output);
+        Command::Accounts(command) => accounts::run(command, |makes| open(settings()?, makes), output),
+        Command::Clients(command) => clients::run(command, |makes| open(settings()?, makes), output),
+        Command::Keys(KeysCommand::NewMasterKey { file }) => {
+            keys::create_master_key(file, &Random)?;
+            output.either(&serde_json::json!({ "file": file }), || format!("made {}", file.display()));
             Ok(())
         }
-        Command::Health { url } => health::run(url),
+        Command::Keys(KeysCommand::List) => {
+            list_keys(&open(settings()?, Makes::Nothing)?, output);
+            Ok(())
+        }
+        Command::Health { url } => {
+            health::run(&url.clone().map_or_else(|| Ok(health::own_url(&settings()?)), Ok::<_, CommandError>)?)?;
+            output.either(&serde_json::json!({ "ready": true }), || "ready".to_owned());
+            Ok(())
+        }
     }
 }
 
+/// What a command may bring into being: the first account may make a database, a question about one may not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Makes {
+    Database,
+    Nothing,
+}
+
 /// The parts, for a command that may run beside a server.
-fn open(settings: Settings) -> Result<App, CommandError> {
+fn open(settings: Settings, makes: Makes) -> Result<App, CommandError> {
+    if let DatabaseUrl::Sqlite(path) = &settings.database
+        && makes == Makes::Nothing
+        && !path.exists()
+    {
+        return Err(CommandError::NoDatabase(path.clone()));
+    }
     logging::start(&settings.log, true);
     let issuer = settings.issuer_at(settings.http.listen);
     Ok(App::open(settings, issuer, Clock::system())?)

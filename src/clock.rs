@@ -108,7 +108,7 @@ impl Clock {
     }
 }
 
-/// The moment after which a request's state change must no longer be made (10 s after it was read).
+/// A moment on the monotonic clock that passes, whatever happens to the wall clock.
 #[derive(Clone, Debug)]
 pub struct Deadline {
     clock: Clock,

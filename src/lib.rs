@@ -1,12 +1,13 @@
 //! Countersign: a standalone token issuer and authorization server.
 //!
-//! Modules in dependency order; a module may use only those above it, and each outside crate has one door.
+//! Modules in dependency order; a module may use only those above it (`protocol` and `reason` name each other: what is
+//! asked and why it is refused), and each outside crate has one door.
 //! Start reading at [`oauth::grant::refresh`] with `docs/ARCHITECTURE.md` beside it.
 
 // ── ground: pure, no IO
 pub mod clock;
-pub mod id;
 pub mod secret;
+pub mod id;
 pub mod protocol;
 pub mod reason;
 pub mod login_name;

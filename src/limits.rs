@@ -57,7 +57,7 @@ impl AddressFailures {
         Ok(())
     }
 
-    /// Takes the count back: the log-in succeeded.
+    /// Takes the count back: the log-in succeeded, or could not be served.
     pub fn refund(&self, cache: &Cache, network: Network) {
         cache.add(&key(network), -1, MINUTE);
     }

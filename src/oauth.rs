@@ -8,6 +8,10 @@ pub mod token;
 
 use crate::clock::Deadline;
 use crate::limits::Network;
+use crate::protocol::client_credentials::PresentedClient;
+use crate::protocol::params::Params;
+use crate::reason::Refusal;
+use crate::secret::PlainSecret;
 
 /// What is known of a request beside its parameters.
 #[derive(Clone, Debug)]
@@ -16,4 +20,22 @@ pub struct RequestContext {
     pub network: Network,
     /// When it must no longer change anything.
     pub deadline: Deadline,
+}
+
+/// A client that presents one token: a request to revoke or to introspect (RFC 7009 §2.1, RFC 7662 §2.1).
+pub struct PresentedToken {
+    presented: PresentedClient,
+    token: PlainSecret,
+}
+
+impl PresentedToken {
+    /// Reads header and form. `token_type_hint` is not needed: our tokens tell themselves apart.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request itself.
+    pub fn parse(content_type: Option<&str>, authorization: Option<&[u8]>, body: &[u8]) -> Result<Self, Refusal> {
+        let params = Params::parse(content_type, body)?;
+        let presented = PresentedClient::parse(authorization, &params)?;
+        Ok(Self { presented, token: PlainSecret::new(params.require("token")?) })
+    }
 }

@@ -322,7 +322,12 @@ mod tests {
             LoginRefusal::HashUnusable.into(),
         ]);
         same(&[LoginRefusal::AccountThrottled.into(), LoginRefusal::AddressThrottled.into()]);
-        same(&[ClientRefusal::Unknown.into(), ClientRefusal::WrongSecret.into(), ClientRefusal::Disabled.into()]);
+        same(&[
+            ClientRefusal::Unknown.into(),
+            ClientRefusal::WrongSecret.into(),
+            ClientRefusal::WrongMethod.into(),
+            ClientRefusal::Disabled.into(),
+        ]);
         same(&[
             GrantRefusal::NotAuthentic.into(),
             GrantRefusal::Unknown.into(),
@@ -331,6 +336,7 @@ mod tests {
             GrantRefusal::Expired.into(),
             GrantRefusal::AccountDisabled.into(),
             GrantRefusal::Replayed.into(),
+            GrantRefusal::FromTheFuture.into(),
         ]);
     }
 

@@ -11,7 +11,9 @@ use crate::id::{AccountId, GrantId};
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::GrantType;
+use crate::reason::GrantRefusal;
 use crate::store::clients::Client;
+use crate::store::grants::{Grant, GrantOfAccount};
 
 /// What every grant type ends in, and all that minting a token needs.
 pub struct Authorization {
@@ -41,4 +43,35 @@ pub struct Person {
     pub amr: Vec<String>,
     /// When the grant is over at the latest; no token outlives it.
     pub grant_expires_at: Timestamp,
+}
+
+impl Person {
+    /// The person behind a grant, with the roles that the account has now.
+    pub fn behind(grant: &Grant, roles: Vec<String>) -> Self {
+        Self {
+            account_id: grant.account_id,
+            grant_id: grant.id,
+            roles,
+            auth_time: grant.auth_time,
+            amr: grant.amr.clone(),
+            grant_expires_at: grant.expires_at,
+        }
+    }
+}
+
+/// RFC 9700 §4.14: nothing comes of a grant that was ended or has run out, nor of a disabled account or client. The one
+/// rule for all who ask whether a grant is in force.
+///
+/// # Errors
+/// Why it is not.
+pub fn refuse_dead(client: &Client, found: &GrantOfAccount, now: Timestamp) -> Result<(), GrantRefusal> {
+    let grant = &found.grant;
+    // A client's disabling is final for whatever it held then, even when it is enabled again.
+    if grant.ended_at.is_some() || client.disabled_at.is_some() || grant.created_at <= client.not_before {
+        return Err(GrantRefusal::Ended);
+    }
+    if now >= grant.idle_expires_at || now >= grant.expires_at {
+        return Err(GrantRefusal::Expired);
+    }
+    if found.account_disabled { Err(GrantRefusal::AccountDisabled) } else { Ok(()) }
 }

@@ -16,8 +16,6 @@ mod server;
 
 use std::sync::Arc;
 
-pub use client_address::client_address;
-pub use openapi::document as openapi_document;
 pub use server::{Server, build};
 
 use crate::app::{App, Lanes};

@@ -119,7 +119,7 @@ pub fn set_password(app: &App, account: &Account, password: &PlainSecret) -> Res
     let (id, now) = (account.id, app.clock.now());
     // ASVS 7.4.3: whoever knew the old password is out.
     let ended = app.db.write(move |tx| {
-        if !accounts::set_password(tx, id, &hash, now)? {
+        if !accounts::set_password(tx, id, &hash)? {
             return Ok(None);
         }
         grants::end_of_account(tx, id, EndedBy::PasswordChange, now).map(Some)

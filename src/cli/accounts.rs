@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::{CommandError, password};
+use super::{CommandError, Makes, password};
 use crate::admin::accounts::{self, NewAccount};
 use crate::app::App;
 use crate::id::AccountId;
@@ -24,7 +24,7 @@ pub(super) enum AccountsCommand {
         #[arg(long = "role")]
         roles: Vec<String>,
         /// Read the password from standard input.
-        #[arg(long)]
+        #[arg(long, required = true)]
         password_stdin: bool,
     },
     /// List accounts, the oldest first.
@@ -56,7 +56,7 @@ pub(super) enum AccountsCommand {
         /// Its identifier, e-mail address or user name.
         account: String,
         /// Read the password from standard input.
-        #[arg(long)]
+        #[arg(long, required = true)]
         password_stdin: bool,
     },
     /// End its grants: everyone who is logged in must log in again.
@@ -66,13 +66,20 @@ pub(super) enum AccountsCommand {
     },
 }
 
-pub(super) fn run(command: &AccountsCommand, app: &App, output: &Output) -> Result<(), CommandError> {
+pub(super) fn run(
+    command: &AccountsCommand,
+    open: impl FnOnce(Makes) -> Result<App, CommandError>,
+    output: &Output,
+) -> Result<(), CommandError> {
+    if let AccountsCommand::Create { email, username, roles, password_stdin: _ } = command {
+        let password = password::read()?;
+        let new = NewAccount { email: email.clone(), username: username.clone(), roles: roles.clone(), password };
+        output.row(&describe(&accounts::create(&open(Makes::Database)?, &new)?));
+        return Ok(());
+    }
+    let app = &open(Makes::Nothing)?;
     match command {
-        AccountsCommand::Create { email, username, roles, password_stdin } => {
-            let password = password::read(*password_stdin)?;
-            let new = NewAccount { email: email.clone(), username: username.clone(), roles: roles.clone(), password };
-            output.row(&describe(&accounts::create(app, &new)?));
-        }
+        AccountsCommand::Create { .. } => {}
         AccountsCommand::List { after, limit } => {
             let listed: Vec<_> = accounts::list(app, *after, *limit)?.iter().map(describe).collect();
             output.rows(&listed);
@@ -94,9 +101,9 @@ pub(super) fn run(command: &AccountsCommand, app: &App, output: &Output) -> Resu
             accounts::enable(app, id)?;
             output.either(&json!({ "id": id.to_string(), "enabled": true }), || format!("enabled {id}"));
         }
-        AccountsCommand::SetPassword { account, password_stdin } => {
+        AccountsCommand::SetPassword { account, password_stdin: _ } => {
             let account = accounts::find(app, account)?;
-            let ended = accounts::set_password(app, &account, &password::read(*password_stdin)?)?;
+            let ended = accounts::set_password(app, &account, &password::read()?)?;
             report_ended(output, "password_set", account.id, ended);
         }
         AccountsCommand::EndGrants { account } => {
@@ -109,7 +116,7 @@ pub(super) fn run(command: &AccountsCommand, app: &App, output: &Output) -> Resu
 
 fn report_ended(output: &Output, done: &str, id: AccountId, ended: usize) {
     output.either(&json!({ "id": id.to_string(), done: true, "ended_grants": ended }), || {
-        format!("{} {id}: {ended} grants ended", done.replace('_', " "))
+        format!("{} {id}, {ended} grants were in force", done.replace('_', " "))
     });
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::CommandError;
 use super::output::Output;
+use super::{CommandError, Makes};
 use crate::admin::clients;
 use crate::app::App;
 use crate::protocol::client_metadata::{AuthMethod, ClientMetadata, ClientMetadataJson};
@@ -62,7 +62,7 @@ pub(super) struct CreateArguments {
     /// A name for people.
     #[arg(long)]
     name: Option<String>,
-    /// A grant type: `password`, `client_credentials` or `refresh_token`; may be repeated.
+    /// A grant type: `password`, `client_credentials` or `refresh_token`; one --grant for each.
     #[arg(long = "grant", value_name = "GRANT_TYPE")]
     grants: Vec<String>,
     /// Scope that it may ask for; may be repeated, or several divided by spaces.
@@ -91,38 +91,38 @@ enum SecretMethod {
 
 pub(super) fn run(
     command: &ClientsCommand,
-    open: impl FnOnce() -> Result<App, CommandError>,
+    open: impl FnOnce(Makes) -> Result<App, CommandError>,
     output: &Output,
 ) -> Result<(), CommandError> {
     match command {
         ClientsCommand::Create(arguments) => {
             // What is wrong with the arguments is said before a database is made.
             let (id, metadata) = arguments.client()?;
-            let (client, secret) = clients::create(&open()?, &id, metadata)?;
+            let (client, secret) = clients::create(&open(Makes::Database)?, &id, metadata)?;
             output.row(&describe(&client, secret.as_ref()));
         }
         ClientsCommand::List => {
-            let (listed, unreadable) = clients::list(&open()?)?;
+            let (listed, unreadable) = clients::list(&open(Makes::Nothing)?)?;
             for id in unreadable {
                 output.error(&format!("the row of client {id} cannot be read"));
             }
             output.rows(&listed.iter().map(|client| describe(client, None)).collect::<Vec<_>>());
         }
-        ClientsCommand::Show { id } => output.row(&describe(&clients::find(&open()?, id)?, None)),
+        ClientsCommand::Show { id } => output.row(&describe(&clients::find(&open(Makes::Nothing)?, id)?, None)),
         ClientsCommand::Disable { id } => {
-            clients::disable(&open()?, id)?;
+            clients::disable(&open(Makes::Nothing)?, id)?;
             output.either(&json!({ "client_id": id, "disabled": true }), || format!("disabled {id}"));
         }
         ClientsCommand::Enable { id } => {
-            clients::enable(&open()?, id)?;
+            clients::enable(&open(Makes::Nothing)?, id)?;
             output.either(&json!({ "client_id": id, "enabled": true }), || format!("enabled {id}"));
         }
         ClientsCommand::RotateSecret { id, drop_old: false } => {
-            let secret = clients::rotate_secret(&open()?, id)?;
+            let secret = clients::rotate_secret(&open(Makes::Nothing)?, id)?;
             output.row(&json!({ "client_id": id, "client_secret": secret.expose() }));
         }
         ClientsCommand::RotateSecret { id, drop_old: true } => {
-            clients::drop_old_secret(&open()?, id)?;
+            clients::drop_old_secret(&open(Makes::Nothing)?, id)?;
             output
                 .either(&json!({ "client_id": id, "dropped": true }), || format!("the old secret of {id} is dropped"));
         }
@@ -157,7 +157,9 @@ impl CreateArguments {
         for claim in &self.claims {
             let parsed =
                 claim.split_once('=').and_then(|(name, value)| Some((name, serde_json::from_str(value).ok()?)));
-            let (name, value): (&str, Value) = parsed.ok_or(CommandError::Usage("--claim must be NAME=JSON"))?;
+            let (name, value): (&str, Value) = parsed.ok_or(CommandError::Usage(
+                "--claim must be NAME=JSON; a text has quotes of its own: --claim 'tenant=\"one\"'",
+            ))?;
             extra_claims.insert(name.to_owned(), value);
         }
         let json = ClientMetadataJson {
@@ -179,7 +181,9 @@ fn read_metadata(file: &Path) -> Result<String, CommandError> {
     if file.as_os_str() == "-" {
         std::io::stdin().lock().take(MAX_METADATA_BYTES).read_to_string(&mut text)?;
     } else {
-        std::fs::File::open(file)?.take(MAX_METADATA_BYTES).read_to_string(&mut text)?;
+        std::fs::File::open(file)
+            .and_then(|opened| opened.take(MAX_METADATA_BYTES).read_to_string(&mut text))
+            .map_err(|source| CommandError::Read { file: file.to_owned(), source })?;
     }
     Ok(text)
 }

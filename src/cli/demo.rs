@@ -1,6 +1,10 @@
 //! `countersign serve --demo`: everything in a temporary folder, with an account, a client and lines to try them with.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
 
 use super::output::Output;
 use super::{CommandError, serve};
@@ -18,12 +22,20 @@ pub(super) fn serve(mut settings: Settings, output: &Output) -> Result<(), Comma
     if !settings.http.listen.ip().is_loopback() {
         return Err(CommandError::Usage("--demo listens on a loopback address only"));
     }
-    let folder = tempfile::Builder::new().prefix("countersign-demo-").tempdir()?;
+    let private = Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().prefix("countersign-demo-").permissions(private).tempdir()?;
     settings.database = DatabaseUrl::Sqlite(folder.path().join("countersign.db"));
     settings.keys.master_key_file = folder.path().join("master.key");
     serve::start(settings, |app, address| {
         let password = set_up(app)?;
-        output.line(&lines_to_try(app, address, &password));
+        let described = json!({
+            "listens_on": format!("http://{address}"),
+            "issuer": app.issuer,
+            "email": EMAIL,
+            "password": password.expose(),
+            "client_id": CLIENT_ID,
+        });
+        output.either(&described, || lines_to_try(app, address, &password));
         Ok(())
     })
 }

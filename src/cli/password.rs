@@ -9,10 +9,7 @@ use crate::protocol::token_request::MAX_PASSWORD_BYTES;
 use crate::secret::PlainSecret;
 
 /// Reads standard input to its end; one line break at the end is not part of the password.
-pub(super) fn read(from_stdin: bool) -> Result<PlainSecret, CommandError> {
-    if !from_stdin {
-        return Err(CommandError::Usage("the password is read from standard input: say --password-stdin"));
-    }
+pub(super) fn read() -> Result<PlainSecret, CommandError> {
     let mut bytes = Zeroizing::new(Vec::new());
     let limit = u64::try_from(MAX_PASSWORD_BYTES).unwrap_or(u64::MAX).saturating_add(3);
     std::io::stdin().lock().take(limit).read_to_end(&mut bytes)?;

@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::output::Output;
 use super::{CommandError, logging};
 use crate::app::App;
@@ -14,11 +16,16 @@ use crate::web;
 pub(super) fn serve(settings: Settings, output: &Output) -> Result<(), CommandError> {
     start(settings, |app, address| {
         let issuer = &app.issuer;
-        output.line(&format!("Countersign listens on http://{address} as {issuer}"));
-        output.line(&format!("JWKS: {}/jwks.json", issuer.trim_end_matches('/')));
-        output.line(
-            "Make an account: countersign accounts create --email you@example.com --password-stdin; \
-             a client: countersign clients create --id web --public --grant password --grant refresh_token",
+        let jwks = format!("{issuer}/jwks.json");
+        output.either(
+            &json!({ "listens_on": format!("http://{address}"), "issuer": issuer, "jwks_uri": jwks }),
+            || {
+                format!(
+                    "Countersign listens on http://{address} as {issuer}\nJWKS: {jwks}\n\
+                 Make an account: countersign accounts create --email you@example.com --password-stdin; \
+                 a client: countersign clients create --id web --public --grant password --grant refresh_token"
+                )
+            },
         );
         Ok(())
     })
@@ -32,13 +39,13 @@ pub(super) fn start(
     logging::start(&settings.log, false);
     keep_memory_to_ourselves();
     // With a port of the system's choice the address, and so the issuer, is known only once it is bound.
-    let early = (settings.http.listen.port() == 0).then(|| bind(settings.http.listen)).transpose()?;
+    let early = (settings.http.listen.port() == 0).then(|| bind("http.listen", settings.http.listen)).transpose()?;
     let address = early.as_ref().map_or(Ok(settings.http.listen), TcpListener::local_addr)?;
     let issuer = settings.issuer_at(address);
     let metrics = settings.http.metrics_listen;
     let app = Arc::new(App::open(settings, issuer, Clock::system())?);
-    let listener = early.map_or_else(|| bind(address), Ok)?;
-    let metrics = metrics.map(bind).transpose()?;
+    let listener = early.map_or_else(|| bind("http.listen", address), Ok)?;
+    let metrics = metrics.map(|address| bind("http.metrics_listen", address)).transpose()?;
     actix_web::rt::System::new().block_on(async {
         let server = web::build(app.clone(), listener, metrics)?;
         announce(&app, server.address())?;
@@ -46,8 +53,8 @@ pub(super) fn start(
     })
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
-    let listen = |source| CommandError::Listen { address, source };
+fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, CommandError> {
+    let listen = |source| CommandError::Listen { setting, address, source };
     let listener = TcpListener::bind(address).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     Ok(listener)

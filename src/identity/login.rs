@@ -115,8 +115,8 @@ fn attempt_keys(app: &App, account: Option<&Account>, key: &LoginKey, network: N
 fn count_attempt(app: &App, keys: &AttemptKeys) -> Result<(), Refusal> {
     let limits = &app.settings.limits;
     let longest_wait = limits.login_delay_max;
-    let from_network = Throttle { free_failures: limits.login_failures, longest_wait };
-    let from_anywhere = Throttle { free_failures: limits.login_failures_ceiling, longest_wait };
+    let from_network = Throttle { failures_until_wait: limits.login_failures, longest_wait };
+    let from_anywhere = Throttle { failures_until_wait: limits.login_failures_ceiling, longest_wait };
     let (network_key, anywhere_key) = (keys.from_network, keys.from_anywhere);
     let now = app.clock.now();
     let attempt = app.db.write(move |tx| {

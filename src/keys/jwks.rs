@@ -42,13 +42,15 @@ struct Jwks<'k> {
 
 /// The JWKS of the published keys.
 pub(super) fn document(keys: &[StoredKey]) -> Document {
-    let jwk =
-        |key: &'_ StoredKey| -> (String, String) { (encode_base64url(&key.modulus), encode_base64url(&key.exponent)) };
     let keys = keys
         .iter()
-        .map(|key| {
-            let (n, e) = jwk(key);
-            Jwk { kty: "RSA", key_use: "sig", alg: "RS256", kid: &key.kid, n, e }
+        .map(|key| Jwk {
+            kty: "RSA",
+            key_use: "sig",
+            alg: "RS256",
+            kid: &key.kid,
+            n: encode_base64url(&key.modulus),
+            e: encode_base64url(&key.exponent),
         })
         .collect();
     Document::new(&Jwks { keys })

@@ -1,45 +1,26 @@
 //! The introspection endpoint (RFC 7662): what a resource server asks when it would rather not verify by itself.
 
-use super::client_auth;
+use super::{PresentedToken, client_auth};
 use crate::app::App;
 use crate::id::GrantId;
 use crate::keys::VerifiedClaims;
-use crate::protocol::client_credentials::{ClientId, PresentedClient};
-use crate::protocol::params::Params;
+use crate::protocol::client_credentials::ClientId;
 use crate::protocol::resource::Resource;
 use crate::protocol::token_response::IntrospectionResponse;
 use crate::reason::{ClientRefusal, Refusal};
-use crate::secret::PlainSecret;
 use crate::store::clients::Client;
 use crate::store::grants::{self, GrantOfAccount};
 use crate::store::revoked_tokens;
 use crate::token::issue::audience;
 use crate::token::refresh_token::RefreshToken;
-
-/// An introspection request that could be read.
-pub struct IntrospectCall {
-    presented: PresentedClient,
-    token: PlainSecret,
-}
-
-impl IntrospectCall {
-    /// Reads header and form.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the request itself.
-    pub fn parse(content_type: Option<&str>, authorization: Option<&[u8]>, body: &[u8]) -> Result<Self, Refusal> {
-        let params = Params::parse(content_type, body)?;
-        let presented = PresentedClient::parse(authorization, &params)?;
-        Ok(Self { presented, token: PlainSecret::new(params.require("token")?) })
-    }
-}
+use crate::token::refuse_dead;
 
 /// Says whether the token may be relied on now. For whatever reason it may not, the answer has the same bytes
 /// (RFC 7662 §2.2).
 ///
 /// # Errors
 /// The client is not who it says, or a part is away: then there is no answer rather than a stale one.
-pub fn introspect(app: &App, call: &IntrospectCall) -> Result<IntrospectionResponse, Refusal> {
+pub fn introspect(app: &App, call: &PresentedToken) -> Result<IntrospectionResponse, Refusal> {
     let caller = client_auth::authenticate(app, &call.presented)?;
     // RFC 7662 §2.1: the caller must be authorized, to prevent token scanning.
     if caller.metadata.is_public() {
@@ -59,9 +40,8 @@ fn active_refresh_token(
 ) -> Result<Option<IntrospectionResponse>, Refusal> {
     let Some(found) = app.db.read(|tx| grants::find_by_handle(tx, token.handle))? else { return Ok(None) };
     let rotation = &found.grant.rotation;
-    let live = token.generation == rotation.generation && (1..=rotation.siblings).contains(&token.sibling);
     // RFC 7662 §4: a refresh token is its own client's business alone.
-    if !live || found.grant.client_id != caller.id || !is_alive(app, &found) {
+    if !token.is_live(rotation) || found.grant.client_id != caller.id || !is_alive(app, &found) {
         return Ok(None);
     }
     let grant = &found.grant;
@@ -123,10 +103,6 @@ fn is_honoured(app: &App, claims: &VerifiedClaims) -> Result<bool, Refusal> {
 
 /// Whether grant, account and client are all in force.
 fn is_alive(app: &App, found: &GrantOfAccount) -> bool {
-    let (grant, now) = (&found.grant, app.clock.now());
-    let in_time = now < grant.expires_at && now < grant.idle_expires_at;
-    let client = app.clients.find(&grant.client_id);
-    let client_alive =
-        client.is_some_and(|client| client.disabled_at.is_none() && grant.created_at > client.not_before);
-    grant.ended_at.is_none() && in_time && !found.account_disabled && client_alive
+    let client = app.clients.find(&found.grant.client_id);
+    client.is_some_and(|client| refuse_dead(&client, found, app.clock.now()).is_ok())
 }

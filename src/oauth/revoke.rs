@@ -1,42 +1,21 @@
 //! The revocation endpoint (RFC 7009).
 
-use super::{RequestContext, client_auth};
+use super::{PresentedToken, RequestContext, client_auth};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::GrantId;
-use crate::protocol::client_credentials::PresentedClient;
-use crate::protocol::params::Params;
 use crate::reason::Refusal;
-use crate::secret::PlainSecret;
 use crate::store::clients::Client;
 use crate::store::grants::{self, EndedBy};
 use crate::token::refresh_token::RefreshToken;
 use crate::token::revoke::{end_grant, revoke_access_token};
-
-/// A revocation request that could be read.
-pub struct RevokeCall {
-    presented: PresentedClient,
-    token: PlainSecret,
-}
-
-impl RevokeCall {
-    /// Reads header and form. `token_type_hint` is not needed: our tokens tell themselves apart (RFC 7009 §2.1).
-    ///
-    /// # Errors
-    /// Whatever is wrong with the request itself.
-    pub fn parse(content_type: Option<&str>, authorization: Option<&[u8]>, body: &[u8]) -> Result<Self, Refusal> {
-        let params = Params::parse(content_type, body)?;
-        let presented = PresentedClient::parse(authorization, &params)?;
-        Ok(Self { presented, token: PlainSecret::new(params.require("token")?) })
-    }
-}
 
 /// Ends the grant behind the token. A token that is unknown, or another client's, changes nothing and is no error
 /// (RFC 7009 §2.2).
 ///
 /// # Errors
 /// The client is not who it says, or a part is away: success always means that the end is durable.
-pub fn revoke(app: &App, call: &RevokeCall, context: &RequestContext) -> Result<(), Refusal> {
+pub fn revoke(app: &App, call: &PresentedToken, context: &RequestContext) -> Result<(), Refusal> {
     let client = client_auth::authenticate(app, &call.presented)?;
     if let Some(token) = RefreshToken::open(call.token.expose(), &app.derived.refresh_token_mac) {
         // A spent token revokes as well as a live one: its holder wants the whole grant gone.

@@ -22,9 +22,9 @@ pub struct TokenCall {
     request: TokenRequest,
 }
 
-/// Where a call does its work.
+/// Which lane a call belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum LaneKind {
     /// Where it stands: one signature and no waiting.
     Here,
     /// SQL and one signature.
@@ -45,11 +45,11 @@ impl TokenCall {
     }
 
     /// Where this call belongs, so that a flood of one kind does not drown another.
-    pub fn lane(&self) -> Lane {
+    pub fn lane(&self) -> LaneKind {
         match self.request.offer {
-            Offer::ClientCredentials => Lane::Here,
-            Offer::RefreshToken { .. } => Lane::Token,
-            Offer::Password(_) => Lane::Hash,
+            Offer::ClientCredentials => LaneKind::Here,
+            Offer::RefreshToken { .. } => LaneKind::Token,
+            Offer::Password(_) => LaneKind::Hash,
         }
     }
 }

@@ -177,6 +177,10 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             }
             grant_types.insert(grant_type);
         }
+        let begins = grant_types.iter().any(|grant_type| *grant_type == GrantType::Password);
+        if grant_types.contains(&GrantType::RefreshToken) && !begins {
+            return refuse("grant_types", "refresh_token needs a grant that begins one beside it: password");
+        }
         let Ok(scope) = Scope::from_stored(&json.scope) else {
             return refuse("scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
         };
@@ -235,6 +239,7 @@ mod tests {
         for (json, member) in [
             (r#"{"redirect_uri":"https://x"}"#, "redirect_uri"),
             (r#"{"grant_types":["implicit"]}"#, "grant_types"),
+            (r#"{"grant_types":["refresh_token"]}"#, "grant_types"),
             (r#"{"grant_types":["client_credentials"],"token_endpoint_auth_method":"none"}"#, "grant_types"),
             (r#"{"token_endpoint_auth_method":"tls_client_auth"}"#, "tls_client_auth"),
             (r#"{"scope":"a  b"}"#, "scope"),

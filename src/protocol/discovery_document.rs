@@ -32,9 +32,9 @@ pub struct DiscoveryDocument {
 }
 
 impl DiscoveryDocument {
-    /// The document of `issuer`, which has no trailing slash of its own making: paths are appended to it as it is.
+    /// The document of `issuer`, to which paths are appended as it is.
     pub fn new(issuer: &str) -> Self {
-        let at = |path: &str| format!("{}{path}", issuer.trim_end_matches('/'));
+        let at = |path: &str| format!("{issuer}{path}");
         let confidential: Vec<_> = AuthMethod::ALL.into_iter().filter(|method| *method != "none").collect();
         Self {
             issuer: issuer.to_owned(),

@@ -39,16 +39,6 @@ impl Scope {
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
     }
-
-    /// Whether there is no token at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The tokens, in alphabetical order.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
 }
 
 impl fmt::Display for Scope {

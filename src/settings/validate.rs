@@ -91,8 +91,8 @@ fn issuer(written: &Written) -> Result<Option<String>, SettingsError> {
     let bare =
         url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
     let origin = url.origin().ascii_serialization();
-    if !bare || (written.issuer != origin && written.issuer != format!("{origin}/")) {
-        return rule("issuer", "must be scheme, host and port alone, in lower case: no path, query, fragment or user");
+    if !bare || written.issuer != origin {
+        return rule("issuer", "must be scheme, host and port alone, in lower case: no slash, path, query or user");
     }
     Ok(Some(written.issuer.clone()))
 }
@@ -106,6 +106,9 @@ fn http(written: &Written) -> Result<(), SettingsError> {
     }
     if written.http.max_connections == 0 {
         return rule("http.max_connections", "at least 1");
+    }
+    if written.http.metrics_listen == Some(written.http.listen) {
+        return rule("http.metrics_listen", "another address than http.listen, or empty");
     }
     if written.http.drain > Duration::from_mins(1) {
         return rule("http.drain", "at most 60s");

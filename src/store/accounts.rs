@@ -74,7 +74,6 @@ pub fn insert(tx: &mut Write<'_>, account: &Account, keys: (&LoginKey, Option<&L
             accounts::password_hash.eq(&account.password_hash),
             accounts::roles.eq(roles),
             accounts::created_at.eq(account.created_at.as_micros()),
-            accounts::password_changed_at.eq(account.created_at.as_micros()),
             accounts::disabled_at.eq(account.disabled_at.map(Timestamp::as_micros)),
         ))
         .execute(tx.conn())?;
@@ -134,10 +133,9 @@ pub fn set_disabled(tx: &mut Write<'_>, id: AccountId, disabled_at: Option<Times
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn set_password(tx: &mut Write<'_>, id: AccountId, hash: &str, now: Timestamp) -> Result<bool, Error> {
-    let changed = diesel::update(accounts::table.find(id.as_bytes()))
-        .set((accounts::password_hash.eq(hash), accounts::password_changed_at.eq(now.as_micros())))
-        .execute(tx.conn())?;
+pub fn set_password(tx: &mut Write<'_>, id: AccountId, hash: &str) -> Result<bool, Error> {
+    let changed =
+        diesel::update(accounts::table.find(id.as_bytes())).set(accounts::password_hash.eq(hash)).execute(tx.conn())?;
     Ok(changed == 1)
 }
 

@@ -1,5 +1,7 @@
 //! Rows of clients and their secrets.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 
 use super::epochs::{self, Topic};
@@ -73,28 +75,26 @@ fn parse_secret((id, _, digest, key_version, created_at): SecretRow) -> Option<C
 /// # Errors
 /// The store's own reasons.
 pub fn load_all(tx: &mut Read<'_>) -> Result<(Vec<Client>, Vec<String>), Error> {
-    let rows: Vec<ClientRow> = clients::table.order(clients::id).load(tx.conn())?;
+    let rows: Vec<ClientRow> = clients::table.load(tx.conn())?;
     let secrets: Vec<SecretRow> =
         client_secrets::table.order((client_secrets::created_at, client_secrets::id)).load(tx.conn())?;
     let mut unreadable = Vec::new();
-    let mut loaded = Vec::new();
+    let mut loaded = BTreeMap::new();
     for row in rows {
         let id = row.0.clone();
         match parse_client(row) {
-            Some(client) => loaded.push(client),
+            Some(client) => drop(loaded.insert(id, client)),
             None => unreadable.push(id),
         }
     }
     for row in secrets {
-        // Both lists are in the order of client ids' bytes or not at all; a look-up by binary search would rest on the
-        // database's collation.
-        let Some(client) = loaded.iter_mut().find(|client| client.id.as_str() == row.1) else { continue };
+        let Some(client) = loaded.get_mut(&row.1) else { continue };
         match parse_secret(row) {
             Some(secret) => client.secrets.push(secret),
             None => unreadable.push(client.id.to_string()),
         }
     }
-    Ok((loaded, unreadable))
+    Ok((loaded.into_values().collect(), unreadable))
 }
 
 /// The client of that identifier.

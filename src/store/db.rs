@@ -10,7 +10,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection as _;
 
 use super::Error;
-use super::dialect::{self, Conn, Manager, Pooled};
+use super::dialect::{self, Conn, Connector, Pooled};
 use crate::clock::Deadline;
 use crate::settings::DatabaseUrl;
 
@@ -56,7 +56,7 @@ type Job = Box<dyn FnOnce(Result<&mut Conn, Error>) -> Reply + Send>;
 
 /// The database.
 pub struct Db {
-    pool: r2d2::Pool<Manager>,
+    pool: r2d2::Pool<Connector>,
     writer: Option<SyncSender<Job>>,
 }
 
@@ -71,10 +71,10 @@ impl Db {
         let single_writer = dialect::has_single_writer(url);
         let pool = r2d2::Pool::builder()
             .max_size(connections)
-            .min_idle(Some(1))
+            .min_idle(Some(0))
             .connection_timeout(CHECKOUT_TIMEOUT)
             .test_on_check_out(false)
-            .build(Manager::new(url, single_writer))
+            .build(Connector::new(url, single_writer))
             .map_err(Error::unavailable)?;
         let writer = single_writer.then(|| start_writer(first, url.clone())).transpose()?;
         Ok(Self { pool, writer })
@@ -144,14 +144,6 @@ impl Db {
             let value = work(tx)?;
             if deadline.has_passed() { Err(Error::Expired) } else { Ok(value) }
         })
-    }
-
-    /// Asks the database for a sign of life.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when there is none.
-    pub fn ping(&self) -> Result<(), Error> {
-        self.read(|tx| tx.conn().batch_execute("SELECT 1").map_err(Error::from))
     }
 
     /// Runs `work` on a pooled connection. A busy database is tried again; so is a connection that turns out to be

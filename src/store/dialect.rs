@@ -1,5 +1,5 @@
-//! What differs between SQLite and PostgreSQL, all of it: how to connect, how a write transaction begins, where the
-//! migrations are, and how each says "busy".
+//! What differs between SQLite and PostgreSQL: how to connect, how a write transaction begins, where the migrations are,
+//! and how each says "busy". (What a PostgreSQL URL gets beside what it says stands with the rules of settings.)
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -38,18 +38,18 @@ pub(super) struct Pooled {
 
 /// Makes connections for a pool.
 #[derive(Debug)]
-pub(super) struct Manager {
+pub(super) struct Connector {
     url: DatabaseUrl,
     read_only: bool,
 }
 
-impl Manager {
+impl Connector {
     pub(super) fn new(url: &DatabaseUrl, read_only: bool) -> Self {
         Self { url: url.clone(), read_only }
     }
 }
 
-impl r2d2::ManageConnection for Manager {
+impl r2d2::ManageConnection for Connector {
     type Connection = Pooled;
     type Error = ConnectionError;
 
@@ -84,6 +84,8 @@ pub(super) fn connect(url: &DatabaseUrl) -> Result<Conn, ConnectionError> {
             (Conn::Sqlite(conn), pragmas)
         }
         DatabaseUrl::Postgres(url) => {
+            // OpenSSL must not tear itself down at the process's exit while another thread still speaks TLS.
+            openssl_sys::init();
             let conn = PgConnection::establish(url.expose())?;
             let session = "SET client_min_messages = warning; SET statement_timeout = '5s'; SET lock_timeout = '4s'; \
                            SET idle_in_transaction_session_timeout = '15s'; \

@@ -14,8 +14,8 @@ use crate::secret::Digest;
 /// When failures begin to cost time, and how much at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Throttle {
-    /// Failures that cost nothing.
-    pub free_failures: u32,
+    /// The failure after which the first wait begins.
+    pub failures_until_wait: u32,
     /// The longest wait.
     pub longest_wait: Duration,
 }
@@ -32,8 +32,8 @@ pub enum Attempt {
     },
 }
 
-/// Counts an attempt under `key` unless an earlier one's wait is not over. The wait after the n-th failure beyond the
-/// free ones is 2^n seconds.
+/// Counts an attempt under `key` unless an earlier one's wait is not over. The wait after the n-th failure after the
+/// one that begins the waits is 2^n seconds.
 const COUNT: &str = "INSERT INTO login_attempts (key, failures, tried_at, blocked_until) \
     VALUES ($1, 1, $2, CASE WHEN 1 < $3 THEN 0 ELSE $2 + 1000000 END) \
     ON CONFLICT (key) DO UPDATE SET \
@@ -55,7 +55,7 @@ pub fn count(tx: &mut Write<'_>, key: &Digest, throttle: Throttle, now: Timestam
     let counted = diesel::sql_query(COUNT)
         .bind::<Binary, _>(key.as_bytes().as_slice())
         .bind::<BigInt, _>(now.as_micros())
-        .bind::<Integer, _>(i32::try_from(throttle.free_failures).unwrap_or(i32::MAX))
+        .bind::<Integer, _>(i32::try_from(throttle.failures_until_wait).unwrap_or(i32::MAX))
         .bind::<BigInt, _>(longest)
         .execute(tx.conn())?;
     if counted == 1 {

@@ -10,7 +10,6 @@ diesel::table! {
         password_hash -> Text,
         roles -> Text,
         created_at -> BigInt,
-        password_changed_at -> BigInt,
         disabled_at -> Nullable<BigInt>,
     }
 }
@@ -80,7 +79,6 @@ diesel::table! {
         kid -> Text,
         position -> Integer,
         state -> Text,
-        algorithm -> Text,
         modulus -> Binary,
         exponent -> Binary,
         wrapped -> Nullable<Binary>,

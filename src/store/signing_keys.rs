@@ -113,7 +113,6 @@ pub fn insert(tx: &mut Write<'_>, key: &StoredKey) -> Result<(), Error> {
             signing_keys::kid.eq(&key.kid),
             signing_keys::position.eq(i32::try_from(key.position).map_err(corrupt)?),
             signing_keys::state.eq(key.state.as_str()),
-            signing_keys::algorithm.eq("RS256"),
             signing_keys::modulus.eq(&key.modulus),
             signing_keys::exponent.eq(&key.exponent),
             signing_keys::wrapped.eq(key.wrapped.as_ref()),

@@ -57,6 +57,11 @@ impl RefreshToken {
         Some(Self { handle: Handle(*handle), generation: u32::from_be_bytes(*generation), sibling })
     }
 
+    /// Whether it is one of the tokens that the row's generation has out.
+    pub fn is_live(&self, row: &Rotation) -> bool {
+        self.generation == row.generation && (1..=row.siblings).contains(&self.sibling)
+    }
+
     fn body(&self, version: u8) -> Vec<u8> {
         let mut body = Vec::with_capacity(BODY_BYTES + MAC_BYTES);
         body.push(version);
@@ -99,8 +104,7 @@ pub fn decide(
     now: Timestamp,
     leeway: Duration,
 ) -> Decision {
-    let live = (1..=row.siblings).contains(&presented.sibling);
-    if presented.generation == row.generation && live {
+    if presented.is_live(row) {
         let to = Rotation {
             generation: row.generation.saturating_add(1),
             winner: presented.sibling,

@@ -10,7 +10,7 @@ const MAX_HOPS: usize = 32;
 /// The client's address: the nearest one in the chain that is no trusted proxy. `chain` is the configured header's
 /// value as received, the nearest hop last. It is believed only as far as trusted proxies wrote it: anyone else's
 /// header is ignored, and an entry that is no address ends the search.
-pub fn client_address(peer: IpAddr, chain: &[&str], trusted: &[IpNet]) -> IpAddr {
+pub(super) fn client_address(peer: IpAddr, chain: &[&str], trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut nearest = peer.to_canonical();
     let entries = chain.iter().rev().flat_map(|value| value.rsplit(',')).map(str::trim);

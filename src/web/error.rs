@@ -34,7 +34,7 @@ struct Problem {
 }
 
 /// The answer to a refused protocol request.
-pub(super) fn refuse(request: &HttpRequest, state: &State, endpoint: &'static str, refusal: &Refusal) -> HttpResponse {
+pub(super) fn refuse(request: &HttpRequest, state: &State, endpoint: &str, refusal: &Refusal) -> HttpResponse {
     let trace = request.extensions().get::<Trace>().map(|trace| trace.0.to_string()).unwrap_or_default();
     record(state, endpoint, refusal, &trace);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -67,7 +67,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
     HttpResponse::build(status).content_type("application/json;charset=UTF-8").body(body)
 }
 
-fn record(state: &State, endpoint: &'static str, refusal: &Refusal, trace: &str) {
+fn record(state: &State, endpoint: &str, refusal: &Refusal, trace: &str) {
     state.app.metrics.record_refusal(endpoint, refusal.reason);
     let error_id = refusal.reason.id();
     let client_id = refusal.client_id.as_ref().map(ToString::to_string);

@@ -7,11 +7,11 @@ use utoipa::ToSchema;
 
 use super::observe::Trace;
 use super::{State, body, error, extract};
-use crate::lane::Lane as Threads;
-use crate::oauth::RequestContext;
-use crate::oauth::introspect::{IntrospectCall, introspect};
-use crate::oauth::revoke::{RevokeCall, revoke};
-use crate::oauth::token::{Lane, TokenCall, exchange};
+use crate::lane::Lane;
+use crate::oauth::introspect::introspect;
+use crate::oauth::revoke::revoke;
+use crate::oauth::token::{LaneKind, TokenCall, exchange};
+use crate::oauth::{PresentedToken, RequestContext};
 use crate::password_hash::HashMemory;
 use crate::protocol::token_response::{IntrospectionResponse, TokenResponse};
 use crate::reason::{CapacityRefusal, Refusal, RequestRefusal};
@@ -72,12 +72,12 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
         let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers), &body)?;
         let app = state.app.clone();
         match call.lane() {
-            Lane::Here => span(&request).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default())),
-            Lane::Token => {
+            LaneKind::Here => span(&request).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default())),
+            LaneKind::Token => {
                 let work = move |(): &mut ()| exchange(&app, call, &context, &mut HashMemory::default());
                 hop(&request, &state, &state.lanes.token, work).await
             }
-            Lane::Hash => {
+            LaneKind::Hash => {
                 let work = move |memory: &mut HashMemory| exchange(&app, call, &context, memory);
                 hop(&request, &state, &state.lanes.hash, work).await
             }
@@ -95,9 +95,7 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
         (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
         (status = 503, description = "Not revoked: try again", body = error::ErrorBody)))]
 pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
-    let outcome = on_token_lane(&request, payload, &state, RevokeCall::parse, |state, call, context| {
-        revoke(&state.app, call, context)
-    });
+    let outcome = on_token_lane(&request, payload, &state, |state, call, context| revoke(&state.app, call, context));
     match outcome.await {
         Ok(()) => HttpResponse::Ok().finish(),
         Err(refusal) => error::refuse(&request, &state, "/revoke", &refusal),
@@ -113,14 +111,14 @@ pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Da
         (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
         (status = 503, description = "No answer now", body = error::ErrorBody)))]
 pub(super) async fn introspection(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
-    let outcome =
-        on_token_lane(&request, payload, &state, IntrospectCall::parse, |state, call, _| introspect(&state.app, call));
+    let outcome = on_token_lane(&request, payload, &state, |state, call, _| introspect(&state.app, call));
     answer(&request, &state, "/introspect", outcome.await)
 }
 
 /// The answer to a method that a protocol endpoint does not take (RFC 6749 §3.2).
 pub(super) async fn method_not_allowed(request: HttpRequest, state: Data<State>) -> HttpResponse {
-    error::refuse(&request, &state, "other", &RequestRefusal::MethodNotAllowed.into())
+    let endpoint = request.match_pattern().unwrap_or_default();
+    error::refuse(&request, &state, &endpoint, &RequestRefusal::MethodNotAllowed.into())
 }
 
 fn answer(
@@ -136,18 +134,17 @@ fn answer(
     }
 }
 
-/// Reads and parses a request and does its work on the token lane.
-async fn on_token_lane<C: Send + 'static, T: Send + 'static>(
+/// Reads a request about one token and does its work on the token lane.
+async fn on_token_lane<T: Send + 'static>(
     request: &HttpRequest,
     payload: Payload,
     state: &Data<State>,
-    parse: impl Fn(Option<&str>, Option<&[u8]>, &[u8]) -> Result<C, Refusal>,
-    work: impl Fn(&State, &C, &RequestContext) -> Result<T, Refusal> + Send + 'static,
+    work: impl Fn(&State, &PresentedToken, &RequestContext) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     let context = extract::context(request, state);
     let body = body::read(request.headers(), payload).await?;
     let headers = request.headers();
-    let call = parse(extract::content_type(headers), extract::authorization(headers), &body)?;
+    let call = PresentedToken::parse(extract::content_type(headers), extract::authorization(headers), &body)?;
     let inner = Data::clone(state);
     hop(request, state, &state.lanes.token, move |()| work(&inner, &call, &context)).await
 }
@@ -156,7 +153,7 @@ async fn on_token_lane<C: Send + 'static, T: Send + 'static>(
 async fn hop<S: Send + 'static, T: Send + 'static>(
     request: &HttpRequest,
     state: &State,
-    lane: &Threads<S>,
+    lane: &Lane<S>,
     work: impl FnOnce(&mut S) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     let span = span(request);

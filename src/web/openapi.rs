@@ -23,8 +23,8 @@ use super::{documents, health, oauth};
 )]
 struct Description;
 
-/// The `OpenAPI` document as JSON.
-pub fn document() -> String {
+/// The document as JSON.
+fn document() -> String {
     Description::openapi().to_json().unwrap_or_default()
 }
 

@@ -1,5 +1,5 @@
 //! The two rules of the layout, read off the source: a module uses only modules above it, and each outside crate has
-//! one door. And: migrations in pairs, files and functions of a size that can be read.
+//! one door. And: migrations in pairs, files of a size that can be read (functions are clippy's).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// The modules in dependency order.
 const ORDER: [&str; 25] = [
     "clock",
-    "id",
     "secret",
+    "id",
     "protocol",
     "reason",
     "login_name",
@@ -33,11 +33,11 @@ const ORDER: [&str; 25] = [
     "lib",
 ];
 
-/// Modules of the ground that describe one thing together and may name each other.
-const GROUND: [&str; 4] = ["id", "secret", "protocol", "reason"];
+/// Two of the ground that describe one thing together, what is asked and why it is refused, and may name each other.
+const GROUND: [&str; 2] = ["protocol", "reason"];
 
 /// Outside crates and the only modules that may name them.
-const DOORS: [(&str, &[&str]); 14] = [
+const DOORS: [(&str, &[&str]); 18] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("actix_web", &["web", "cli"]),
@@ -52,10 +52,13 @@ const DOORS: [(&str, &[&str]); 14] = [
     ("prometheus", &["metrics"]),
     ("ipnet", &["settings", "web"]),
     ("utoipa", &["web", "protocol"]),
+    ("uuid", &["id"]),
+    ("caseless", &["login_name"]),
+    ("percent_encoding", &["protocol"]),
+    ("tracing_subscriber", &["cli"]),
 ];
 
 const MAX_FILE_LINES: usize = 500;
-const MAX_FUNCTION_LINES: usize = 80;
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -175,27 +178,12 @@ fn migrations_come_in_pairs() {
 }
 
 #[test]
-fn files_and_functions_can_be_read_in_one_go() {
+fn files_can_be_read_in_one_go_and_say_what_they_are() {
     for path in sources(Path::new("src")) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("//!"), "{}: says nothing about itself", path.display());
         let production = text.split("#[cfg(test)]").next().unwrap_or_default();
         assert!(production.lines().count() <= MAX_FILE_LINES, "{} has too many lines", path.display());
-        let mut began = None;
-        for (nth, line) in production.lines().enumerate() {
-            let indent = line.len() - line.trim_start().len();
-            let starts = line.contains("fn ") && line.trim_end().ends_with('{') || line.trim() == ") {";
-            if starts && began.is_none() {
-                began = Some((nth, indent));
-            }
-            if let Some((start, outer)) = began
-                && line.trim() == "}"
-                && indent == outer
-            {
-                assert!(nth - start <= MAX_FUNCTION_LINES, "{}:{}: too long", path.display(), start + 1);
-                began = None;
-            }
-        }
     }
 }
 

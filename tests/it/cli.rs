@@ -326,7 +326,7 @@ fn serve_refuses_to_start_in_one_line_before_it_listens() {
 #[test]
 fn the_demonstration_does_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
-    let served = Served::start(command(folder.path(), None, &["serve", "--demo"]), 15);
+    let mut served = Served::start(command(folder.path(), None, &["serve", "--demo"]), 15);
     let script = served.lines[2..].join("\n");
     let output = Command::new("bash").args(["-eu", "-c", &script]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -342,6 +342,8 @@ fn the_demonstration_does_what_it_says() {
     for answer in [replayed, ended] {
         assert!(answer.contains("invalid_grant"), "{answer}");
     }
+    served.terminate();
+    assert!(served.child.wait().unwrap().success());
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left where it was started");
     let mut elsewhere = command(folder.path(), None, &["serve", "--demo"]);
     elsewhere.env("COUNTERSIGN__HTTP__LISTEN", "0.0.0.0:0").env("COUNTERSIGN__ISSUER", "https://id.example");

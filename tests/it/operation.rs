@@ -57,12 +57,14 @@ fn what_happens_is_counted() {
     party.refresh("web", tokens.refresh_token()).tokens();
     party.refresh("web", "csr_x");
     party.get("/nowhere/in/particular", &[]);
+    party.get("/introspect", &[]);
     let metrics = party.get("/metrics", &[]);
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     for line in [
         r#"countersign_access_tokens_total{grant_type="password"} 1"#,
         r#"countersign_access_tokens_total{grant_type="refresh_token"} 1"#,
         r#"countersign_refusals_total{endpoint="/token",error_id="grant.not_authentic"} 1"#,
+        r#"countersign_refusals_total{endpoint="/introspect",error_id="request.method_not_allowed"} 1"#,
         r#"countersign_http_requests_total{endpoint="/token",status="200"} 2"#,
         r#"countersign_http_requests_total{endpoint="/token",status="400"} 1"#,
         r#"countersign_http_requests_total{endpoint="other",status="404"} 1"#,

@@ -17,6 +17,7 @@ fn the_defaults_are_good() {
 fn every_rule_names_its_key() {
     for (key, value) in [
         ("issuer", "http://id.example"),
+        ("issuer", "https://id.example/"),
         ("issuer", "https://id.example/path"),
         ("issuer", "https://id.example?x=1"),
         ("issuer", "https://id.example#f"),
@@ -26,6 +27,7 @@ fn every_rule_names_its_key() {
         ("issuer", "id.example"),
         ("http.client_address_header", "X Forwarded"),
         ("http.max_connections", "0"),
+        ("http.metrics_listen", "127.0.0.1:8080"),
         ("http.drain", "2m"),
         ("database.url", "mysql://x"),
         ("database.url", "sqlite:"),

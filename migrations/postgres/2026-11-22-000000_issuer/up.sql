@@ -9,7 +9,6 @@ CREATE TABLE accounts (
     password_hash TEXT NOT NULL,
     roles TEXT NOT NULL,
     created_at BIGINT NOT NULL,
-    password_changed_at BIGINT NOT NULL,
     disabled_at BIGINT
 );
 
@@ -71,7 +70,6 @@ CREATE TABLE signing_keys (
     kid TEXT PRIMARY KEY,
     position INTEGER NOT NULL UNIQUE,
     state TEXT NOT NULL CHECK (state IN ('next', 'active', 'retiring', 'retired')),
-    algorithm TEXT NOT NULL CHECK (algorithm = 'RS256'),
     modulus BYTEA NOT NULL,
     exponent BYTEA NOT NULL,
     wrapped BYTEA,

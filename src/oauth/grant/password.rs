@@ -59,16 +59,9 @@ pub fn authorize(
     let authorization = Authorization {
         grant_type: GrantType::Password,
         client: client.clone(),
-        scope: grant.scope,
-        audiences: grant.audiences,
-        person: Some(Person {
-            account_id: grant.account_id,
-            grant_id: grant.id,
-            roles,
-            auth_time: grant.auth_time,
-            amr: grant.amr,
-            grant_expires_at: grant.expires_at,
-        }),
+        scope: grant.scope.clone(),
+        audiences: grant.audiences.clone(),
+        person: Some(Person::behind(&grant, roles)),
     };
     Ok((authorization, refresh_token))
 }

@@ -19,7 +19,7 @@ use crate::store::clients::Client;
 use crate::store::grants::{self, EndedBy, Grant, GrantOfAccount};
 use crate::token::issue::refuse_large_claims;
 use crate::token::refresh_token::{Decision, RefreshToken, decide};
-use crate::token::{Authorization, Person, revoke};
+use crate::token::{Authorization, Person, refuse_dead, revoke};
 
 /// How often a row that keeps changing is read again.
 const MAX_ROUNDS: u32 = 8;
@@ -47,7 +47,7 @@ pub fn redeem(
         refuse_other_client(client, &found.grant).map_err(refuse)?;
         let scope = narrow_scope(&found.grant, request.scope.as_ref()).map_err(refuse)?;
         let audiences = narrow_resources(&found.grant, &request.resources).map_err(refuse)?;
-        refuse_dead(app, client, &found).map_err(refuse)?;
+        refuse_dead(client, &found, app.clock.now()).map_err(|reason| refuse(reason.into()))?;
         refuse_large_claims(client, &found.roles).map_err(refuse)?;
         let now = app.clock.now();
         let decision = decide(&found.grant.rotation, &token, attempt, now, app.settings.tokens.refresh_leeway);
@@ -81,22 +81,6 @@ fn narrow_resources(grant: &Grant, asked: &Resources) -> Result<Resources, Refus
         return Ok(grant.audiences.clone());
     }
     if asked.is_subset(&grant.audiences) { Ok(asked.clone()) } else { Err(GrantRefusal::ResourceNotGranted.into()) }
-}
-
-/// RFC 9700 §4.14: nothing comes of a grant that was ended or has run out, nor of a disabled account or client.
-fn refuse_dead(app: &App, client: &Client, found: &GrantOfAccount) -> Result<(), Refusal> {
-    let (grant, now) = (&found.grant, app.clock.now());
-    // A client's disabling is final for whatever it held then, even when it is enabled again.
-    if grant.ended_at.is_some() || grant.created_at <= client.not_before {
-        return Err(GrantRefusal::Ended.into());
-    }
-    if now >= grant.idle_expires_at || now >= grant.expires_at {
-        return Err(GrantRefusal::Expired.into());
-    }
-    if found.account_disabled {
-        return Err(GrantRefusal::AccountDisabled.into());
-    }
-    Ok(())
 }
 
 /// Makes the one change that the decision asks for, and says which token follows; `None` when the row has changed.
@@ -134,19 +118,11 @@ fn carry_out(
 }
 
 fn authorization(client: &Arc<Client>, found: GrantOfAccount, scope: Scope, audiences: Resources) -> Authorization {
-    let grant = found.grant;
     Authorization {
         grant_type: GrantType::RefreshToken,
         client: client.clone(),
         scope,
         audiences,
-        person: Some(Person {
-            account_id: grant.account_id,
-            grant_id: grant.id,
-            roles: found.roles,
-            auth_time: grant.auth_time,
-            amr: grant.amr,
-            grant_expires_at: grant.expires_at,
-        }),
+        person: Some(Person::behind(&found.grant, found.roles)),
     }
 }

@@ -153,7 +153,11 @@ fn another_client_changes_nothing() {
     let (party, first) = app.log_in();
     app.client(
         "other",
-        serde_json::json!({"token_endpoint_auth_method": "none", "grant_types": ["refresh_token"], "scope": "read"}),
+        serde_json::json!({
+            "token_endpoint_auth_method": "none",
+            "grant_types": ["password", "refresh_token"],
+            "scope": "read",
+        }),
     );
     let next = refreshed(&party, first.refresh_token());
     app.advance(LEEWAY + A_MOMENT);
