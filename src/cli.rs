@@ -194,7 +194,7 @@ fn open(settings: Settings, makes: Makes) -> Result<App, CommandError> {
     {
         return Err(CommandError::NoDatabase(path.clone()));
     }
-    logging::start(&settings.log, true);
+    logging::start_for_command(&settings.log);
     let issuer = settings.issuer_at(settings.http.listen);
     Ok(App::open(settings, issuer, Clock::system())?)
 }

@@ -166,7 +166,8 @@ fn sweep(app: &App) -> Result<(), store::Error> {
     for _ in 0..SWEEP_STEPS {
         let removed = app.db.write(move |tx| {
             let attempts = login_attempts::remove_stale(tx, failed, known, SWEEP_ROWS)?;
-            Ok(attempts + revoked_tokens::remove_expired(tx, now, SWEEP_ROWS)?)
+            // A day's margin: a clock that goes back a little must not revive what was revoked.
+            Ok(attempts + revoked_tokens::remove_expired(tx, now.minus(Duration::from_hours(24)), SWEEP_ROWS)?)
         })?;
         if removed == 0 {
             break;

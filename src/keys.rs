@@ -126,8 +126,9 @@ impl KeySet {
     fn new(master: &MasterKey, stored: Vec<StoredKey>) -> Result<Self, KeysError> {
         let signer = stored.iter().find(|key| key.state == KeyState::Active).ok_or(KeysError::NoActiveKey)?;
         let active = sign::ActiveKey::new(signer, wrap::unwrap(master, signer)?)?;
-        // The standby must open too: a promotion is no moment to find out that it does not.
-        for key in stored.iter().filter(|key| key.state == KeyState::Next) {
+        // Every published key must open under our master key, whether it signs or not: a row that someone else wrote
+        // would let them sign for every verifier.
+        for key in stored.iter().filter(|key| key.state != KeyState::Active) {
             sign::ActiveKey::new(key, wrap::unwrap(master, key)?)?;
         }
         let verifiers = stored

@@ -106,7 +106,7 @@ refusals! {
         MethodNotAllowed = "request.method_not_allowed", InvalidRequest as 405, Some("the endpoint does not take this method"), Routine;
         /// More than 64 parameters.
         TooManyParameters = "request.too_many_parameters", InvalidRequest, Some("there are too many parameters"), Routine;
-        /// A value over 8 KiB.
+        /// A value over 16 KiB.
         ParameterTooLarge = "request.parameter_too_large", InvalidRequest, Some("a parameter is too large"), Routine;
         /// RFC 6749 §3.2: not more than once.
         DuplicatedParameter = "request.duplicated_parameter", InvalidRequest, Some("a parameter is given more than once"), Routine;

@@ -241,7 +241,11 @@ impl Settings {
             }
             sources = sources.add_source(File::from(file.as_path()).format(FileFormat::Toml));
         }
-        let written: Written = sources.add_source(environment).build()?.try_deserialize()?;
+        let written: Written = sources
+            .add_source(environment)
+            .build()
+            .and_then(Config::try_deserialize)
+            .map_err(|error| SettingsError::unreadable(&error))?;
         validate::check(written)
     }
 
@@ -300,12 +304,12 @@ fn redact(text: &str) -> String {
         return text.to_owned();
     }
     match url::Url::parse(text) {
-        Ok(url) => {
+        Ok(url) if url.has_host() => {
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
             let host = url.host_str().unwrap_or_default();
             format!("{}://…@{host}{port}{}", url.scheme(), url.path())
         }
-        Err(_) => "…".to_owned(),
+        Ok(_) | Err(_) => "…".to_owned(),
     }
 }
 

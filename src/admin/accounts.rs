@@ -3,6 +3,7 @@
 use super::{AdminError, taken};
 use crate::app::App;
 use crate::id::AccountId;
+use crate::identity::login;
 use crate::login_name::{LoginKey, parse_email, parse_username};
 use crate::password_hash::HashMemory;
 use crate::protocol::token_request::MAX_PASSWORD_BYTES;
@@ -104,7 +105,11 @@ pub fn disable(app: &App, id: AccountId) -> Result<usize, AdminError> {
 /// # Errors
 /// [`AdminError::NotFound`]; the store's own reasons.
 pub fn enable(app: &App, id: AccountId) -> Result<(), AdminError> {
-    let found = app.db.write(move |tx| accounts::set_disabled(tx, id, None))?;
+    let key = app.derived.login_attempt.clone();
+    let found = app.db.write(move |tx| {
+        login::forgive(tx, &key, id)?;
+        accounts::set_disabled(tx, id, None)
+    })?;
     if found { Ok(()) } else { Err(AdminError::NotFound("account")) }
 }
 
@@ -116,12 +121,13 @@ pub fn set_password(app: &App, account: &Account, password: &PlainSecret) -> Res
     let names = [Some(LoginKey::of(&account.email)), account.username.as_deref().map(LoginKey::of)];
     refuse_bad_password(app, password, [names[0].as_ref(), names[1].as_ref()])?;
     let hash = app.hasher.hash(&mut HashMemory::default(), &app.random, password)?;
-    let (id, now) = (account.id, app.clock.now());
+    let (id, now, key) = (account.id, app.clock.now(), app.derived.login_attempt.clone());
     // ASVS 7.4.3: whoever knew the old password is out.
     let ended = app.db.write(move |tx| {
         if !accounts::set_password(tx, id, &hash)? {
             return Ok(None);
         }
+        login::forgive(tx, &key, id)?;
         grants::end_of_account(tx, id, EndedBy::PasswordChange, now).map(Some)
     })?;
     ended.ok_or(AdminError::NotFound("account"))

@@ -12,6 +12,9 @@ use crate::clock::Clock;
 use crate::settings::Settings;
 use crate::web;
 
+/// How long answers may wait unread in a connection, in milliseconds.
+const UNREAD_TIMEOUT_MS: u32 = 15_000;
+
 /// Serves until told to stop.
 pub(super) fn serve(settings: Settings, output: &Output) -> Result<(), CommandError> {
     start(settings, |app, address| {
@@ -36,8 +39,8 @@ pub(super) fn start(
     settings: Settings,
     announce: impl FnOnce(&App, SocketAddr) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    logging::start(&settings.log, false);
-    keep_memory_to_ourselves();
+    let _log = logging::start(&settings.log);
+    take_what_we_need_and_keep_it_to_ourselves();
     // With a port of the system's choice the address, and so the issuer, is known only once it is bound.
     let early = (settings.http.listen.port() == 0).then(|| bind("http.listen", settings.http.listen)).transpose()?;
     let address = early.as_ref().map_or(Ok(settings.http.listen), TcpListener::local_addr)?;
@@ -57,14 +60,22 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Comma
     let listen = |source| CommandError::Listen { setting, address, source };
     let listener = TcpListener::bind(address).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
+    // ASVS 15.2.2: whoever sends requests and never reads the answers is let go; accepted connections inherit this.
+    let unread = rustix::net::sockopt::set_tcp_user_timeout(&listener, UNREAD_TIMEOUT_MS);
+    unread.map_err(|error| listen(error.into()))?;
     Ok(listener)
 }
 
 /// ASVS 13.3.2: no core file and no other process of this user sees our keys. Best effort: a system that refuses is no
 /// reason not to serve.
-fn keep_memory_to_ourselves() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+fn take_what_we_need_and_keep_it_to_ourselves() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Each connection is a file: as many as the system lets us have (ASVS 13.1.2).
+    let files = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum }).is_err() {
+        tracing::warn!("the limit of open files could not be raised");
+    }
     if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() || setrlimit(Resource::Core, none).is_err() {
         tracing::warn!("core files could not be switched off");
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::id::AccountId;
 use crate::limits::Network;
 use crate::login_name::LoginKey;
 use crate::password_hash::{HashError, HashMemory, Verdict};
 use crate::protocol::token_request::Credentials;
 use crate::reason::{CapacityRefusal, LoginRefusal, Reason, Refusal};
-use crate::secret::Digest;
+use crate::secret::{Digest, PurposeKey};
 use crate::store::accounts::{self, Account};
 use crate::store::login_attempts::{self, Attempt, Throttle};
 use crate::store::{self, Write};
@@ -45,8 +46,8 @@ pub fn prove_password(
     credentials: &Credentials,
     network: Network,
 ) -> Result<ProvenPassword, Refusal> {
-    app.address_failures.reserve(&app.cache, network)?;
-    let proven = prove(app, memory, credentials, network);
+    let throttled = app.address_failures.reserve(&app.cache, network).err();
+    let proven = prove(app, memory, credentials, (network, throttled));
     // Neither a log-in that succeeds nor one that we could not serve speaks against its network.
     if matches!(&proven, Ok(_) | Err(Refusal { reason: Reason::Capacity(_), .. })) {
         app.address_failures.refund(&app.cache, network);
@@ -58,7 +59,7 @@ fn prove(
     app: &App,
     memory: &mut HashMemory,
     credentials: &Credentials,
-    network: Network,
+    (network, throttled): (Network, Option<Refusal>),
 ) -> Result<ProvenPassword, Refusal> {
     let key = LoginKey::of(&credentials.username);
     let found = {
@@ -66,7 +67,7 @@ fn prove(
         app.db.read(move |tx| accounts::find_by_key(tx, &key))?
     };
     let keys = attempt_keys(app, found.as_ref(), &key, network);
-    count_attempt(app, &keys)?;
+    count_attempt(app, &keys, throttled)?;
     let stored = found.as_ref().map(|account| account.password_hash.as_str());
     let verdict = app.hasher.verify(memory, &credentials.password, stored).map_err(|error| match error {
         HashError::NoMemory => Refusal::from(CapacityRefusal::CannotHash),
@@ -106,31 +107,52 @@ fn attempt_keys(app: &App, account: Option<&Account>, key: &LoginKey, network: N
     let network = network.to_string();
     AttemptKeys {
         from_network: app.derived.login_attempt.mac(&[b"network", who, network.as_bytes()]),
-        from_anywhere: app.derived.login_attempt.mac(&[b"anywhere", who]),
+        from_anywhere: anywhere_key(&app.derived.login_attempt, who),
     }
 }
 
-/// Counts the attempt under both keys, or refuses it while a wait lasts. The wait for strangers' networks never holds
-/// up a network that the account is known to use, so nobody can lock an owner out from elsewhere.
-fn count_attempt(app: &App, keys: &AttemptKeys) -> Result<(), Refusal> {
+/// Forgets what was counted for an account from anywhere: an operator vouches for it with a new password.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn forgive(tx: &mut Write<'_>, key: &PurposeKey, id: AccountId) -> Result<(), store::Error> {
+    login_attempts::forget(tx, &anywhere_key(key, id.as_bytes()))
+}
+
+fn anywhere_key(key: &PurposeKey, who: &[u8]) -> Digest {
+    key.mac(&[b"anywhere", who])
+}
+
+/// Counts the attempt under both keys, or refuses it while a wait lasts. Neither the wait for strangers' networks nor
+/// what neighbours did to other accounts holds up a network that the account is known to use, so that nobody can lock
+/// an owner out from elsewhere.
+fn count_attempt(app: &App, keys: &AttemptKeys, throttled: Option<Refusal>) -> Result<(), Refusal> {
     let limits = &app.settings.limits;
     let longest_wait = limits.login_delay_max;
     let from_network = Throttle { failures_until_wait: limits.login_failures, longest_wait };
     let from_anywhere = Throttle { failures_until_wait: limits.login_failures_ceiling, longest_wait };
     let (network_key, anywhere_key) = (keys.from_network, keys.from_anywhere);
     let now = app.clock.now();
+    if let Some(refusal) = throttled {
+        let since = now.minus(KNOWN_NETWORK_TTL);
+        if !app.db.read(|tx| login_attempts::has_succeeded_since(tx, &network_key, since))? {
+            return Err(refusal);
+        }
+    }
     let attempt = app.db.write(move |tx| {
         let known = login_attempts::has_succeeded_since(tx, &network_key, now.minus(KNOWN_NETWORK_TTL))?;
-        if let Some(until) = login_attempts::blocked_until(tx, &anywhere_key, now)?
+        if let Some(until) = login_attempts::blocked_until(tx, &anywhere_key, from_anywhere, now)?
             && !known
         {
             return Ok(Attempt::Blocked { until });
         }
         let here = login_attempts::count(tx, &network_key, from_network, now)?;
-        if here == Attempt::Counted {
-            login_attempts::count(tx, &anywhere_key, from_anywhere, now)?;
+        if here != Attempt::Counted {
+            return Ok(here);
         }
-        Ok(here)
+        // Counted again under the row's lock: of attempts made at once only as many pass as the limit allows.
+        let anywhere = login_attempts::count(tx, &anywhere_key, from_anywhere, now)?;
+        Ok(if known { here } else { anywhere })
     })?;
     match attempt {
         Attempt::Counted => Ok(()),

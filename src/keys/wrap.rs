@@ -30,7 +30,9 @@ pub(super) fn stored(
     let kid = thumbprint(&key.modulus, &key.exponent);
     let unusable = |why| KeysError::Unusable { kid: kid.clone(), why };
     let version = master.version();
-    let mut sealed = key.pkcs8.to_vec();
+    // Room for the tag from the start, so that the plain key is not left behind in a smaller allocation.
+    let mut sealed = Vec::with_capacity(key.pkcs8.len() + AES_256_GCM.tag_len());
+    sealed.extend_from_slice(&key.pkcs8);
     let nonce = cipher(master, version)
         .ok_or_else(|| unusable("no cipher"))?
         .seal_in_place_append_tag(Aad::from(aad(&kid, version)), &mut sealed)

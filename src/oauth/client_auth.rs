@@ -15,8 +15,11 @@ use crate::store::clients::Client;
 /// A [`ClientRefusal`]. An unknown client costs the same hash as a wrong secret and looks the same from outside.
 pub fn authenticate(app: &App, presented: &PresentedClient) -> Result<Arc<Client>, Refusal> {
     let found = app.clients.find(&presented.client_id);
+    let known = found.is_some();
     let refuse = |reason: ClientRefusal| {
-        let refusal = Refusal::from(reason).of_client(&presented.client_id);
+        // ASVS 16.2.5: what names no client of ours may be anything, a secret in the wrong field too.
+        let refusal = Refusal::from(reason);
+        let refusal = if known { refusal.of_client(&presented.client_id) } else { refusal };
         if presented.used_header() { refusal.with_basic() } else { refusal }
     };
     let proven = match &presented.method {

@@ -16,6 +16,8 @@ use super::token_request::GrantType;
 pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
 /// The most bytes that a token's `roles` and extra claims may take together, as JSON.
 pub const MAX_EXTRA_CLAIMS_BYTES: usize = 4 * 1024;
+/// The most bytes of a client's audiences together, so that its tokens stay small enough to be taken back and asked about.
+const MAX_AUDIENCES_BYTES: usize = 4 * 1024;
 
 /// Claims that we set ourselves or that have a meaning of their own; configuration may not (RFC 9068 §2.2).
 const RESERVED_CLAIMS: [&str; 22] = [
@@ -191,6 +193,9 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             };
             audiences.insert(resource);
         }
+        if json.audiences.iter().map(String::len).sum::<usize>() > MAX_AUDIENCES_BYTES {
+            return refuse("audiences", "at most 4 KiB together");
+        }
         let access_ttl = json.access_token_ttl.map(Duration::from_secs);
         if access_ttl.is_some_and(|ttl| ttl.is_zero() || ttl > MAX_ACCESS_TTL) {
             return refuse("access_token_ttl", "1 to 86400 seconds");
@@ -251,6 +256,8 @@ mod tests {
         ] {
             assert!(refused(json).contains(member), "{json}: {}", refused(json));
         }
+        let many: Vec<_> = (0..50).map(|nth| format!(r#""https://{nth}.example/{}""#, "a".repeat(100))).collect();
+        assert!(refused(&format!(r#"{{"audiences":[{}]}}"#, many.join(","))).contains("audiences"));
         let large = format!(r#"{{"extra_claims":{{"x":"{}"}}}}"#, "a".repeat(4096));
         assert!(refused(&large).contains("extra_claims"));
     }

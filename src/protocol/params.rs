@@ -13,7 +13,7 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The most parameters that a form may have, known and unknown together.
 const MAX_PARAMETERS: usize = 64;
 /// The most bytes of one decoded value.
-const MAX_VALUE_BYTES: usize = 8 * 1024;
+const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
 const KNOWN: [&str; 12] = [
@@ -160,7 +160,7 @@ mod tests {
         }
         let many = "x=1&".repeat(65);
         assert_eq!(parse(many.as_bytes()).err(), Some(Reason::Request(RequestRefusal::TooManyParameters)));
-        let long = format!("scope={}", "a".repeat(8 * 1024 + 1));
+        let long = format!("scope={}", "a".repeat(16 * 1024 + 1));
         assert_eq!(parse(long.as_bytes()).err(), Some(Reason::Request(RequestRefusal::ParameterTooLarge)));
     }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum SettingsError {
     /// Unknown key, wrong type, or not TOML; the message names the key.
     #[error("settings: {0}")]
-    Unreadable(#[from] config::ConfigError),
+    Unreadable(String),
     /// A file named on the command line is not there.
     #[error("settings: no such file: {0}")]
     NoSuchFile(PathBuf),
@@ -36,4 +36,11 @@ pub enum SettingsError {
         /// The setting.
         key: &'static str,
     },
+}
+
+impl SettingsError {
+    /// Only the first line of what a parser says: the next ones quote the file, secrets and all.
+    pub(super) fn unreadable(error: &config::ConfigError) -> Self {
+        Self::Unreadable(error.to_string().lines().next().unwrap_or_default().to_owned())
+    }
 }

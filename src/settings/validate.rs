@@ -184,6 +184,14 @@ fn secret_url(
     file: &std::path::Path,
 ) -> Result<String, SettingsError> {
     let text = if file.as_os_str().is_empty() { url.to_owned() } else { read_secret(file_key, file)? };
+    // The drivers' own messages would show what they cannot read, password and all.
+    let escapes = text.match_indices('%').all(|(at, _)| {
+        text.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    let plain = text.starts_with("sqlite:") || text == "memory:";
+    if !plain && (!escapes || !text.contains("://")) {
+        return rule(key, "a URL with // after its scheme, in which each % is followed by two hexadecimal digits");
+    }
     if let Ok(parsed) = Url::parse(&text) {
         let password = parsed.password().unwrap_or_default();
         let known = WELL_KNOWN.iter().any(|known| known.eq_ignore_ascii_case(password));

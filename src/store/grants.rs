@@ -48,7 +48,8 @@ pub enum EndedBy {
 }
 
 impl EndedBy {
-    const fn as_str(self) -> &'static str {
+    /// The spelling in the database and in the log.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Replay => "replay",
             Self::Revocation => "revocation",

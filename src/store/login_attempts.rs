@@ -44,7 +44,7 @@ const COUNT: &str = "INSERT INTO login_attempts (key, failures, tried_at, blocke
             WHEN login_attempts.failures + 1 - $3 > 20 THEN $2 + $4 \
             WHEN (CAST(1000000 AS BIGINT) << (login_attempts.failures + 1 - $3)) > $4 THEN $2 + $4 \
             ELSE $2 + (CAST(1000000 AS BIGINT) << (login_attempts.failures + 1 - $3)) END \
-    WHERE login_attempts.blocked_until <= $2";
+    WHERE login_attempts.blocked_until <= $2 OR login_attempts.blocked_until > $2 + $4";
 
 /// Counts an attempt.
 ///
@@ -61,17 +61,24 @@ pub fn count(tx: &mut Write<'_>, key: &Digest, throttle: Throttle, now: Timestam
     if counted == 1 {
         return Ok(Attempt::Counted);
     }
-    Ok(Attempt::Blocked { until: blocked_until(tx, key, now)?.unwrap_or(now) })
+    Ok(Attempt::Blocked { until: blocked_until(tx, key, throttle, now)?.unwrap_or(now) })
 }
 
-/// When the wait under `key` ends, if there is one at `now`.
+/// When the wait under `key` ends, if there is one at `now`. A wait longer than the longest was written by a clock that
+/// was wrong, and counts as none.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn blocked_until(tx: &mut Read<'_>, key: &Digest, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+pub fn blocked_until(
+    tx: &mut Read<'_>,
+    key: &Digest,
+    throttle: Throttle,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
     let until: Option<i64> = login_attempts::table
         .find(key.as_bytes().as_slice())
         .filter(login_attempts::blocked_until.gt(now.as_micros()))
+        .filter(login_attempts::blocked_until.le(now.plus(throttle.longest_wait).as_micros()))
         .select(login_attempts::blocked_until)
         .first(tx.conn())
         .optional()?;
@@ -104,6 +111,15 @@ pub fn clear(tx: &mut Write<'_>, key: &Digest, now: Timestamp) -> Result<(), Err
             login_attempts::succeeded_at.eq(now.as_micros()),
         ))
         .execute(tx.conn())?;
+    Ok(())
+}
+
+/// Forgets the failures under a key.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn forget(tx: &mut Write<'_>, key: &Digest) -> Result<(), Error> {
+    diesel::delete(login_attempts::table.find(key.as_bytes().as_slice())).execute(tx.conn())?;
     Ok(())
 }
 

@@ -12,7 +12,11 @@ use crate::store::{self, revoked_tokens};
 /// The store's own reasons; without an error the end is durable.
 pub fn end_grant(app: &App, id: GrantId, by: EndedBy, deadline: &Deadline) -> Result<bool, store::Error> {
     let now = app.clock.now();
-    app.db.write_before(deadline, move |tx| grants::end(tx, id, by, now))
+    let ended = app.db.write_before(deadline, move |tx| grants::end(tx, id, by, now))?;
+    if ended {
+        tracing::info!(event = "grant_ended", grant_id = %id, by = by.as_str());
+    }
+    Ok(ended)
 }
 
 /// Ends every grant of an account; says how many that were.

@@ -1,13 +1,14 @@
 //! What handlers take from a request beside its body.
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::State;
 use super::client_address::client_address;
 use crate::clock::Deadline;
 use crate::limits::Network;
 use crate::oauth::RequestContext;
+use crate::reason::{Refusal, RequestRefusal};
 
 /// After this long a request changes nothing any more.
 pub(super) const REQUEST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -33,6 +34,14 @@ pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The `Authorization` header as bytes.
-pub(super) fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(AUTHORIZATION).map(actix_web::http::header::HeaderValue::as_bytes)
+///
+/// # Errors
+/// [`RequestRefusal::TwoClientAuthentications`] when there are two: a proxy may have judged the other one.
+pub(super) fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
+    let mut all = headers.get_all(AUTHORIZATION);
+    match (all.next(), all.next()) {
+        // RFC 6749 §2.3: one authentication method in each request.
+        (Some(_), Some(_)) => Err(Refusal::from(RequestRefusal::TwoClientAuthentications).with_basic()),
+        (first, _) => Ok(first.map(HeaderValue::as_bytes)),
+    }
 }

@@ -1,5 +1,6 @@
 //! Header fields that every answer has.
 
+use actix_web::dev::RequestHead;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -8,9 +9,10 @@ use actix_web::http::header::{
 /// The most bytes that the header fields of a request may have together.
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Names and values together.
-pub(super) fn size_of(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+/// Method, target, names and values together.
+pub(super) fn size_of(head: &RequestHead) -> usize {
+    let line = head.method.as_str().len() + head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    line + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
 }
 
 /// Adds what is not said otherwise: nothing of ours is cached, framed, sniffed, or tells where it came from

@@ -69,7 +69,7 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
     let outcome = async {
         let body = body::read(request.headers(), payload).await?;
         let headers = request.headers();
-        let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers), &body)?;
+        let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
         let app = state.app.clone();
         match call.lane() {
             LaneKind::Here => span(&request).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default())),
@@ -144,7 +144,7 @@ async fn on_token_lane<T: Send + 'static>(
     let context = extract::context(request, state);
     let body = body::read(request.headers(), payload).await?;
     let headers = request.headers();
-    let call = PresentedToken::parse(extract::content_type(headers), extract::authorization(headers), &body)?;
+    let call = PresentedToken::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
     let inner = Data::clone(state);
     hop(request, state, &state.lanes.token, move |()| work(&inner, &call, &context)).await
 }

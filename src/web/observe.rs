@@ -26,7 +26,7 @@ pub(super) async fn observe<B: MessageBody + 'static>(
     request.extensions_mut().insert(Trace(trace));
     let endpoint = request.match_pattern().unwrap_or_else(|| "other".to_owned());
     let method = request.method().clone();
-    let mut response = if headers::size_of(request.headers()) > headers::MAX_HEAD_BYTES {
+    let mut response = if headers::size_of(request.head()) > headers::MAX_HEAD_BYTES {
         let refusal = Refusal::from(RequestRefusal::HeadersTooLarge);
         let answer = error::refuse(request.request(), &state, "other", &refusal);
         request.into_response(answer).map_into_right_body()

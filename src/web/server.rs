@@ -42,7 +42,8 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
     let state = web::Data::new(State { app, lanes, health: jobs.health.clone() });
     let address = listener.local_addr()?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let (served, metrics_here) = (state.clone(), metrics.is_none());
+    // On an address that others can reach, metrics are for a listener of their own (ASVS 13.4.5).
+    let (served, metrics_here) = (state.clone(), metrics.is_none() && address.ip().is_loopback());
     let http = HttpServer::new(move || {
         let app = actix_web::App::new().app_data(served.clone()).wrap(from_fn(observe));
         let app = if metrics_here { app.configure(routes::metrics) } else { app };

@@ -76,6 +76,18 @@ fn a_private_half_in_another_row_or_with_a_flipped_bit_is_refused() {
 }
 
 #[test]
+fn a_key_that_someone_else_put_in_the_database_is_not_published() {
+    let app = TestApp::start();
+    let before = app.relying_party().get("/jwks.json", &[]).body;
+    let foreign = "INSERT INTO signing_keys (kid, position, state, modulus, exponent, wrapped, key_version, published_at) \
+                   SELECT 'foreign', 99, 'retiring', modulus, exponent, NULL, 1, 0 FROM signing_keys WHERE state = 'next'";
+    app.database.execute(foreign);
+    assert!(app.app.keyring.reload(&app.app.db, &app.app.master_key).is_err());
+    assert_eq!(app.relying_party().get("/jwks.json", &[]).body, before);
+    assert!(open(&app.database).is_err());
+}
+
+#[test]
 fn a_key_that_cannot_be_loaded_later_leaves_the_old_ones_in_use() {
     let app = TestApp::start();
     let secret = app.confidential_client();

@@ -237,6 +237,58 @@ fn a_stranger_cannot_lock_the_owner_out() {
 }
 
 #[test]
+fn guesses_from_many_networks_at_once_do_not_pass_the_ceiling_together() {
+    let overrides = [
+        ("http.trusted_proxies", "127.0.0.0/8"),
+        ("limits.login_failures_ceiling", "8"),
+        ("passwords.threads", "12"),
+        ("passwords.queue", "256"),
+    ];
+    let app = TestApp::with(&overrides);
+    app.public_client();
+    let (_, email) = app.account();
+    let (app, barrier) = (Arc::new(app), Arc::new(Barrier::new(36)));
+    let guessers: Vec<_> = (0..36)
+        .map(|nth| {
+            let (app, email, barrier) = (app.clone(), email.clone(), barrier.clone());
+            thread::spawn(move || {
+                barrier.wait();
+                from(&app, &format!("203.0.{nth}.1"), &email, WRONG_PASSWORD).status
+            })
+        })
+        .collect();
+    let statuses: Vec<_> = guessers.into_iter().map(|guesser| guesser.join().unwrap()).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 8, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [400, 429].contains(status)), "{statuses:?}");
+}
+
+#[test]
+fn neighbours_do_not_lock_the_owner_out_and_a_new_password_forgives() {
+    let overrides = [
+        ("http.trusted_proxies", "127.0.0.0/8"),
+        ("limits.address_failures", "10"),
+        ("limits.login_failures_ceiling", "6"),
+    ];
+    let app = TestApp::with(&overrides);
+    app.public_client();
+    let (account, email) = app.account();
+    let [a, b] = countersign::secret::Random.bytes::<2>();
+    let near = |last: u8| format!("172.{a}.{b}.{last}");
+    assert_eq!(from(&app, &near(1), &email, PASSWORD).status, 200);
+    for last in 0..12 {
+        from(&app, &near(99), &format!("nobody{last}@people.test"), WRONG_PASSWORD);
+    }
+    assert_eq!(from(&app, &near(99), "nobody@people.test", PASSWORD).status, 429, "the network waits");
+    assert_eq!(from(&app, &near(1), &email, PASSWORD).status, 200, "but not for whom it knows");
+    for nth in 0..7 {
+        from(&app, &format!("203.0.{nth}.1"), &email, WRONG_PASSWORD);
+    }
+    assert_eq!(from(&app, "203.0.99.1", &email, PASSWORD).status, 429);
+    accounts::set_password(&app.app, &account, &PlainSecret::new(NEW_PASSWORD)).unwrap();
+    assert_eq!(from(&app, "203.0.99.1", &email, NEW_PASSWORD).status, 200);
+}
+
+#[test]
 fn an_untrusted_peer_cannot_choose_its_address() {
     let app = TestApp::start();
     app.public_client();
@@ -261,7 +313,8 @@ fn a_network_that_fails_too_often_waits_whatever_the_account() {
         let nobody = format!("nobody{last}@people.test");
         assert_eq!(from(&app, &address(last), &nobody, WRONG_PASSWORD).status, 400);
     }
-    let blocked = from(&app, &address(99), &email, PASSWORD);
+    let (_, newcomer) = app.account();
+    let blocked = from(&app, &address(99), &newcomer, PASSWORD);
     assert_eq!((blocked.status, blocked.header("retry-after")), (429, Some("60")));
 }
 

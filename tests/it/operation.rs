@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::app::{Backend, TestApp, TestDatabase, backend};
+use crate::app::{Backend, PASSWORD, TestApp, TestDatabase, backend};
 use crate::cli::{Served, command};
 use crate::relying_party::RelyingParty;
 
@@ -195,9 +195,19 @@ fn a_refusal_is_logged_once_by_name_and_a_secret_never() {
     let log = std::fs::read_to_string(crate::app::log_file()).unwrap();
     let lines: Vec<Value> =
         log.lines().filter(|line| line.contains(&sid)).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<_> = lines.into_iter().filter(|line| line["fields"]["error_id"].is_string()).collect();
     let ids: Vec<_> = lines.iter().map(|line| line["fields"]["error_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["grant.replayed", "grant.ended"]);
     assert_eq!(lines[0]["level"], "WARN");
     assert!(lines[0]["fields"]["trace"].is_string());
     assert!(!log.contains(first.refresh_token()) && !log.contains(&first.access));
+    // Not even one that was sent as something else.
+    for (name, value) in [("client_id", first.refresh_token()), ("username", PASSWORD), ("scope", PASSWORD)] {
+        let mut form = vec![("grant_type", "password"), ("client_id", "web"), ("username", "a"), ("password", "x")];
+        form.retain(|(known, _)| *known != name);
+        form.push((name, value));
+        assert!(party.form("/token", &[], &form).status >= 400);
+    }
+    let log = std::fs::read_to_string(crate::app::log_file()).unwrap();
+    assert!(!log.contains(first.refresh_token()) && !log.contains(PASSWORD));
 }

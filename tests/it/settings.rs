@@ -87,6 +87,15 @@ fn well_known_and_short_passwords_are_refused_without_being_shown() {
         let url = format!("redis://:{password}@cache.example/");
         assert!(refused(&[("cache.url", &url)]).contains("cache.url"));
     }
+    for url in ["postgres://x:hunter%zz-canary@db.example/x", "postgres:x:hunter-canary-1@db.example/x"] {
+        let message = refused(&[("database.url", url)]);
+        assert!(message.contains("database.url") && !message.contains("canary"), "{message}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.toml");
+    std::fs::write(&file, "[database]\nurl = \"postgres://x:hunter-canary-1@db.example/x\n").unwrap();
+    let message = Settings::load(&[file]).unwrap_err().to_string();
+    assert!(message.contains("line 2") && !message.contains("canary"), "{message}");
     let good = "postgres://countersign:Zk3vQ1w8YtR7@db.example/countersign";
     let settings = Settings::with_overrides(&[("database.url", good)]).unwrap();
     let printed = format!("{} {settings:?}", settings.printable());

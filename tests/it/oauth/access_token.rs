@@ -135,7 +135,7 @@ fn our_own_verification_refuses_what_is_not_exactly_ours() {
     for (token, rejected) in cases {
         assert_eq!(verify(&token), Err(rejected), "{}", &token[..token.len().min(80)]);
     }
-    // Claims of the wrong type, or twice, signed with the right key.
+    // Claims of the wrong type, signed with the right key.
     let base = tokens.claims();
     let mut resigned = Vec::new();
     for (name, value) in [

@@ -38,7 +38,7 @@ fn it_touches_no_database() {
     if backend() == Backend::Postgres {
         app.database.execute("DROP SCHEMA public CASCADE");
     } else {
-        app.database.execute("PRAGMA foreign_keys = OFF; DROP TABLE client_secrets; DROP TABLE grants; DROP TABLE clients; DROP TABLE accounts");
+        app.database.execute("PRAGMA foreign_keys = OFF; DROP TABLE client_secrets; DROP TABLE revoked_tokens; DROP TABLE grants; DROP TABLE clients; DROP TABLE accounts");
     }
     party.client_credentials("svc", &secret, &[]).tokens();
     // What does need one says so, with the request's name in our log, and nothing about the database.
@@ -50,6 +50,13 @@ fn it_touches_no_database() {
     );
     assert_eq!((login.status, login.error().as_str()), (503, "temporarily_unavailable"), "{}", refused.body);
     assert!(login.header("retry-after").is_some());
+    // RFC 7009 §2.2.1: a revocation that was not made is not said to be; and no answer is given from stale data.
+    let token = party.client_credentials("svc", &secret, &[]).tokens().access;
+    let form = [("token", token.as_str())];
+    for path in ["/revoke", "/introspect"] {
+        let answer = party.form(path, &[("Authorization", &basic("svc", &secret))], &form);
+        assert_eq!((answer.status, answer.error().as_str()), (503, "temporarily_unavailable"), "{path}");
+    }
     let (trace, log) = (login.json()["trace"].clone(), std::fs::read_to_string(crate::app::log_file()).unwrap());
     let lines: Vec<_> = log.lines().filter(|line| line.contains(trace.as_str().unwrap())).collect();
     assert!(lines.iter().any(|line| line.contains("the store did not do it")), "{lines:?}");

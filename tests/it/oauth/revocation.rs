@@ -86,3 +86,23 @@ fn a_client_must_say_who_it_is_and_what_to_revoke() {
     let nothing = party.form("/revoke", &[("Authorization", &basic("svc", &secret))], &[]);
     assert_eq!(nothing.error(), "invalid_request");
 }
+
+#[test]
+fn the_largest_token_that_we_issue_can_be_asked_about_and_revoked() {
+    let app = TestApp::start();
+    let audiences: Vec<_> = (0..8).map(|nth| format!("https://{nth}.example/{}", "a".repeat(480))).collect();
+    let metadata = serde_json::json!({
+        "grant_types": ["client_credentials"],
+        "scope": "s".repeat(1000),
+        "audiences": audiences,
+        "extra_claims": {"x": "a".repeat(4000)},
+    });
+    let secret = app.client("large", metadata).unwrap();
+    let party = app.relying_party();
+    let token = party.client_credentials("large", &secret, &[]).tokens().access;
+    assert!(token.len() > 12_000, "{}", token.len());
+    assert_eq!(party.introspect("large", &secret, &token).json()["active"], true);
+    let header = basic("large", &secret);
+    assert_eq!(party.form("/revoke", &[("Authorization", &header)], &[("token", &token)]).status, 200);
+    assert_eq!(party.introspect("large", &secret, &token).body, r#"{"active":false}"#);
+}
