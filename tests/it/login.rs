@@ -172,6 +172,25 @@ fn failures_cost_time_and_the_wait_doubles_and_success_forgives() {
 }
 
 #[test]
+fn the_names_of_an_account_share_one_count() {
+    let app = TestApp::start();
+    app.public_client();
+    let new = accounts::NewAccount {
+        email: "evelyn@people.test".to_owned(),
+        username: Some("lovelace".to_owned()),
+        roles: Vec::new(),
+        password: PlainSecret::new(PASSWORD),
+    };
+    accounts::create(&app.app, &new).unwrap();
+    let party = app.relying_party();
+    for name in ["evelyn@people.test", "lovelace", "EVELYN@people.test", "Lovelace", "evelyn@people.test"] {
+        assert_eq!(party.log_in_with("web", name, WRONG_PASSWORD).status, 400, "{name}");
+    }
+    assert_eq!(party.log_in("web", "lovelace").status, 429);
+    assert_eq!(party.log_in("web", "evelyn@people.test").status, 429);
+}
+
+#[test]
 fn unknown_names_wait_just_the_same() {
     let app = TestApp::start();
     app.public_client();

@@ -135,3 +135,41 @@ fn counts_and_revocations_go_when_they_can_no_longer_matter() {
     assert!(app.app.db.read(|tx| revoked_tokens::contains(tx, "alive")).unwrap());
     assert_eq!(sweep(now.plus(101 * day)), (2, 1));
 }
+
+#[test]
+fn a_grants_row_changes_only_if_it_is_as_it_was_read() {
+    use countersign::clock::Timestamp;
+    use countersign::store::grants::{self, EndedBy, Rotation};
+    let app = TestApp::start();
+    let (_, tokens) = app.log_in();
+    let id = tokens.claims()["sid"].as_str().unwrap().parse().unwrap();
+    let now = app.app.clock.now();
+    let at = |generation, siblings| Rotation { generation, winner: 1, siblings, rotated_at: now, attempt: None };
+    let rotate = |from: u32| {
+        let to = at(from + 1, 1);
+        app.app.db.write(move |tx| grants::rotate(tx, id, from, &to, Timestamp::from_micros(i64::MAX))).unwrap()
+    };
+    let add = |generation, siblings| {
+        let seen = at(generation, siblings);
+        app.app.db.write(move |tx| grants::add_sibling(tx, id, &seen)).unwrap()
+    };
+    assert!(!rotate(2) && rotate(1) && !rotate(1), "only from the generation that was read");
+    assert!(!add(1, 1) && !add(2, 2) && add(2, 1) && !add(2, 1), "only beside the siblings that were read");
+    assert!(app.app.db.write(move |tx| grants::end(tx, id, EndedBy::Operator, now)).unwrap());
+    assert!(!rotate(2) && !add(2, 2), "never once it is over");
+}
+
+#[test]
+fn a_log_in_is_claimed_only_for_the_account_that_was_checked() {
+    use countersign::store::accounts;
+    let app = TestApp::start();
+    let (account, _) = app.account();
+    let claim = |hash: &str| {
+        let (id, hash) = (account.id, hash.to_owned());
+        app.app.db.write(move |tx| accounts::claim_login(tx, id, &hash, None)).unwrap()
+    };
+    assert!(claim(&account.password_hash));
+    assert!(!claim("another hash"), "the password has changed meanwhile");
+    app.database.execute("UPDATE accounts SET disabled_at = 1");
+    assert!(!claim(&account.password_hash), "the account was disabled meanwhile");
+}

@@ -155,6 +155,11 @@ fn our_own_verification_refuses_what_is_not_exactly_ours() {
     let mut other = base.clone();
     other["iss"] = "https://other.example".into();
     resigned.push((app.app.keyring.sign(&other).unwrap(), Rejected::OtherIssuer));
+    let mut early = base.clone();
+    early["iat"] = (app.app.clock.now().unix_seconds() + 31).into();
+    resigned.push((app.app.keyring.sign(&early).unwrap(), Rejected::OutOfTime));
+    early["iat"] = (app.app.clock.now().unix_seconds() + 30).into();
+    assert!(verify(&app.app.keyring.sign(&early).unwrap()).is_ok(), "clocks may be half a minute apart");
     for (token, rejected) in resigned {
         assert_eq!(verify(&token), Err(rejected));
     }

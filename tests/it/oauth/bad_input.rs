@@ -38,6 +38,7 @@ fn a_request_that_cannot_be_read_is_refused() {
     let megabyte = format!("grant_type=password&client_id=web&username=ada&password={}", "a".repeat(1024 * 1024));
     let long = format!("grant_type=password&client_id=web&username=ada&password={}", "a".repeat(1025));
     let longer = format!("grant_type=password&client_id=web&username=ada&password={}", "a".repeat(17_000));
+    let name = format!("grant_type=password&client_id=web&username={}&password=x", "a".repeat(321));
     let many = format!("{PASSWORD_FORM}{}", "&x=1".repeat(64));
     let cases: &[(&str, &[u8], u16, &str)] = &[
         ("nothing at all", b"", 400, "invalid_client"),
@@ -153,6 +154,13 @@ fn a_request_that_cannot_be_read_is_refused() {
             b"client_id=web&client_assertion=x&client_assertion_type=y&grant_type=password",
             400,
             "invalid_client",
+        ),
+        ("a user name of 321 bytes", name.as_bytes(), 400, "invalid_request"),
+        (
+            "a refresh_attempt with a space",
+            b"client_id=web&grant_type=refresh_token&refresh_token=x&refresh_attempt=0123456789+abcdef",
+            400,
+            "invalid_request",
         ),
         ("a body of 65 KiB", big.as_bytes(), 413, "invalid_request"),
         ("a password of a megabyte", megabyte.as_bytes(), 413, "invalid_request"),
@@ -282,6 +290,16 @@ fn raw(app: &TestApp, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Sends bytes as they are and returns what comes back first.
+fn first_bytes(app: &TestApp, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(app.base.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let _ = stream.write_all(bytes);
+    let mut answer = [0; 64];
+    let read = stream.read(&mut answer).unwrap_or(0);
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
 #[test]
 fn large_heads_and_broken_framing_are_refused() {
     let app = TestApp::start();
@@ -306,6 +324,14 @@ fn large_heads_and_broken_framing_are_refused() {
     let chunk = format!("4000\r\n{}\r\n", "a".repeat(0x4000));
     let body = format!("{}{}0\r\n\r\n", head(form), chunk.repeat(6));
     assert!(raw(&app, body.as_bytes()).starts_with("HTTP/1.1 413"), "96 KiB of chunks");
+    // What says that it is too large is not waited for, nor is what never ends.
+    let began = std::time::Instant::now();
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let announced = head(&format!("{form}Content-Length: 10000000\r\n"));
+    assert!(first_bytes(&app, announced.as_bytes()).starts_with("HTTP/1.1 413"), "ten megabytes announced");
+    let endless = format!("{}{}", head(&format!("{form}Transfer-Encoding: chunked\r\n")), chunk.repeat(6));
+    assert!(first_bytes(&app, endless.as_bytes()).starts_with("HTTP/1.1 413"), "chunks without an end");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     // And the server still serves.
     assert_eq!(app.relying_party().get("/livez", &[]).status, 200);
 }

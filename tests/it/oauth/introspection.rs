@@ -73,6 +73,13 @@ fn a_refresh_token_is_its_own_clients_business() {
     let json = party.introspect("svc", &secret, tokens.refresh_token()).json();
     assert_eq!((&json["active"], &json["sid"]), (&true.into(), &tokens.claims()["sid"]));
     assert!(json.get("token_type").is_none());
+    // Spent or revoked, it is nothing.
+    let form = [("grant_type", "refresh_token"), ("refresh_token", tokens.refresh_token())];
+    let next = party.form("/token", &[("Authorization", &header)], &form).tokens();
+    assert_eq!(party.introspect("svc", &secret, tokens.refresh_token()).body, INACTIVE);
+    assert_eq!(party.introspect("svc", &secret, next.refresh_token()).json()["active"], true);
+    party.form("/revoke", &[("Authorization", &header)], &[("token", next.refresh_token())]);
+    assert_eq!(party.introspect("svc", &secret, next.refresh_token()).body, INACTIVE);
 }
 
 #[test]
@@ -103,4 +110,38 @@ fn public_clients_may_not_ask() {
     let secret = app.confidential_client();
     let missing = party.form("/introspect", &[("Authorization", &crate::relying_party::basic("svc", &secret))], &[]);
     assert_eq!(missing.error(), "invalid_request");
+}
+
+#[test]
+fn a_machines_token_is_over_with_its_client() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    let watcher =
+        app.client("watcher", serde_json::json!({"grant_types": [], "audiences": [crate::app::AUDIENCE]})).unwrap();
+    let party = app.relying_party();
+    let token = party.client_credentials("svc", &secret, &[]).tokens().access;
+    let active = |token: &str| party.introspect("watcher", &watcher, token).json()["active"] == true;
+    assert!(active(&token));
+    app.advance(Duration::from_secs(2));
+    countersign::admin::clients::disable(&app.app, "svc").unwrap();
+    app.app.clients.reload(&app.app.db).unwrap();
+    assert!(!active(&token));
+    countersign::admin::clients::enable(&app.app, "svc").unwrap();
+    app.app.clients.reload(&app.app.db).unwrap();
+    assert!(!active(&token), "what it held then stays worthless");
+    app.advance(Duration::from_secs(2));
+    assert!(active(&party.client_credentials("svc", &secret, &[]).tokens().access));
+}
+
+#[test]
+fn a_row_that_says_disabled_is_enough() {
+    let app = TestApp::start();
+    let (party, tokens, secret) = people_and_server(&app);
+    assert_eq!(party.introspect("svc", &secret, &tokens.access).json()["active"], true);
+    // Whoever wrote it, and whether or not the grants were ended with it.
+    app.database.execute("UPDATE accounts SET disabled_at = 1");
+    assert_eq!(party.introspect("svc", &secret, &tokens.access).body, INACTIVE);
+    assert_eq!(party.refresh("web", tokens.refresh_token()).error(), "invalid_grant");
+    app.database.execute("UPDATE accounts SET disabled_at = NULL");
+    party.refresh("web", tokens.refresh_token()).tokens();
 }

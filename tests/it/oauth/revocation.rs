@@ -56,6 +56,9 @@ fn what_is_unknown_or_another_clients_changes_nothing_and_is_no_error() {
     }
     assert_eq!(party.introspect("svc", &secret, &tokens.access).json()["active"], true);
     party.refresh("web", tokens.refresh_token()).tokens();
+    let machine = party.client_credentials("svc", &secret, &[]).tokens().access;
+    assert_eq!(party.revoke("web", &machine).status, 200);
+    assert_eq!(party.introspect("svc", &secret, &machine).json()["active"], true);
 }
 
 #[test]
