@@ -260,7 +260,8 @@ fn guesses_from_many_networks_at_once_do_not_pass_the_ceiling_together() {
     let overrides = [
         ("http.trusted_proxies", "127.0.0.0/8"),
         ("limits.login_failures_ceiling", "8"),
-        ("passwords.threads", "12"),
+        ("passwords.threads", "16"),
+        ("database.connections", "16"),
         ("passwords.queue", "256"),
     ];
     let app = TestApp::with(&overrides);
