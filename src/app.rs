@@ -18,12 +18,17 @@ use crate::settings::Settings;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::{self, Db, signing_keys};
 
+/// Threads for refreshes. More than processors, since each waits for its commit to be durable, and on SQLite those that
+/// wait together share one.
+const TOKEN_THREADS: usize = 16;
 /// The most refreshes that wait for a thread.
 const TOKEN_QUEUE: usize = 256;
 /// How long one may wait.
 const TOKEN_PATIENCE: Duration = Duration::from_millis(250);
 /// How long a log-in may wait for a hashing thread.
 const HASH_PATIENCE: Duration = Duration::from_secs(2);
+/// Hashing takes what the rest leaves: a tenth of a processor that others want.
+const HASH_NICENESS: i32 = 10;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -147,13 +152,26 @@ impl Lanes {
     ///
     /// # Errors
     /// [`StartError::Thread`].
-    pub fn start(settings: &Settings, clock: &Clock) -> Result<Self, StartError> {
+    pub fn start(settings: &Settings, clock: &Clock, metrics: &Metrics) -> Result<Self, StartError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let token =
-            LaneShape { name: "token", threads: cores.max(2), queue: TOKEN_QUEUE, longest_wait: TOKEN_PATIENCE };
-        let threads = if settings.passwords.threads == 0 { cores } else { settings.passwords.threads };
-        let hash = LaneShape { name: "hash", threads, queue: settings.passwords.queue, longest_wait: HASH_PATIENCE };
-        Ok(Self { token: Lane::start(&token, clock, || ())?, hash: Lane::start(&hash, clock, HashMemory::default)? })
+        let token = LaneShape {
+            name: "token",
+            threads: TOKEN_THREADS,
+            queue: TOKEN_QUEUE,
+            longest_wait: TOKEN_PATIENCE,
+            niceness: 0,
+        };
+        let hash = LaneShape {
+            name: "hash",
+            threads: if settings.passwords.threads == 0 { cores } else { settings.passwords.threads },
+            queue: settings.passwords.queue,
+            longest_wait: HASH_PATIENCE,
+            niceness: HASH_NICENESS,
+        };
+        Ok(Self {
+            token: Lane::start(&token, clock, metrics.lane(token.name), || ())?,
+            hash: Lane::start(&hash, clock, metrics.lane(hash.name), HashMemory::default)?,
+        })
     }
 }
 

@@ -125,6 +125,11 @@ impl Deadline {
     pub fn has_passed(&self) -> bool {
         self.clock.monotonic() > self.at
     }
+
+    /// How long until it passes; zero once it has.
+    pub fn remaining(&self) -> Duration {
+        self.at.saturating_sub(self.clock.monotonic())
+    }
 }
 
 #[cfg(test)]

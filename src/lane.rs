@@ -2,30 +2,28 @@
 //! not drown another. Whoever finds the queue full is told so at once; whoever waited too long is not served late.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Deadline};
+use crate::metrics::LaneMetrics;
 use crate::reason::{CapacityRefusal, Refusal};
 
 type Task<S> = Box<dyn FnOnce(&mut S) + Send>;
 
 /// Threads with a state of type `S` each, and their queue.
 pub struct Lane<S> {
-    name: &'static str,
-    queue: SyncSender<Task<S>>,
-    waiting: Arc<AtomicUsize>,
+    queue: Sender<Task<S>>,
     longest_wait: Duration,
     clock: Clock,
+    metrics: LaneMetrics,
 }
 
 /// How a lane is built.
 pub struct LaneShape {
-    /// For metrics and thread names.
+    /// For thread names.
     pub name: &'static str,
     /// How many threads.
     pub threads: usize,
@@ -33,6 +31,8 @@ pub struct LaneShape {
     pub queue: usize,
     /// How long one may wait.
     pub longest_wait: Duration,
+    /// How readily its threads give way to others: 0 as others do, up to 19.
+    pub niceness: i32,
 }
 
 impl<S: Send + 'static> Lane<S> {
@@ -40,15 +40,21 @@ impl<S: Send + 'static> Lane<S> {
     ///
     /// # Errors
     /// What the system says when it has no thread to give.
-    pub fn start(shape: &LaneShape, clock: &Clock, make_state: impl Fn() -> S) -> std::io::Result<Self> {
-        let (queue, tasks) = sync_channel(shape.queue);
-        let tasks = Arc::new(Mutex::new(tasks));
+    pub fn start(
+        shape: &LaneShape,
+        clock: &Clock,
+        metrics: LaneMetrics,
+        make_state: impl Fn() -> S,
+    ) -> std::io::Result<Self> {
+        let (queue, tasks) = bounded(shape.queue);
         for _ in 0..shape.threads.max(1) {
-            let (tasks, state) = (tasks.clone(), make_state());
-            std::thread::Builder::new().name(format!("lane-{}", shape.name)).spawn(move || run(&tasks, state))?;
+            let (tasks, state, niceness) = (tasks.clone(), make_state(), shape.niceness);
+            std::thread::Builder::new().name(format!("lane-{}", shape.name)).spawn(move || {
+                give_way(niceness);
+                run(&tasks, state);
+            })?;
         }
-        let waiting = Arc::new(AtomicUsize::new(0));
-        Ok(Self { name: shape.name, queue, waiting, longest_wait: shape.longest_wait, clock: clock.clone() })
+        Ok(Self { queue, longest_wait: shape.longest_wait, clock: clock.clone(), metrics })
     }
 
     /// Queues `work`; the receiver gets its result, or a refusal when it waited too long, or nothing if it panicked.
@@ -61,38 +67,34 @@ impl<S: Send + 'static> Lane<S> {
     ) -> Result<oneshot::Receiver<Result<T, Refusal>>, Refusal> {
         let (answer, answered) = oneshot::channel();
         let patience = Deadline::after(&self.clock, self.longest_wait);
-        let waiting = self.waiting.clone();
+        let (metrics, clock, queued_at) = (self.metrics.clone(), self.clock.clone(), self.clock.monotonic());
         let task: Task<S> = Box::new(move |state| {
-            waiting.fetch_sub(1, Ordering::Relaxed);
+            metrics.record_taken(clock.monotonic().saturating_sub(queued_at));
             let result = if patience.has_passed() { Err(CapacityRefusal::DeadlinePassed.into()) } else { work(state) };
             // The asker may have gone away; the work stands either way.
             let _ = answer.send(result);
         });
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.metrics.record_queued();
         match self.queue.try_send(task) {
             Ok(()) => Ok(answered),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.metrics.record_refused();
                 Err(CapacityRefusal::LaneFull.into())
             }
         }
     }
+}
 
-    /// For metrics.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// How many wait now.
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+/// Lowers the calling thread's claim to the processor. A system that refuses leaves it as it was: slower, not wrong.
+fn give_way(niceness: i32) {
+    // On Linux niceness belongs to the thread.
+    if niceness != 0 && rustix::process::setpriority_process(None, niceness).is_err() {
+        tracing::warn!(niceness, "the priority of a thread could not be lowered");
     }
 }
 
-fn run<S>(tasks: &Mutex<Receiver<Task<S>>>, mut state: S) {
-    loop {
-        let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(task) = next else { return };
+fn run<S>(tasks: &Receiver<Task<S>>, mut state: S) {
+    while let Ok(task) = tasks.recv() {
         // ASVS 16.5.4: a defect in one request does not take the lane with it; the request answers 500.
         let _ = catch_unwind(AssertUnwindSafe(|| task(&mut state)));
     }
@@ -100,13 +102,17 @@ fn run<S>(tasks: &Mutex<Receiver<Task<S>>>, mut state: S) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
     use super::*;
     use crate::clock::Timestamp;
+    use crate::metrics::Metrics;
     use crate::reason::Reason;
 
     fn lane(clock: &Clock, queue: usize) -> Lane<()> {
-        let shape = LaneShape { name: "test", threads: 1, queue, longest_wait: Duration::from_secs(1) };
-        Lane::start(&shape, clock, || ()).unwrap()
+        let longest_wait = Duration::from_secs(1);
+        let shape = LaneShape { name: "test", threads: 1, queue, longest_wait, niceness: 0 };
+        Lane::start(&shape, clock, Metrics::new().unwrap().lane("test"), || ()).unwrap()
     }
 
     #[test]

@@ -2,21 +2,96 @@
 
 use std::time::Duration;
 
-use prometheus::{Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 
 use crate::protocol::token_request::GrantType;
 use crate::reason::Reason;
+
+macro_rules! endpoints {
+    ($($name:ident $path:literal)*) => {
+        /// What a request was for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Endpoint {
+            $(#[doc = $path] $name,)*
+        }
+
+        impl Endpoint {
+            const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its path, which is also its name in metrics and in the log; `other` for whatever is not ours.
+            pub const fn path(self) -> &'static str {
+                match self { $(Self::$name => $path),* }
+            }
+
+            /// The endpoint at a path.
+            pub fn at(path: &str) -> Self {
+                match path { $($path => Self::$name,)* _ => Self::Other }
+            }
+        }
+    };
+}
+
+endpoints! {
+    Token "/token"
+    Revoke "/revoke"
+    Introspect "/introspect"
+    Jwks "/jwks.json"
+    Metadata "/.well-known/oauth-authorization-server"
+    OpenApi "/openapi.json"
+    Livez "/livez"
+    Readyz "/readyz"
+    Metrics "/metrics"
+    Other "other"
+}
 
 /// Counters and timings of one server.
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
-    seconds: HistogramVec,
+    answers: Vec<Answers>,
+    lane_wait: HistogramVec,
     refusals: IntCounterVec,
     tokens: IntCounterVec,
     lane_depth: IntGaugeVec,
     lane_refused: IntCounterVec,
     up: IntGaugeVec,
+}
+
+/// What most requests to one endpoint count, found without looking a label up.
+struct Answers {
+    ok: IntCounter,
+    not_modified: IntCounter,
+    seconds: Histogram,
+}
+
+/// What one lane counts.
+#[derive(Clone)]
+pub struct LaneMetrics {
+    waiting: IntGauge,
+    wait_seconds: Histogram,
+    refused: IntCounter,
+}
+
+impl LaneMetrics {
+    /// A task was put in the queue, or is about to be.
+    pub fn record_queued(&self) {
+        self.waiting.inc();
+    }
+
+    /// A thread took a task that had waited this long.
+    pub fn record_taken(&self, waited: Duration) {
+        self.waiting.dec();
+        self.wait_seconds.observe(waited.as_secs_f64());
+    }
+
+    /// The queue was full after all.
+    pub fn record_refused(&self) {
+        self.waiting.dec();
+        self.refused.inc();
+    }
 }
 
 /// A metric could not be set up: two of the same name.
@@ -42,17 +117,25 @@ impl Metrics {
             Ok(gauge)
         };
         let buckets = vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-        let opts =
-            HistogramOpts::new("countersign_http_request_seconds", "Time to answer, by endpoint.").buckets(buckets);
+        let opts = HistogramOpts::new("countersign_http_request_seconds", "Time to answer, by endpoint.")
+            .buckets(buckets.clone());
         let seconds = HistogramVec::new(opts, &["endpoint"])?;
         registry.register(Box::new(seconds.clone()))?;
+        let opts =
+            HistogramOpts::new("countersign_lane_wait_seconds", "Time that a request waited for a lane's thread.");
+        let lane_wait = HistogramVec::new(opts.buckets(buckets), &["lane"])?;
+        registry.register(Box::new(lane_wait.clone()))?;
+        let requests =
+            counter("countersign_http_requests_total", "Answers, by endpoint and status.", &["endpoint", "status"])?;
+        let answers = Endpoint::ALL.iter().map(|endpoint| Answers {
+            ok: requests.with_label_values(&[endpoint.path(), "200"]),
+            not_modified: requests.with_label_values(&[endpoint.path(), "304"]),
+            seconds: seconds.with_label_values(&[endpoint.path()]),
+        });
         Ok(Self {
-            requests: counter(
-                "countersign_http_requests_total",
-                "Answers, by endpoint and status.",
-                &["endpoint", "status"],
-            )?,
-            seconds,
+            answers: answers.collect(),
+            requests,
+            lane_wait,
             refusals: counter("countersign_refusals_total", "Refusals, by error_id.", &["endpoint", "error_id"])?,
             tokens: counter(
                 "countersign_access_tokens_total",
@@ -67,14 +150,19 @@ impl Metrics {
     }
 
     /// An answer was given.
-    pub fn record_answer(&self, endpoint: &str, status: u16, took: Duration) {
-        self.requests.with_label_values(&[endpoint, &status.to_string()]).inc();
-        self.seconds.with_label_values(&[endpoint]).observe(took.as_secs_f64());
+    pub fn record_answer(&self, endpoint: Endpoint, status: u16, took: Duration) {
+        let Some(answers) = self.answers.get(endpoint as usize) else { return };
+        match status {
+            200 => answers.ok.inc(),
+            304 => answers.not_modified.inc(),
+            _ => self.requests.with_label_values(&[endpoint.path(), &status.to_string()]).inc(),
+        }
+        answers.seconds.observe(took.as_secs_f64());
     }
 
     /// A request was refused.
-    pub fn record_refusal(&self, endpoint: &str, reason: Reason) {
-        self.refusals.with_label_values(&[endpoint, reason.id()]).inc();
+    pub fn record_refusal(&self, endpoint: Endpoint, reason: Reason) {
+        self.refusals.with_label_values(&[endpoint.path(), reason.id()]).inc();
     }
 
     /// An access token was issued.
@@ -82,14 +170,13 @@ impl Metrics {
         self.tokens.with_label_values(&[grant_type.as_str()]).inc();
     }
 
-    /// How many wait for a lane.
-    pub fn set_lane_depth(&self, lane: &str, waiting: usize) {
-        self.lane_depth.with_label_values(&[lane]).set(i64::try_from(waiting).unwrap_or(i64::MAX));
-    }
-
-    /// A lane was full.
-    pub fn record_lane_refused(&self, lane: &str) {
-        self.lane_refused.with_label_values(&[lane]).inc();
+    /// What the lane of that name counts.
+    pub fn lane(&self, name: &str) -> LaneMetrics {
+        LaneMetrics {
+            waiting: self.lane_depth.with_label_values(&[name]),
+            wait_seconds: self.lane_wait.with_label_values(&[name]),
+            refused: self.lane_refused.with_label_values(&[name]),
+        }
     }
 
     /// Whether a part answers.

@@ -9,6 +9,7 @@ pub mod epochs;
 pub mod grants;
 pub mod login_attempts;
 pub mod migrate;
+mod prepared;
 pub mod revoked_tokens;
 mod schema;
 pub mod signing_keys;

@@ -84,7 +84,8 @@ fn hash_for(span: Duration) -> usize {
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let (began, mut count, mut out) = (Instant::now(), 0, [0_u8; 32]);
     while began.elapsed() < span {
-        argon2.hash_password_into_with_memory(b"a password of some length", b"0123456789abcdef", &mut out, &mut memory)
+        argon2
+            .hash_password_into_with_memory(b"a password of some length", b"0123456789abcdef", &mut out, &mut memory)
             .expect("a hash");
         count += 1;
     }

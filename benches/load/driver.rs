@@ -80,7 +80,7 @@ pub fn drive<C: Caller + 'static>(port: u16, callers: Vec<C>, pace: Pace, until:
         };
         let end = match until {
             Until::Passed(span) => began + span,
-            Until::Answered(_) => began + Duration::from_secs(3600),
+            Until::Answered(_) => began + Duration::from_hours(1),
         };
         let left = std::rc::Rc::new(std::cell::Cell::new(budget));
         let count = callers.len();
@@ -136,16 +136,13 @@ async fn call<C: Caller>(
         caller.request(&mut outgoing);
         let answer = exchange(&mut stream, port, &outgoing, &mut incoming).await;
         let took = u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX);
-        match answer {
-            Ok((status, body)) => {
-                let list = if caller.answered(status, &incoming[body]) { &mut seen.wanted } else { &mut seen.refused };
-                list.push(took);
-            }
-            Err(_) => {
-                stream = None;
-                seen.broken += 1;
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        if let Ok((status, body)) = answer {
+            let list = if caller.answered(status, &incoming[body]) { &mut seen.wanted } else { &mut seen.refused };
+            list.push(took);
+        } else {
+            stream = None;
+            seen.broken += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

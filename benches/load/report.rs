@@ -88,7 +88,11 @@ impl Report {
         });
         if !seen.refused.is_empty() || seen.broken > 0 {
             let what = &self.figures.last().expect("just added").what;
-            self.notes.push(format!("{what}: {} other answers, {} broken connections", seen.refused.len(), seen.broken));
+            self.notes.push(format!(
+                "{what}: {} other answers, {} broken connections",
+                seen.refused.len(),
+                seen.broken
+            ));
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use countersign::clock::Deadline;
 use countersign::store::Write;
 use countersign::store::grants::{self, Rotation};
 use countersign::token::refresh_token::RefreshToken;
@@ -21,10 +22,12 @@ use crate::subject::{Backend, Cost, Ground, PASSWORD, PUBLIC_CLIENT, Process, SE
 const CLIENTS: usize = 32;
 const MB: f64 = 1e6;
 
+type Measure = fn(&Plan, &mut Report);
+
 /// Measures what the plan wants and prints it.
 pub fn run(plan: &Plan) {
     let mut report = Report::default();
-    let each: [(&str, fn(&Plan, &mut Report)); 9] = [
+    let each: [(&str, Measure); 9] = [
         ("start", start),
         ("memory", memory),
         ("jwks", jwks),
@@ -141,7 +144,7 @@ fn many<C>(count: usize, make: impl Fn() -> C) -> Vec<C> {
 }
 
 /// A device for each connection, each with a share of the tokens.
-fn devices(tokens: Vec<String>, count: usize) -> Vec<Devices> {
+fn devices(tokens: &[String], count: usize) -> Vec<Devices> {
     let share = tokens.len().div_ceil(count);
     tokens.chunks(share).map(|tokens| Devices::new(PUBLIC_CLIENT, tokens.to_vec())).collect()
 }
@@ -173,7 +176,7 @@ fn memory(plan: &Plan, report: &mut Report) {
     report.reached("idle memory on SQLite", vec![idle / MB], "MB", Wanted::AtMost(40.0, 20.0));
     let service = || Service::new(SERVICE_CLIENT, &ground.service_secret);
     let half = Until::Answered(plan.requests / 2);
-    let (mut refreshed, _) = drive(server.port, devices(tokens, CLIENTS), Pace::AtOnce, half);
+    let (mut refreshed, _) = drive(server.port, devices(&tokens, CLIENTS), Pace::AtOnce, half);
     let (mut served, _) = drive(server.port, many(CLIENTS, service), Pace::AtOnce, half);
     std::thread::sleep(Duration::from_secs(2));
     let after = server.resident();
@@ -187,8 +190,7 @@ fn memory(plan: &Plan, report: &mut Report) {
 fn jwks(plan: &Plan, report: &mut Report) {
     let ground = Ground::new(Backend::Sqlite, 0);
     let server = ground.serve(&[]);
-    let bytes = get(server.port, "/jwks.json").expect("the JWKS");
-    let control = Process::control("bytes", &bytes);
+    let control = Process::control("bytes", &get(server.port, "/jwks.json").expect("the JWKS"));
     let reader = || Reader("/jwks.json");
     let subject = Side::new("JWKS", &server, many(CLIENTS, reader));
     let least = Side::new("control: bare actix, same bytes", &control, many(CLIENTS, reader));
@@ -214,7 +216,7 @@ fn refresh(plan: &Plan, report: &mut Report) {
         let server = ground.serve(&[]);
         let control = Process::control("signatures", &[]);
         let name = format!("refresh on {}", backend.name());
-        let subject = Side::new(&name, &server, devices(tokens, CLIENTS)).with_postgres(*backend);
+        let subject = Side::new(&name, &server, devices(&tokens, CLIENTS)).with_postgres(*backend);
         let least = Side::new(format!("control beside {name}"), &control, many(CLIENTS, Signed::new));
         let ratios = duel(plan, report, subject, least);
         let wanted = match backend {
@@ -268,12 +270,14 @@ fn group_commit(plan: &Plan, report: &mut Report) {
         });
         f64::from(counts) / began.elapsed().as_secs_f64()
     };
+    let deadline = Deadline::after(&ground.app.clock, Duration::from_hours(24));
     let together = |nth: usize, from: u32| {
         let (id, idle) = (found[nth].grant.id, found[nth].grant.idle_expires_at);
+        let not_after = found[nth].read_at.plus(Duration::from_hours(24));
         let rotated_at = ground.app.clock.now();
         let to = Rotation { generation: from + 1, winner: 1, siblings: 1, rotated_at, attempt: None };
-        let rotate = move |tx: &mut Write<'_>| grants::rotate(tx, id, from, &to, idle);
-        assert!(ground.app.db.write(rotate).expect("a write"), "a lost update");
+        let rotate = move |tx: &mut Write<'_>| grants::rotate(tx, (id, from), &to, idle, not_after);
+        assert!(ground.app.db.write_one(&deadline, rotate).expect("a write"), "a lost update");
     };
     let one_by_one = |nth: usize, from: u32| {
         let id: String = found[nth].grant.id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -318,12 +322,7 @@ fn password(plan: &Plan, report: &mut Report) {
             })
             .collect();
         side.report(report);
-        report.reached(
-            format!("{name} ÷ bare Argon2id on {threads} threads"),
-            ratios,
-            "",
-            Wanted::AtLeast(0.88, 0.95),
-        );
+        report.reached(format!("{name} ÷ bare Argon2id on {threads} threads"), ratios, "", Wanted::AtLeast(0.88, 0.95));
     }
 }
 
@@ -350,11 +349,9 @@ fn flood(plan: &Plan, report: &mut Report) {
                 drive(server.port, readers, pace(8, READS_A_SECOND), Until::Passed(span)).0
             });
             let logging_in = flooded.then(|| {
-                scope.spawn(|| {
-                    drive(server.port, people(), pace(PEOPLE, capacity * 5.0), Until::Passed(span)).0
-                })
+                scope.spawn(|| drive(server.port, people(), pace(PEOPLE, capacity * 5.0), Until::Passed(span)).0)
             });
-            let devices = devices(mine, CLIENTS);
+            let devices = devices(&mine, CLIENTS);
             let refreshed = drive(server.port, devices, pace(CLIENTS, REFRESHES_A_SECOND), Until::Passed(span)).0;
             let log_ins = logging_in.map(|thread| thread.join().expect("log-ins"));
             (reading.join().expect("readers"), refreshed, log_ins)
@@ -445,8 +442,8 @@ fn scale(plan: &Plan, report: &mut Report, backend: Backend) {
     let [(large, many_tokens), (small, few_tokens)] = grounds;
     let (large_server, small_server) = (large.serve(&[]), small.serve(&[]));
     let name = |count: usize| format!("refresh on {}, {count} grants", backend.name());
-    let subject = Side::new(name(plan.grants), &large_server, devices(many_tokens, CLIENTS)).with_postgres(backend);
-    let control = Side::new(name(few), &small_server, devices(few_tokens, CLIENTS)).with_postgres(backend);
+    let subject = Side::new(name(plan.grants), &large_server, devices(&many_tokens, CLIENTS)).with_postgres(backend);
+    let control = Side::new(name(few), &small_server, devices(&few_tokens, CLIENTS)).with_postgres(backend);
     let ratios = duel(plan, report, subject, control);
     let what = format!("refresh with {} grants ÷ with {few}, {}", plan.grants, backend.name());
     report.reached(what, ratios, "", Wanted::AtLeast(0.85, 0.95));
@@ -459,7 +456,7 @@ fn bytes_per_grant(report: &mut Report, backend: Backend) {
     let ground = Ground::new(backend, 64);
     let tokens = ground.add_grants(GRANTS);
     let server = ground.serve(&[]);
-    let (_, devices) = drive(server.port, devices(tokens, 8), Pace::AtOnce, Until::Answered(GRANTS as u64));
+    let (_, devices) = drive(server.port, devices(&tokens, 8), Pace::AtOnce, Until::Answered(GRANTS as u64));
     let first = size_of(&ground);
     drive(server.port, devices, Pace::AtOnce, Until::Answered(99 * GRANTS as u64));
     let last = size_of(&ground);
@@ -491,12 +488,11 @@ fn number(ground: &Ground, sql: &str) -> f64 {
         number: i64,
     }
     let query = diesel::sql_query(sql);
-    let row: Number = match ground.url.strip_prefix("sqlite:") {
-        Some(path) => query.get_result(&mut SqliteConnection::establish(path).expect("the file")).expect("a number"),
-        None => {
-            let mut conn = diesel::PgConnection::establish(&ground.url).expect("PostgreSQL");
-            query.get_result(&mut conn).expect("a number")
-        }
+    let row: Number = if let Some(path) = ground.url.strip_prefix("sqlite:") {
+        query.get_result(&mut SqliteConnection::establish(path).expect("the file")).expect("a number")
+    } else {
+        let mut conn = diesel::PgConnection::establish(&ground.url).expect("PostgreSQL");
+        query.get_result(&mut conn).expect("a number")
     };
     row.number as f64
 }

@@ -1,5 +1,6 @@
 //! The JWKS (RFC 7517 §5) as the bytes that are served, and the names of keys (RFC 7638).
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::secret::{Digest, encode_base64url};
@@ -8,8 +9,8 @@ use crate::store::signing_keys::StoredKey;
 /// A public document ready to be served.
 #[derive(Debug)]
 pub struct Document {
-    /// Its JSON.
-    pub bytes: Vec<u8>,
+    /// Its JSON, shared by all answers.
+    pub bytes: Bytes,
     /// A strong entity tag with its quotes (RFC 9110 §8.8.3).
     pub etag: String,
 }
@@ -17,7 +18,7 @@ pub struct Document {
 impl Document {
     /// A document of `value`.
     pub fn new(value: &impl Serialize) -> Self {
-        let bytes = serde_json::to_vec(value).unwrap_or_default();
+        let bytes = Bytes::from(serde_json::to_vec(value).unwrap_or_default());
         let etag = format!("\"{}\"", encode_base64url(Digest::sha256(&bytes).as_bytes()));
         Self { bytes, etag }
     }

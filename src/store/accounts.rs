@@ -86,9 +86,9 @@ pub fn insert(tx: &mut Write<'_>, account: &Account, keys: (&LoginKey, Option<&L
 /// The store's own reasons.
 pub fn find_by_key(tx: &mut Read<'_>, key: &LoginKey) -> Result<Option<Account>, Error> {
     let row: Option<Row> = if key.is_email() {
-        accounts::table.filter(accounts::email_key.eq(key.as_str())).select(Row::as_select()).first(tx.conn())
+        accounts::table.filter(accounts::email_key.eq(key.as_str())).select(Row::as_select()).get_result(tx.conn())
     } else {
-        accounts::table.filter(accounts::username_key.eq(key.as_str())).select(Row::as_select()).first(tx.conn())
+        accounts::table.filter(accounts::username_key.eq(key.as_str())).select(Row::as_select()).get_result(tx.conn())
     }
     .optional()?;
     row.map(Account::try_from).transpose()
@@ -99,7 +99,7 @@ pub fn find_by_key(tx: &mut Read<'_>, key: &LoginKey) -> Result<Option<Account>,
 /// # Errors
 /// The store's own reasons.
 pub fn find(tx: &mut Read<'_>, id: AccountId) -> Result<Option<Account>, Error> {
-    let row = accounts::table.find(id.as_bytes()).select(Row::as_select()).first(tx.conn()).optional()?;
+    let row = accounts::table.find(id.as_bytes()).select(Row::as_select()).get_result(tx.conn()).optional()?;
     row.map(Account::try_from).transpose()
 }
 

@@ -102,7 +102,7 @@ pub fn load_all(tx: &mut Read<'_>) -> Result<(Vec<Client>, Vec<String>), Error> 
 /// # Errors
 /// [`Error::Corrupt`] when its row cannot be read; the store's own reasons.
 pub fn find(tx: &mut Read<'_>, id: &ClientId) -> Result<Option<Client>, Error> {
-    let row: Option<ClientRow> = clients::table.find(id.as_str()).first(tx.conn()).optional()?;
+    let row: Option<ClientRow> = clients::table.find(id.as_str()).get_result(tx.conn()).optional()?;
     let Some(row) = row else { return Ok(None) };
     let mut client = parse_client(row).ok_or(Error::Corrupt { table: TABLE })?;
     let secrets: Vec<SecretRow> = client_secrets::table

@@ -4,9 +4,9 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use diesel::connection::SimpleConnection as _;
 
 use super::Error;
@@ -57,7 +57,7 @@ type Job = Box<dyn FnOnce(Result<&mut Conn, Error>) -> Reply + Send>;
 /// The database.
 pub struct Db {
     pool: r2d2::Pool<Connector>,
-    writer: Option<SyncSender<Job>>,
+    writer: Option<Sender<Job>>,
 }
 
 impl Db {
@@ -112,18 +112,27 @@ impl Db {
                 },
             );
         };
-        let (answer, answered) = sync_channel(1);
-        let job: Job = Box::new(move |conn| {
-            let outcome = conn.and_then(|conn| in_savepoint(conn, &work));
-            Box::new(move |committed| {
-                // The asker may have gone away; the work stands either way.
-                let _ = answer.send(outcome.and_then(|value| committed.map(|()| value)));
-            })
-        });
-        // The answer is missing only when the writer is gone or the work panicked.
-        let not_made = || Error::unavailable("the write was not made");
-        writer.send(job).map_err(|_| not_made())?;
-        answered.recv().map_err(|_| not_made())?
+        ask(writer, move |conn| in_savepoint(conn, &work))
+    }
+
+    /// Makes one conditional statement, which needs no transaction around it: one round trip, and none after `deadline`.
+    /// `work` makes that statement and no other, and made twice by mistake it must find its condition gone.
+    ///
+    /// # Errors
+    /// [`Error::Expired`], or as [`Db::write`].
+    pub fn write_one<T, F>(&self, deadline: &Deadline, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let deadline = deadline.clone();
+        let in_time = move |conn: &mut Conn| {
+            if deadline.has_passed() { Err(Error::Expired) } else { work(&mut Write(Read(conn))) }
+        };
+        match &self.writer {
+            None => self.pooled(|| true, in_time),
+            Some(writer) => ask(writer, in_time),
+        }
     }
 
     /// Writes like [`Db::write`], but not after `deadline`: whoever waited for a lock or in a queue until then finds
@@ -172,6 +181,25 @@ impl Db {
     }
 }
 
+/// Has the writer do `work` and waits until its commit is durable.
+fn ask<T: Send + 'static>(
+    writer: &Sender<Job>,
+    work: impl FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (answer, answered) = bounded(1);
+    let job: Job = Box::new(move |conn| {
+        let outcome = conn.and_then(work);
+        Box::new(move |committed| {
+            // The asker may have gone away; the work stands either way.
+            let _ = answer.send(outcome.and_then(|value| committed.map(|()| value)));
+        })
+    });
+    // The answer is missing only when the writer is gone or the work panicked.
+    let not_made = || Error::unavailable("the write was not made");
+    writer.send(job).map_err(|_| not_made())?;
+    answered.recv().map_err(|_| not_made())?
+}
+
 /// Commits or rolls back the transaction that [`dialect::begin_write`] began.
 fn finish<T>(conn: &mut Conn, outcome: Result<T, Error>) -> Result<T, Error> {
     match outcome {
@@ -193,8 +221,8 @@ fn in_savepoint<T>(conn: &mut Conn, work: &impl Fn(&mut Write<'_>) -> Result<T, 
     outcome
 }
 
-fn start_writer(conn: Conn, url: DatabaseUrl) -> Result<SyncSender<Job>, Error> {
-    let (sender, jobs) = sync_channel::<Job>(MAX_WAITING);
+fn start_writer(conn: Conn, url: DatabaseUrl) -> Result<Sender<Job>, Error> {
+    let (sender, jobs) = bounded::<Job>(MAX_WAITING);
     std::thread::Builder::new()
         .name("sqlite-writer".to_owned())
         .spawn(move || run_writer(Some(conn), &url, &jobs))

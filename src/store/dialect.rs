@@ -16,10 +16,17 @@ use diesel::{Connection as _, MultiConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Error;
+use crate::clock::Clock;
 use crate::settings::DatabaseUrl;
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// The database's clock in microseconds since the Unix epoch.
+    fn database_now() -> diesel::sql_types::BigInt;
+}
 
 /// A connection to either database.
 #[derive(MultiConnection)]
@@ -78,6 +85,9 @@ pub(super) fn connect(url: &DatabaseUrl) -> Result<Conn, ConnectionError> {
             create_private_file(path)
                 .map_err(|error| ConnectionError::BadConnection(format!("{}: {error}", path.display())))?;
             let conn = SqliteConnection::establish(&path.to_string_lossy())?;
+            // PostgreSQL has this function from a migration.
+            database_now_utils::register_nondeterministic_impl(&conn, || Clock::system().now().as_micros())
+                .map_err(ConnectionError::CouldntSetupConfiguration)?;
             // FULL: a commit that was answered survives a power cut; NORMAL may lose the last ones in WAL mode.
             let pragmas = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                            PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF";

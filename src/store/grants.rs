@@ -1,7 +1,11 @@
 //! Rows of grants: one row a grant, whatever its age. Every change of a row is one conditional statement.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 
+use super::dialect::database_now;
+use super::prepared::{Bind, Statement};
 use super::schema::{accounts, grants};
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
@@ -91,6 +95,19 @@ pub struct Grant {
     pub ended_at: Option<Timestamp>,
 }
 
+/// An instant on the database's own clock, which may differ from ours: it bounds when a statement may still take effect,
+/// however long it lay in a queue that we cannot see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseTime(i64);
+
+impl DatabaseTime {
+    /// This instant moved forward.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(Timestamp::from_micros(self.0).plus(span).as_micros())
+    }
+}
+
 /// A grant with what must be known of its account to honour it.
 pub struct GrantOfAccount {
     /// The grant.
@@ -99,6 +116,8 @@ pub struct GrantOfAccount {
     pub account_disabled: bool,
     /// The roles of its account.
     pub roles: Vec<String>,
+    /// When it was read.
+    pub read_at: DatabaseTime,
 }
 
 #[derive(Queryable, Selectable)]
@@ -154,13 +173,14 @@ impl Row {
     }
 }
 
-fn parse_joined(row: Option<(Row, Option<i64>, String)>) -> Result<Option<GrantOfAccount>, Error> {
-    let Some((row, disabled_at, roles)) = row else { return Ok(None) };
+fn parse_joined(row: Option<(Row, Option<i64>, String, i64)>) -> Result<Option<GrantOfAccount>, Error> {
+    let Some((row, disabled_at, roles, read_at)) = row else { return Ok(None) };
     let corrupt = Error::Corrupt { table: TABLE };
     Ok(Some(GrantOfAccount {
         grant: row.parse().ok_or_else(|| corrupt.clone())?,
         account_disabled: disabled_at.is_some(),
         roles: serde_json::from_str(&roles).map_err(|_| corrupt)?,
+        read_at: DatabaseTime(read_at),
     }))
 }
 
@@ -203,8 +223,8 @@ pub fn find_by_handle(tx: &mut Read<'_>, handle: Handle) -> Result<Option<GrantO
     let row = grants::table
         .inner_join(accounts::table)
         .filter(grants::handle.eq(handle.0.to_vec()))
-        .select((Row::as_select(), accounts::disabled_at, accounts::roles))
-        .first(tx.conn())
+        .select((Row::as_select(), accounts::disabled_at, accounts::roles, database_now()))
+        .get_result(tx.conn())
         .optional()?;
     parse_joined(row)
 }
@@ -217,56 +237,63 @@ pub fn find(tx: &mut Read<'_>, id: GrantId) -> Result<Option<GrantOfAccount>, Er
     let row = grants::table
         .inner_join(accounts::table)
         .filter(grants::id.eq(id.as_bytes()))
-        .select((Row::as_select(), accounts::disabled_at, accounts::roles))
-        .first(tx.conn())
+        .select((Row::as_select(), accounts::disabled_at, accounts::roles, database_now()))
+        .get_result(tx.conn())
         .optional()?;
     parse_joined(row)
 }
 
-/// Moves a grant from `from` to its next generation, in which `to.winner` is the sibling that was used.
-/// `false` when the row is no longer as it was read; nothing is changed then.
+/// The rotation. No indexed column changes, so that PostgreSQL writes no index (a heap-only update).
+const ROTATE: &str = "UPDATE grants \
+    SET generation = ?, winner = ?, siblings = ?, rotated_at = ?, attempt = ?, idle_expires_at = ? \
+    WHERE id = ? AND generation = ? AND ended_at IS NULL AND database_now() <= ?";
+
+/// Moves a grant from `from` to its next generation, in which `to.winner` is the sibling that was used, unless
+/// `not_after` has passed. `false` when it has, or when the row is no longer as it was read; nothing is changed then.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn rotate(
     tx: &mut Write<'_>,
-    id: GrantId,
-    from: u32,
+    (id, from): (GrantId, u32),
     to: &Rotation,
     idle_expires_at: Timestamp,
+    not_after: DatabaseTime,
 ) -> Result<bool, Error> {
     let corrupt = |_| Error::Corrupt { table: TABLE };
-    let live = grants::table
-        .filter(grants::id.eq(id.as_bytes()))
-        .filter(grants::generation.eq(i32::try_from(from).map_err(corrupt)?))
-        .filter(grants::ended_at.is_null());
-    let changed = diesel::update(live)
-        .set((
-            grants::generation.eq(i32::try_from(to.generation).map_err(corrupt)?),
-            grants::winner.eq(i16::from(to.winner)),
-            grants::siblings.eq(i16::from(to.siblings)),
-            grants::rotated_at.eq(to.rotated_at.as_micros()),
-            grants::attempt.eq(to.attempt.map(|digest| digest.as_bytes().to_vec())),
-            grants::idle_expires_at.eq(idle_expires_at.as_micros()),
-        ))
-        .execute(tx.conn())?;
-    Ok(changed == 1)
+    let attempt = to.attempt.as_ref().map(|digest| digest.as_bytes().as_slice());
+    let binds = vec![
+        Bind::Int(i32::try_from(to.generation).map_err(corrupt)?),
+        Bind::Small(to.winner.into()),
+        Bind::Small(to.siblings.into()),
+        Bind::Big(to.rotated_at.as_micros()),
+        Bind::MaybeBytes(attempt),
+        Bind::Big(idle_expires_at.as_micros()),
+        Bind::Bytes(id.as_bytes()),
+        Bind::Int(i32::try_from(from).map_err(corrupt)?),
+        Bind::Big(not_after.0),
+    ];
+    Ok(Statement::new(ROTATE, binds).execute(tx.conn())? == 1)
 }
 
-/// Puts one more sibling beside the `seen.siblings` of a generation. `false` when the row is no longer as it was read;
-/// nothing is changed then.
+/// One more token of the same generation.
+const ADD_SIBLING: &str = "UPDATE grants SET siblings = siblings + 1 \
+    WHERE id = ? AND generation = ? AND siblings = ? AND ended_at IS NULL AND database_now() <= ?";
+
+/// Puts one more sibling beside the `seen.siblings` of a generation, unless `not_after` has passed. `false` when it has,
+/// or when the row is no longer as it was read; nothing is changed then.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn add_sibling(tx: &mut Write<'_>, id: GrantId, seen: &Rotation) -> Result<bool, Error> {
+pub fn add_sibling(tx: &mut Write<'_>, id: GrantId, seen: &Rotation, not_after: DatabaseTime) -> Result<bool, Error> {
     let generation = i32::try_from(seen.generation).map_err(|_| Error::Corrupt { table: TABLE })?;
-    let unchanged = grants::table
-        .filter(grants::id.eq(id.as_bytes()))
-        .filter(grants::generation.eq(generation))
-        .filter(grants::siblings.eq(i16::from(seen.siblings)))
-        .filter(grants::ended_at.is_null());
-    let changed = diesel::update(unchanged).set(grants::siblings.eq(grants::siblings + 1)).execute(tx.conn())?;
-    Ok(changed == 1)
+    let binds = vec![
+        Bind::Bytes(id.as_bytes()),
+        Bind::Int(generation),
+        Bind::Small(seen.siblings.into()),
+        Bind::Big(not_after.0),
+    ];
+    Ok(Statement::new(ADD_SIBLING, binds).execute(tx.conn())? == 1)
 }
 
 /// Ends a grant. `false` when it is over already, or is none.

@@ -80,7 +80,7 @@ pub fn blocked_until(
         .filter(login_attempts::blocked_until.gt(now.as_micros()))
         .filter(login_attempts::blocked_until.le(now.plus(throttle.longest_wait).as_micros()))
         .select(login_attempts::blocked_until)
-        .first(tx.conn())
+        .get_result(tx.conn())
         .optional()?;
     Ok(until.map(Timestamp::from_micros))
 }
@@ -93,7 +93,7 @@ pub fn has_succeeded_since(tx: &mut Read<'_>, key: &Digest, since: Timestamp) ->
     let at: Option<Option<i64>> = login_attempts::table
         .find(key.as_bytes().as_slice())
         .select(login_attempts::succeeded_at)
-        .first(tx.conn())
+        .get_result(tx.conn())
         .optional()?;
     Ok(at.flatten().is_some_and(|at| at >= since.as_micros()))
 }

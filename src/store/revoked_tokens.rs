@@ -23,7 +23,7 @@ pub fn insert(tx: &mut Write<'_>, jti: &str, expires_at: Timestamp) -> Result<()
 /// The store's own reasons.
 pub fn contains(tx: &mut Read<'_>, jti: &str) -> Result<bool, Error> {
     let found: Option<String> =
-        revoked_tokens::table.find(jti).select(revoked_tokens::jti).first(tx.conn()).optional()?;
+        revoked_tokens::table.find(jti).select(revoked_tokens::jti).get_result(tx.conn()).optional()?;
     Ok(found.is_some())
 }
 

@@ -1,7 +1,9 @@
 //! Public documents: the JWKS and the metadata, as bytes that are ready.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ETAG, HeaderMap, IF_NONE_MATCH};
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY, ETAG, HeaderMap, IF_NONE_MATCH,
+};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::State;
@@ -33,7 +35,7 @@ fn serve(request: &HttpRequest, document: &Document, content_type: &'static str)
     answer.insert_header((ETAG, document.etag.as_str()));
     // Public to every page: it holds nothing that depends on who asks.
     answer.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
-    answer.insert_header(("cross-origin-resource-policy", "cross-origin"));
+    answer.insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"));
     if status == StatusCode::NOT_MODIFIED {
         return answer.finish();
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::State;
-use super::observe::Trace;
+use super::{State, observe};
+use crate::metrics::Endpoint;
 use crate::reason::{Refusal, Weight};
 
 /// RFC 6749 §5.2.
@@ -34,9 +34,9 @@ struct Problem {
 }
 
 /// The answer to a refused protocol request.
-pub(super) fn refuse(request: &HttpRequest, state: &State, endpoint: &str, refusal: &Refusal) -> HttpResponse {
-    let trace = request.extensions().get::<Trace>().map(|trace| trace.0.to_string()).unwrap_or_default();
-    record(state, endpoint, refusal, &trace);
+pub(super) fn refuse(request: &HttpRequest, state: &State, refusal: &Refusal) -> HttpResponse {
+    let trace = observe::trace(request, state).to_string();
+    record(state, Endpoint::at(request.path()), refusal, &trace);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let error = refusal.reason.row().code.as_str();
     let body_trace = status.is_server_error().then_some(trace);
@@ -67,8 +67,9 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
     HttpResponse::build(status).content_type("application/json;charset=UTF-8").body(body)
 }
 
-fn record(state: &State, endpoint: &str, refusal: &Refusal, trace: &str) {
+fn record(state: &State, endpoint: Endpoint, refusal: &Refusal, trace: &str) {
     state.app.metrics.record_refusal(endpoint, refusal.reason);
+    let endpoint = endpoint.path();
     let error_id = refusal.reason.id();
     let client_id = refusal.client_id.as_ref().map(ToString::to_string);
     let grant_id = refusal.grant_id.map(|id| id.to_string());

@@ -56,7 +56,5 @@ pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
     metrics.set_up("database", readiness.database);
     metrics.set_up("signing_keys", readiness.signing_keys);
     metrics.set_up("cache", readiness.cache);
-    metrics.set_lane_depth(state.lanes.token.name(), state.lanes.token.waiting());
-    metrics.set_lane_depth(state.lanes.hash.name(), state.lanes.hash.waiting());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.render())
 }

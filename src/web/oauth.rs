@@ -1,12 +1,11 @@
 //! The protocol endpoints: body, client address, one hop, answer.
 
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::observe::Trace;
-use super::{State, body, error, extract};
+use super::{State, body, error, extract, observe};
 use crate::lane::Lane;
 use crate::oauth::introspect::introspect;
 use crate::oauth::revoke::revoke;
@@ -72,7 +71,9 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
         let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
         let app = state.app.clone();
         match call.lane() {
-            LaneKind::Here => span(&request).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default())),
+            LaneKind::Here => {
+                span(&request, &state).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default()))
+            }
             LaneKind::Token => {
                 let work = move |(): &mut ()| exchange(&app, call, &context, &mut HashMemory::default());
                 hop(&request, &state, &state.lanes.token, work).await
@@ -83,7 +84,7 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
             }
         }
     };
-    answer(&request, &state, "/token", outcome.await)
+    answer(&request, &state, outcome.await)
 }
 
 /// Ends the grant behind a token (RFC 7009 §2).
@@ -98,7 +99,7 @@ pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Da
     let outcome = on_token_lane(&request, payload, &state, |state, call, context| revoke(&state.app, call, context));
     match outcome.await {
         Ok(()) => HttpResponse::Ok().finish(),
-        Err(refusal) => error::refuse(&request, &state, "/revoke", &refusal),
+        Err(refusal) => error::refuse(&request, &state, &refusal),
     }
 }
 
@@ -112,25 +113,19 @@ pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Da
         (status = 503, description = "No answer now", body = error::ErrorBody)))]
 pub(super) async fn introspection(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let outcome = on_token_lane(&request, payload, &state, |state, call, _| introspect(&state.app, call));
-    answer(&request, &state, "/introspect", outcome.await)
+    answer(&request, &state, outcome.await)
 }
 
 /// The answer to a method that a protocol endpoint does not take (RFC 6749 §3.2).
 pub(super) async fn method_not_allowed(request: HttpRequest, state: Data<State>) -> HttpResponse {
-    let endpoint = request.match_pattern().unwrap_or_default();
-    error::refuse(&request, &state, &endpoint, &RequestRefusal::MethodNotAllowed.into())
+    error::refuse(&request, &state, &RequestRefusal::MethodNotAllowed.into())
 }
 
-fn answer(
-    request: &HttpRequest,
-    state: &State,
-    endpoint: &'static str,
-    outcome: Result<impl Serialize, Refusal>,
-) -> HttpResponse {
+fn answer(request: &HttpRequest, state: &State, outcome: Result<impl Serialize, Refusal>) -> HttpResponse {
     match outcome {
         // RFC 6749 §5.1: no-store, which every answer of ours has unless it says otherwise.
         Ok(body) => error::json(actix_web::http::StatusCode::OK, &body),
-        Err(refusal) => error::refuse(request, state, endpoint, &refusal),
+        Err(refusal) => error::refuse(request, state, &refusal),
     }
 }
 
@@ -156,9 +151,8 @@ async fn hop<S: Send + 'static, T: Send + 'static>(
     lane: &Lane<S>,
     work: impl FnOnce(&mut S) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let span = span(request);
-    let traced = move |thread: &mut S| span.in_scope(|| work(thread));
-    let answered = lane.submit(traced).inspect_err(|_| state.app.metrics.record_lane_refused(lane.name()))?;
+    let span = span(request, state);
+    let answered = lane.submit(move |thread: &mut S| span.in_scope(|| work(thread)))?;
     match tokio::time::timeout(extract::REQUEST_DEADLINE, answered).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(CapacityRefusal::Defect.into()),
@@ -167,7 +161,7 @@ async fn hop<S: Send + 'static, T: Send + 'static>(
 }
 
 /// What every log line of a request's work carries.
-fn span(request: &HttpRequest) -> tracing::Span {
-    let trace = request.extensions().get::<Trace>().map(|trace| trace.0.to_string());
-    tracing::error_span!("request", trace)
+fn span(request: &HttpRequest, state: &State) -> tracing::Span {
+    let trace = observe::trace(request, state);
+    tracing::error_span!("request", %trace)
 }

@@ -3,15 +3,27 @@
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, web};
+use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
 use super::{State, error, headers};
 use crate::id::TraceId;
-use crate::reason::{Refusal, RequestRefusal};
+use crate::metrics::Endpoint;
+use crate::reason::RequestRefusal;
 
-/// The request's name in the log, in its extensions.
+/// The request's name in the log, in its extensions once somebody asked for it.
 #[derive(Clone, Copy)]
-pub(super) struct Trace(pub(super) TraceId);
+struct Trace(TraceId);
+
+/// The request's name in the log.
+pub(super) fn trace(request: &HttpRequest, state: &State) -> TraceId {
+    let mut extensions = request.extensions_mut();
+    if let Some(Trace(known)) = extensions.get() {
+        return *known;
+    }
+    let fresh = TraceId::new(state.app.clock.now(), &state.app.random);
+    extensions.insert(Trace(fresh));
+    fresh
+}
 
 /// The middleware.
 pub(super) async fn observe<B: MessageBody + 'static>(
@@ -22,22 +34,22 @@ pub(super) async fn observe<B: MessageBody + 'static>(
         return next.call(request).await.map(ServiceResponse::map_into_left_body);
     };
     let clock = &state.app.clock;
-    let (began, trace) = (clock.monotonic(), TraceId::new(clock.now(), &state.app.random));
-    request.extensions_mut().insert(Trace(trace));
-    let endpoint = request.match_pattern().unwrap_or_else(|| "other".to_owned());
-    let method = request.method().clone();
+    let began = clock.monotonic();
+    let endpoint = Endpoint::at(request.path());
     let mut response = if headers::size_of(request.head()) > headers::MAX_HEAD_BYTES {
-        let refusal = Refusal::from(RequestRefusal::HeadersTooLarge);
-        let answer = error::refuse(request.request(), &state, "other", &refusal);
+        let answer = error::refuse(request.request(), &state, &RequestRefusal::HeadersTooLarge.into());
         request.into_response(answer).map_into_right_body()
     } else {
         next.call(request).await?.map_into_left_body()
     };
     headers::secure(response.headers_mut(), state.app.issuer.starts_with("https:"));
     let (status, took) = (response.status().as_u16(), clock.monotonic().saturating_sub(began));
-    state.app.metrics.record_answer(&endpoint, status, took);
-    // RFC 9700 §4.3.2: neither path nor query, which may hold what they should not; the pattern is ours.
-    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    tracing::debug!(%trace, %method, endpoint, status, took_ms, "answered");
+    state.app.metrics.record_answer(endpoint, status, took);
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let (trace, method) = (trace(response.request(), &state), response.request().method());
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        // RFC 9700 §4.3.2: neither path nor query, which may hold what they should not; the endpoint's name is ours.
+        tracing::debug!(%trace, %method, endpoint = endpoint.path(), status, took_ms, "answered");
+    }
     Ok(response)
 }

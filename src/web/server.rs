@@ -37,7 +37,7 @@ pub struct Server {
 /// [`StartError`] when a thread or a socket cannot be had.
 pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>) -> Result<Server, StartError> {
     let jobs = Jobs::start(app.clone())?;
-    let lanes = Lanes::start(&app.settings, &app.clock)?;
+    let lanes = Lanes::start(&app.settings, &app.clock, &app.metrics)?;
     let (drain, max_connections) = (app.settings.http.drain, app.settings.http.max_connections);
     let state = web::Data::new(State { app, lanes, health: jobs.health.clone() });
     let address = listener.local_addr()?;

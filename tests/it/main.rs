@@ -31,4 +31,5 @@ mod readme;
 mod refusals;
 mod relying_party;
 mod settings;
+mod statements;
 mod store;

@@ -1,5 +1,7 @@
 //! The schema, and what a stolen database tells.
 
+use std::time::Duration;
+
 use countersign::app::{App, StartError};
 use countersign::clock::Clock;
 use countersign::store::migrate::{self, MigrateError};
@@ -145,15 +147,21 @@ fn a_grants_row_changes_only_if_it_is_as_it_was_read() {
     let id = tokens.claims()["sid"].as_str().unwrap().parse().unwrap();
     let now = app.app.clock.now();
     let at = |generation, siblings| Rotation { generation, winner: 1, siblings, rotated_at: now, attempt: None };
-    let rotate = |from: u32| {
+    let read_at = app.app.db.read(|tx| grants::find(tx, id)).unwrap().unwrap().read_at;
+    let (soon, far) = (read_at.plus(Duration::from_mins(1)), Timestamp::from_micros(i64::MAX));
+    let rotate_until = |from: u32, not_after| {
         let to = at(from + 1, 1);
-        app.app.db.write(move |tx| grants::rotate(tx, id, from, &to, Timestamp::from_micros(i64::MAX))).unwrap()
+        app.app.db.write(move |tx| grants::rotate(tx, (id, from), &to, far, not_after)).unwrap()
     };
-    let add = |generation, siblings| {
+    let add_until = |generation, siblings, not_after| {
         let seen = at(generation, siblings);
-        app.app.db.write(move |tx| grants::add_sibling(tx, id, &seen)).unwrap()
+        app.app.db.write(move |tx| grants::add_sibling(tx, id, &seen, not_after)).unwrap()
     };
+    let (rotate, add) = (|from| rotate_until(from, soon), |generation, siblings| add_until(generation, siblings, soon));
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(!rotate_until(1, read_at), "never after its time on the database's own clock");
     assert!(!rotate(2) && rotate(1) && !rotate(1), "only from the generation that was read");
+    assert!(!add_until(2, 1, read_at), "never after its time on the database's own clock");
     assert!(!add(1, 1) && !add(2, 2) && add(2, 1) && !add(2, 1), "only beside the siblings that were read");
     assert!(app.app.db.write(move |tx| grants::end(tx, id, EndedBy::Operator, now)).unwrap());
     assert!(!rotate(2) && !add(2, 2), "never once it is over");

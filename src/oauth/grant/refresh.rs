@@ -42,6 +42,10 @@ pub fn redeem(
     let token = RefreshToken::open(token.expose(), keys)
         .ok_or_else(|| Refusal::from(GrantRefusal::NotAuthentic).of_client(&client.id))?;
     for _ in 0..MAX_ROUNDS {
+        // A repeat that was judged late could take the client's own later use of the token for a theft.
+        if context.deadline.has_passed() {
+            return Err(Refusal::from(CapacityRefusal::DeadlinePassed).of_client(&client.id));
+        }
         let found = app.db.read(|tx| grants::find_by_handle(tx, token.handle))?.ok_or(GrantRefusal::Unknown)?;
         let refuse = |refusal: Refusal| refusal.of_client(&client.id).of_grant(found.grant.id);
         refuse_other_client(client, &found.grant).map_err(refuse)?;
@@ -51,7 +55,7 @@ pub fn redeem(
         refuse_large_claims(client, &found.roles).map_err(refuse)?;
         let now = app.clock.now();
         let decision = decide(&found.grant.rotation, &token, attempt, now, app.settings.tokens.refresh_leeway);
-        let Some(next) = carry_out(app, &found.grant, decision, context).map_err(refuse)? else { continue };
+        let Some(next) = carry_out(app, &found, decision, context).map_err(refuse)? else { continue };
         let next = RefreshToken { handle: token.handle, ..next };
         let sealed = next.seal(keys).ok_or(CapacityRefusal::CannotSign)?;
         return Ok((authorization(client, found, scope, audiences), sealed));
@@ -86,23 +90,26 @@ fn narrow_resources(grant: &Grant, asked: &Resources) -> Result<Resources, Refus
 /// Makes the one change that the decision asks for, and says which token follows; `None` when the row has changed.
 fn carry_out(
     app: &App,
-    grant: &Grant,
+    found: &GrantOfAccount,
     decision: Decision,
     context: &RequestContext,
 ) -> Result<Option<RefreshToken>, Refusal> {
+    let grant = &found.grant;
     let (id, seen) = (grant.id, grant.rotation.clone());
+    let not_after = found.read_at.plus(context.deadline.remaining());
     let next = |generation, sibling| RefreshToken { handle: grant.handle, generation, sibling };
     let (changed, next) = match decision {
         Decision::Rotate { to } => {
             let idle_expires_at = to.rotated_at.plus(app.settings.tokens.refresh_idle_ttl).min(grant.expires_at);
             let successor = next(to.generation, to.siblings);
-            let rotate = move |tx: &mut Write<'_>| grants::rotate(tx, id, seen.generation, &to, idle_expires_at);
-            (app.db.write_before(&context.deadline, rotate)?, successor)
+            let rotate =
+                move |tx: &mut Write<'_>| grants::rotate(tx, (id, seen.generation), &to, idle_expires_at, not_after);
+            (app.db.write_one(&context.deadline, rotate)?, successor)
         }
         Decision::AddSibling { sibling } => {
             let successor = next(seen.generation, sibling);
-            let add = move |tx: &mut Write<'_>| grants::add_sibling(tx, id, &seen);
-            (app.db.write_before(&context.deadline, add)?, successor)
+            let add = move |tx: &mut Write<'_>| grants::add_sibling(tx, id, &seen, not_after);
+            (app.db.write_one(&context.deadline, add)?, successor)
         }
         Decision::TooManySiblings => {
             return Err(Refusal::from(GrantRefusal::TooManyRepeats).retry_after(REPEATS_RETRY_AFTER));

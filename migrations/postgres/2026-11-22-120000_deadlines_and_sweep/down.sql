@@ -1,0 +1,2 @@
+DROP FUNCTION database_now();
+DROP INDEX grants_expires_at;
