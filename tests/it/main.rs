@@ -24,6 +24,7 @@ mod cli;
 mod interop;
 mod keys;
 mod login;
+mod model;
 mod oauth;
 mod operation;
 mod postgres;

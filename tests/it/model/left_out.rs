@@ -1,0 +1,155 @@
+//! Each rule left out in turn, and the promise that breaks without it.
+
+use std::time::Duration;
+
+use countersign::clock::Timestamp;
+use countersign::secret::Digest;
+use countersign::store::grants::Rotation;
+use countersign::token::refresh_token::{Decision, RefreshToken, decide};
+
+use super::server::Conditions;
+use super::world::{Broken, Rules, World};
+use super::{ALONE, RULES};
+
+/// A rule that is left out.
+pub struct LeftOut {
+    pub rule: &'static str,
+    pub world: World,
+    /// What breaks; nothing where another rule is enough.
+    pub breaks: Option<Broken>,
+}
+
+/// Small worlds: a rule that matters is missed soon.
+const SMALL: World = World { under_way: (2, 0), siblings: 2, ..ALONE };
+const ROBBED: World = World { thief: true, under_way: (2, 2), ..SMALL };
+const KEYED: World = World { keys: true, ..SMALL };
+const REVOKED: World = World { revocations: true, ..SMALL };
+
+/// Every rule, the ways in which it can be left out, and what each costs.
+pub fn table() -> Vec<LeftOut> {
+    let judged = |decide| Rules { decide, ..RULES };
+    let written = |conditions| Rules { conditions, ..RULES };
+    let all = RULES.conditions;
+    let entry = |rule, world: World, rules, breaks: Broken| LeftOut {
+        rule,
+        world: World { rules, ..world },
+        breaks: Some(breaks),
+    };
+    let unconditional = Conditions { generation: false, siblings: false, not_ended: false };
+    vec![
+        entry("there is a leeway", SMALL, judged(no_leeway), Broken::LoggedOut),
+        entry("the leeway ends", ROBBED, judged(endless_leeway), Broken::SpentTokenServedLate),
+        entry("only the winner may come back", ROBBED, judged(any_sibling_comes_back), Broken::BothKeepGoing),
+        entry("only of the last generation", ROBBED, judged(any_generation_comes_back), Broken::BothKeepGoing),
+        entry("siblings that lost are dead", ROBBED, judged(losers_live), Broken::BothKeepGoing),
+        entry("each answer has a token of its own", ROBBED, judged(the_same_sibling_again), Broken::BothKeepGoing),
+        entry("reuse ends the grant", ROBBED, judged(reuse_changes_nothing), Broken::RefusedButAlive),
+        entry("beyond the limit of siblings nothing changes", SMALL, judged(the_limit_ends), Broken::LoggedOut),
+        entry("a key lets a late repeat in", KEYED, judged(keys_ignored), Broken::LoggedOut),
+        entry("a key must be the same", KEYED_AND_ROBBED, judged(any_key_fits), Broken::SpentTokenServedLate),
+        entry("a write asks for the row as it was read", SMALL, written(unconditional), Broken::TwoWinners),
+        entry("… for its generation", SMALL, written(Conditions { generation: false, ..all }), Broken::TwoWinners),
+        entry("… for its siblings", ROBBED, written(Conditions { siblings: false, ..all }), Broken::BothKeepGoing),
+        entry("… that it has not ended", REVOKED, written(Conditions { not_ended: false, ..all }), {
+            Broken::AcceptedAfterTheEnd
+        }),
+        LeftOut {
+            rule: "who reads an ended grant is refused (the write asks as well)",
+            world: World { rules: Rules { refuses_ended: false, ..RULES }, ..REVOKED },
+            breaks: None,
+        },
+        entry("past its deadline a request changes nothing", SMALL, Rules { deadline: false, ..RULES }, {
+            Broken::LoggedOut
+        }),
+        entry("a client never goes back", SMALL, Rules { client_never_goes_back: false, ..RULES }, Broken::LoggedOut),
+    ]
+}
+
+const KEYED_AND_ROBBED: World = World { keys: true, ..ROBBED };
+
+type Attempt = Option<Digest>;
+
+fn no_leeway(row: &Rotation, token: &RefreshToken, attempt: Attempt, now: Timestamp, _: Duration) -> Decision {
+    decide(row, token, attempt, now, Duration::ZERO)
+}
+
+fn endless_leeway(row: &Rotation, token: &RefreshToken, attempt: Attempt, now: Timestamp, _: Duration) -> Decision {
+    decide(row, token, attempt, now, Duration::MAX)
+}
+
+fn any_sibling_comes_back(
+    row: &Rotation,
+    token: &RefreshToken,
+    attempt: Attempt,
+    now: Timestamp,
+    leeway: Duration,
+) -> Decision {
+    let sibling = if token.generation + 1 == row.generation { row.winner } else { token.sibling };
+    decide(row, &RefreshToken { sibling, ..*token }, attempt, now, leeway)
+}
+
+fn any_generation_comes_back(
+    row: &Rotation,
+    token: &RefreshToken,
+    attempt: Attempt,
+    now: Timestamp,
+    leeway: Duration,
+) -> Decision {
+    let generation = token.generation.max(row.generation - 1);
+    decide(row, &RefreshToken { generation, ..*token }, attempt, now, leeway)
+}
+
+fn losers_live(row: &Rotation, token: &RefreshToken, attempt: Attempt, now: Timestamp, leeway: Duration) -> Decision {
+    let lost = token.generation + 1 == row.generation && token.sibling != row.winner;
+    let generation = if lost { row.generation } else { token.generation };
+    let siblings = if lost { u8::MAX } else { row.siblings };
+    decide(&Rotation { siblings, ..row.clone() }, &RefreshToken { generation, ..*token }, attempt, now, leeway)
+}
+
+fn the_same_sibling_again(
+    row: &Rotation,
+    token: &RefreshToken,
+    attempt: Attempt,
+    now: Timestamp,
+    leeway: Duration,
+) -> Decision {
+    match decide(row, token, attempt, now, leeway) {
+        Decision::AddSibling { .. } => Decision::AddSibling { sibling: row.siblings },
+        other => other,
+    }
+}
+
+fn reuse_changes_nothing(
+    row: &Rotation,
+    token: &RefreshToken,
+    attempt: Attempt,
+    now: Timestamp,
+    leeway: Duration,
+) -> Decision {
+    match decide(row, token, attempt, now, leeway) {
+        // The one refusal that writes nothing.
+        Decision::Replay => Decision::FromTheFuture,
+        other => other,
+    }
+}
+
+fn the_limit_ends(
+    row: &Rotation,
+    token: &RefreshToken,
+    attempt: Attempt,
+    now: Timestamp,
+    leeway: Duration,
+) -> Decision {
+    match decide(row, token, attempt, now, leeway) {
+        Decision::TooManySiblings => Decision::Replay,
+        other => other,
+    }
+}
+
+fn keys_ignored(row: &Rotation, token: &RefreshToken, _: Attempt, now: Timestamp, leeway: Duration) -> Decision {
+    decide(row, token, None, now, leeway)
+}
+
+fn any_key_fits(row: &Rotation, token: &RefreshToken, attempt: Attempt, now: Timestamp, leeway: Duration) -> Decision {
+    decide(&Rotation { attempt, ..row.clone() }, token, attempt, now, leeway)
+}
