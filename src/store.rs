@@ -6,6 +6,8 @@ pub mod clients;
 mod db;
 mod dialect;
 pub mod epochs;
+#[cfg(debug_assertions)]
+pub mod faults;
 pub mod grants;
 pub mod login_attempts;
 pub mod migrate;

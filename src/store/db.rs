@@ -58,6 +58,8 @@ type Job = Box<dyn FnOnce(Result<&mut Conn, Error>) -> Reply + Send>;
 pub struct Db {
     pool: r2d2::Pool<Connector>,
     writer: Option<Sender<Job>>,
+    #[cfg(debug_assertions)]
+    pub(super) faults: super::faults::Faults,
 }
 
 impl Db {
@@ -77,7 +79,12 @@ impl Db {
             .build(Connector::new(url, single_writer))
             .map_err(Error::unavailable)?;
         let writer = single_writer.then(|| start_writer(first, url.clone())).transpose()?;
-        Ok(Self { pool, writer })
+        Ok(Self {
+            pool,
+            writer,
+            #[cfg(debug_assertions)]
+            faults: super::faults::Faults::default(),
+        })
     }
 
     /// Reads.
@@ -85,6 +92,10 @@ impl Db {
     /// # Errors
     /// Whatever `work` returns; [`Error::Unavailable`] when no connection is to be had.
     pub fn read<T>(&self, work: impl Fn(&mut Read<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        #[cfg(debug_assertions)]
+        if self.faults.watch() {
+            return self.faults.around(super::faults::Call::Read, || self.read(work));
+        }
         self.pooled(|| true, |conn| work(&mut Read(conn)))
     }
 
@@ -99,6 +110,10 @@ impl Db {
         T: Send + 'static,
         F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
     {
+        #[cfg(debug_assertions)]
+        if self.faults.watch() {
+            return self.faults.around(super::faults::Call::Write, || self.write(work));
+        }
         let Some(writer) = &self.writer else {
             let begun = Cell::new(false);
             return self.pooled(
@@ -125,6 +140,10 @@ impl Db {
         T: Send + 'static,
         F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
     {
+        #[cfg(debug_assertions)]
+        if self.faults.watch() {
+            return self.faults.around(super::faults::Call::Write, || self.write_one(deadline, work));
+        }
         let deadline = deadline.clone();
         let in_time = move |conn: &mut Conn| {
             if deadline.has_passed() { Err(Error::Expired) } else { work(&mut Write(Read(conn))) }
