@@ -30,7 +30,7 @@ pub const WRONG_PASSWORD: &str = "hunter-canary-0815";
 pub const AUDIENCE: &str = "https://api.example";
 
 /// 2026-01-01T00:00:00Z, where every hand-moved clock begins.
-const BEGINNING: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+pub const BEGINNING: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 /// Which databases the run is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

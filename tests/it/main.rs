@@ -33,4 +33,6 @@ mod refusals;
 mod relying_party;
 mod settings;
 mod statements;
+#[cfg(debug_assertions)]
+mod simulation;
 mod store;
