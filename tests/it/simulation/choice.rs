@@ -24,7 +24,7 @@ pub(super) enum Event {
     Revoke(usize),
     Disable,
     GoOn(usize, Fate),
-    GoOnLate(usize),
+    GoOnAfter(usize, Duration),
     Deliver(usize),
     Lose(usize),
     Wait(Duration),
@@ -34,12 +34,16 @@ pub(super) enum Event {
 impl Run<'_> {
     /// Everything that may happen now, each with its weight.
     pub(super) fn choices(&self, (thief, revocations, restarts): (bool, bool, bool)) -> Vec<(usize, Event)> {
-        let mut choices: Vec<_> = [1, 5, 11, 61, 3600]
+        // To the last moment at which a client may repeat, too: leeway and deadline then end together.
+        let until = self.plots.iter().filter_map(Plot::repeats_until).min();
+        let last_moment = until.map(|until| until.since(self.stage.now())).filter(|span| !span.is_zero());
+        let mut choices: Vec<_> = [1, 5, 10, 11, 61, 3600]
             .map(Duration::from_secs)
             .into_iter()
             .filter(|span| self.may_wait(*span))
             .map(|span| (1, Event::Wait(span)))
             .collect();
+        choices.extend(last_moment.map(|span| (4, Event::Wait(span))));
         for (nth, plot) in self.plots.iter().enumerate() {
             let of_plot = self.under_way.iter().filter(|call| call.plot == nth).count();
             let room = of_plot < MAX_UNDER_WAY;
@@ -71,8 +75,12 @@ impl Run<'_> {
             if !mercy(call.plot, call.by) {
                 choices.extend([(2, Event::GoOn(nth, Fate::FailBefore)), (3, Event::GoOn(nth, Fate::FailAfter))]);
             }
+            let last_moment = call.sent_at.plus(DEADLINE).since(self.stage.now());
+            if self.may_wait(last_moment) {
+                choices.push((2, Event::GoOnAfter(nth, last_moment)));
+            }
             if self.may_wait(PAST_DEADLINE) {
-                choices.push((1, Event::GoOnLate(nth)));
+                choices.push((1, Event::GoOnAfter(nth, PAST_DEADLINE)));
             }
         }
         for (nth, answer) in self.answers.iter().enumerate() {
@@ -93,8 +101,11 @@ impl Run<'_> {
         self.plots.iter().filter_map(Plot::repeats_until).all(|until| then <= until)
     }
 
+    /// Whether what is under way of the client's last refresh can change nothing any more. Where a thief has come, being
+    /// patient saves nobody, and haste makes for races.
     fn is_past_deadlines(&self, plot: usize) -> bool {
-        self.stage.now() > self.plots[plot].client.last_sent_at.plus(DEADLINE)
+        let plot = &self.plots[plot];
+        plot.is_disturbed() || self.stage.now() > plot.client.last_sent_at.plus(DEADLINE)
     }
 
     pub(super) fn happen(&mut self, event: Event) -> Result<(), Broken> {
@@ -132,8 +143,8 @@ impl Run<'_> {
                 self.call(0, Party::Operator, Ask::Disable { account: self.account })
             }
             Event::GoOn(nth, fate) => self.go_on(nth, fate),
-            Event::GoOnLate(nth) => {
-                self.wait(PAST_DEADLINE);
+            Event::GoOnAfter(nth, span) => {
+                self.wait(span);
                 self.go_on(nth, Fate::GoOn)
             }
             Event::Deliver(nth) => self.deliver(nth),

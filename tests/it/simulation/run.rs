@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use countersign::clock::Deadline;
+use countersign::clock::{Deadline, Timestamp};
 use countersign::id::AccountId;
 use countersign::store::faults::{Call, Fate};
 use countersign::token::refresh_token::RefreshToken;
@@ -25,6 +25,8 @@ pub(super) struct UnderWay {
     /// The grants that it may change.
     concerned: Range<usize>,
     instance: Instance,
+    /// By the first instance's clock.
+    pub(super) sent_at: Timestamp,
     deadline: Deadline,
     has_deadline: bool,
     faulted: bool,
@@ -123,6 +125,7 @@ impl<'s> Run<'s> {
             presented,
             concerned,
             instance,
+            sent_at: self.stage.now(),
             deadline,
             has_deadline,
             faulted: false,
