@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub enum Answer {
     Refused(Refusal),
     /// An operator's command failed.
     Failed,
+    /// A defect.
+    Panicked,
 }
 
 /// A call's side of the baton.
@@ -91,19 +94,23 @@ impl Flight {
             let _ = over.send(Report::Over(answer));
         });
         let flight = Self { reports: reported, fates };
-        let report = flight.reports.recv().expect("a call must not panic");
+        let report = flight.reports.recv().expect("every call comes to an end");
         (flight, report)
     }
 
     /// Lets it go on to its next store call or to its end.
     pub fn go_on(&self, fate: Fate) -> Report {
         self.fates.send(fate).expect("it waits for its fate");
-        self.reports.recv().expect("a call must not panic")
+        self.reports.recv().expect("every call comes to an end")
     }
 }
 
 /// Makes a call where it stands.
 pub fn make(app: &App, ask: Ask, deadline: Deadline) -> Answer {
+    catch_unwind(AssertUnwindSafe(|| answer(app, ask, deadline))).unwrap_or(Answer::Panicked)
+}
+
+fn answer(app: &App, ask: Ask, deadline: Deadline) -> Answer {
     let context = RequestContext { network: Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST)), deadline };
     match ask {
         Ask::Refresh { token, attempt } => {

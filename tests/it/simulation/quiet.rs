@@ -81,7 +81,9 @@ impl Run<'_> {
                 self.course.trace.push(line + refusal.reason.id());
                 self.plots[nth].row = row;
             }
-            Answer::Done | Answer::Failed => return Err("a refresh ended as something else".to_owned()),
+            Answer::Done | Answer::Failed | Answer::Panicked => {
+                return Err("a refresh ended as something else".to_owned());
+            }
         }
         Ok(answer)
     }

@@ -163,6 +163,7 @@ impl<'s> Run<'s> {
                     Answer::Refused(refusal) => refusal.reason.id(),
                     Answer::Done => "ended",
                     Answer::Failed => "failed",
+                    Answer::Panicked => "panicked",
                 };
                 self.count(outcome);
                 line = format!("{line}: {outcome}");
