@@ -32,7 +32,7 @@ mod readme;
 mod refusals;
 mod relying_party;
 mod settings;
-mod statements;
 #[cfg(debug_assertions)]
 mod simulation;
+mod statements;
 mod store;
