@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use crate::app::TestApp;
+use crate::app::{Backend, TestApp, backend};
 use crate::relying_party::{Answer, RelyingParty, Tokens};
 
 /// Presents one token `times` times at once, taking turns at the given instances.
@@ -157,7 +157,9 @@ fn a_request_that_outlived_its_deadline_changes_nothing() {
     let spent = party.log_in("web", &app.account().1).tokens();
     party.refresh("web", spent.refresh_token()).tokens();
     let late_token = |token: &str| (party.clone(), token.to_owned());
-    for token in [second.refresh_token(), first.refresh_token()] {
+    // PostgreSQL bounds a rotation by its own clock, which no test moves: `tests/it/store.rs` and the faults look there.
+    let tokens = [second.refresh_token(), first.refresh_token()];
+    for token in tokens.into_iter().filter(|_| backend() == Backend::Sqlite) {
         let (party, token) = late_token(token);
         let answer = after_its_deadline(&app, move || party.refresh("web", &token));
         assert_eq!((answer.status, answer.error().as_str()), (503, "temporarily_unavailable"));
