@@ -1,5 +1,7 @@
 //! What a server does by itself: once a second it looks whether its parts answer and whether clients or keys have
-//! changed; once a minute it sweeps counters that nobody needs any more.
+//! changed; beside that it sweeps away what is over.
+
+mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,18 +11,9 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::store::epochs::{self, Epochs};
-use crate::store::{self, login_attempts, revoked_tokens};
 
 /// How often the epochs are read.
 const BEAT: Duration = Duration::from_secs(1);
-/// Beats between sweeps.
-const BEATS_PER_SWEEP: u64 = 60;
-/// The most rows that one step of a sweep removes from one table, and the most steps.
-const SWEEP_ROWS: i64 = 500;
-const SWEEP_STEPS: usize = 20;
-/// How long counts of log-ins are kept: of failures only, and of networks that are remembered as known.
-const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
-const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 /// A check older than this says nothing.
 const STALE_AFTER: Duration = Duration::from_secs(4);
 
@@ -75,10 +68,10 @@ impl Health {
     }
 }
 
-/// The running loop; dropping it stops it.
+/// The running loops; dropping them stops them.
 pub struct Jobs {
-    stop: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    stop: Vec<SyncSender<()>>,
+    threads: Vec<JoinHandle<()>>,
     /// What the last check found.
     pub health: Arc<Health>,
 }
@@ -93,35 +86,34 @@ impl Jobs {
         // Everything is taken once more: a change between loading it and reading the epochs would go unnoticed.
         let nothing = Epochs::default();
         let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, nothing, current));
+        let mut jobs = Self { stop: Vec::new(), threads: Vec::new(), health: health.clone() };
+        let sweeping = app.clone();
+        jobs.spawn("jobs", move |stopped| run(&app, &health, stopped, seen))?;
+        jobs.spawn("sweep", move |stopped| sweep::run(&sweeping, stopped))?;
+        Ok(jobs)
+    }
+
+    fn spawn(&mut self, name: &str, job: impl FnOnce(&Receiver<()>) + Send + 'static) -> std::io::Result<()> {
         let (stop, stopped) = sync_channel(1);
-        let thread = {
-            let health = health.clone();
-            std::thread::Builder::new().name("jobs".to_owned()).spawn(move || run(&app, &health, &stopped, seen))?
-        };
-        Ok(Self { stop: Some(stop), thread: Some(thread), health })
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || job(&stopped))?);
+        self.stop.push(stop);
+        Ok(())
     }
 }
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        self.stop.clear();
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
 }
 
 fn run(app: &App, health: &Health, stopped: &Receiver<()>, mut seen: Epochs) {
-    let mut beat: u64 = 0;
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-        beat = beat.wrapping_add(1);
         if let Some(current) = check(app, health) {
             seen = follow(app, health, seen, current);
-        }
-        if beat.is_multiple_of(BEATS_PER_SWEEP)
-            && let Err(error) = sweep(app)
-        {
-            tracing::warn!(%error, "the sweep did not finish");
         }
     }
 }
@@ -157,21 +149,4 @@ fn follow(app: &App, health: &Health, seen: Epochs, current: Epochs) -> Epochs {
     let current_keys = followed.signing_keys == current.signing_keys;
     health.signing_keys.store(current_keys, Ordering::Relaxed);
     followed
-}
-
-/// Removes what can no longer matter, in small steps, so that nobody waits long for the writer.
-fn sweep(app: &App) -> Result<(), store::Error> {
-    let now = app.clock.now();
-    let (failed, known) = (now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL));
-    for _ in 0..SWEEP_STEPS {
-        let removed = app.db.write(move |tx| {
-            let attempts = login_attempts::remove_stale(tx, failed, known, SWEEP_ROWS)?;
-            // A day's margin: a clock that goes back a little must not revive what was revoked.
-            Ok(attempts + revoked_tokens::remove_expired(tx, now.minus(Duration::from_hours(24)), SWEEP_ROWS)?)
-        })?;
-        if removed == 0 {
-            break;
-        }
-    }
-    Ok(())
 }

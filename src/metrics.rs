@@ -53,6 +53,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     answers: Vec<Answers>,
     lane_wait: HistogramVec,
+    swept: IntCounterVec,
     refusals: IntCounterVec,
     tokens: IntCounterVec,
     lane_depth: IntGaugeVec,
@@ -144,6 +145,7 @@ impl Metrics {
             )?,
             lane_depth: gauge("countersign_lane_waiting", "Requests that wait for a lane's thread.", &["lane"])?,
             lane_refused: counter("countersign_lane_refused_total", "Requests that a full lane refused.", &["lane"])?,
+            swept: counter("countersign_swept_rows_total", "Rows that were over and are gone, by table.", &["table"])?,
             up: gauge("countersign_part_up", "Whether a part answers: 1 or 0.", &["part"])?,
             registry,
         })
@@ -177,6 +179,11 @@ impl Metrics {
             wait_seconds: self.lane_wait.with_label_values(&[name]),
             refused: self.lane_refused.with_label_values(&[name]),
         }
+    }
+
+    /// Rows of a table were swept away.
+    pub fn record_swept(&self, table: &str, rows: usize) {
+        self.swept.with_label_values(&[table]).inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
     }
 
     /// Whether a part answers.

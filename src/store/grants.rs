@@ -319,6 +319,19 @@ pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Times
         .execute(tx.conn())?)
 }
 
+const REMOVE_EXPIRED: &str = "DELETE FROM grants WHERE id IN \
+    (SELECT id FROM grants WHERE expires_at < ? ORDER BY expires_at LIMIT ?)";
+
+/// Removes at most `limit` grants, ended or not, whose last moment was before `before`; says how many. Until then even an
+/// ended one stays, so that a token of it is known for what it is.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_expired(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+    let binds = vec![Bind::Big(before.as_micros()), Bind::Big(limit)];
+    Ok(Statement::new(REMOVE_EXPIRED, binds).execute(tx.conn())?)
+}
+
 /// How many grants of an account are neither ended nor expired.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Integer};
 
+use super::prepared::{Bind, Statement};
 use super::schema::login_attempts;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
@@ -123,6 +124,10 @@ pub fn forget(tx: &mut Write<'_>, key: &Digest) -> Result<(), Error> {
     Ok(())
 }
 
+const REMOVE_STALE: &str = "DELETE FROM login_attempts WHERE key IN \
+    (SELECT key FROM login_attempts WHERE tried_at < ? AND (succeeded_at IS NULL OR tried_at < ?) \
+     ORDER BY tried_at LIMIT ?)";
+
 /// Removes at most `limit` rows that nobody has tried since `failed_before`, or since `succeeded_before` if a log-in
 /// ever succeeded under them; says how many.
 ///
@@ -134,10 +139,6 @@ pub fn remove_stale(
     succeeded_before: Timestamp,
     limit: i64,
 ) -> Result<usize, Error> {
-    let old = login_attempts::tried_at.lt(succeeded_before.as_micros());
-    let old_failure =
-        login_attempts::tried_at.lt(failed_before.as_micros()).and(login_attempts::succeeded_at.is_null());
-    let stale: Vec<Vec<u8>> =
-        login_attempts::table.filter(old.or(old_failure)).select(login_attempts::key).limit(limit).load(tx.conn())?;
-    Ok(diesel::delete(login_attempts::table.filter(login_attempts::key.eq_any(stale))).execute(tx.conn())?)
+    let binds = vec![Bind::Big(failed_before.as_micros()), Bind::Big(succeeded_before.as_micros()), Bind::Big(limit)];
+    Ok(Statement::new(REMOVE_STALE, binds).execute(tx.conn())?)
 }

@@ -2,6 +2,7 @@
 
 use diesel::prelude::*;
 
+use super::prepared::{Bind, Statement};
 use super::schema::revoked_tokens;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
@@ -27,15 +28,14 @@ pub fn contains(tx: &mut Read<'_>, jti: &str) -> Result<bool, Error> {
     Ok(found.is_some())
 }
 
+const REMOVE_EXPIRED: &str = "DELETE FROM revoked_tokens WHERE jti IN \
+    (SELECT jti FROM revoked_tokens WHERE expires_at < ? ORDER BY expires_at LIMIT ?)";
+
 /// Removes at most `limit` rows of tokens that expired before `before`; says how many.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn remove_expired(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
-    let expired: Vec<String> = revoked_tokens::table
-        .filter(revoked_tokens::expires_at.lt(before.as_micros()))
-        .select(revoked_tokens::jti)
-        .limit(limit)
-        .load(tx.conn())?;
-    Ok(diesel::delete(revoked_tokens::table.filter(revoked_tokens::jti.eq_any(expired))).execute(tx.conn())?)
+    let binds = vec![Bind::Big(before.as_micros()), Bind::Big(limit)];
+    Ok(Statement::new(REMOVE_EXPIRED, binds).execute(tx.conn())?)
 }

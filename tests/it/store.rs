@@ -181,3 +181,34 @@ fn a_log_in_is_claimed_only_for_the_account_that_was_checked() {
     app.database.execute("UPDATE accounts SET disabled_at = 1");
     assert!(!claim(&account.password_hash), "the account was disabled meanwhile");
 }
+
+#[test]
+fn a_grant_leaves_a_day_after_its_last_moment_ended_or_not_and_never_before() {
+    let app = TestApp::start();
+    let (party, over) = app.log_in();
+    let log_in = || party.log_in("web", &app.account().1).tokens();
+    let (ended, recent) = (log_in(), log_in());
+    assert_eq!(party.revoke("web", ended.refresh_token()).status, 200);
+    let now = app.app.clock.now();
+    let set_end = |tokens: &crate::relying_party::Tokens, hours: u64| {
+        let id = tokens.claims()["sid"].as_str().unwrap().replace('-', "");
+        let id = if app.database.url.starts_with("sqlite:") { format!("X'{id}'") } else { format!("'\\x{id}'") };
+        let at = now.minus(Duration::from_hours(hours)).as_micros();
+        app.database.execute(&format!("UPDATE grants SET expires_at = {at} WHERE id = {id}"));
+    };
+    set_end(&over, 25);
+    set_end(&recent, 23);
+    let left = || app.database.rotations().lines().count();
+    assert_eq!(left(), 3);
+    // A server sweeps as soon as it has started.
+    let second = app.second_instance();
+    let give_up = std::time::Instant::now() + Duration::from_secs(20);
+    while left() == 3 {
+        assert!(std::time::Instant::now() < give_up, "nothing was swept");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(left(), 2, "what was over for less than a day stays, and so does what was ended");
+    let metrics = second.relying_party().get("/metrics", &[]).body;
+    assert!(metrics.contains("countersign_swept_rows_total{table=\"grants\"} 1"), "{metrics}");
+}

@@ -1,0 +1,95 @@
+//! The sweep: rows that can no longer matter leave in small steps, each short enough that nobody notices waiting for it,
+//! with pauses in between, so that a million of them are gone in minutes and requests go on as if nothing happened.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::store::{self, Write, grants, login_attempts, revoked_tokens};
+
+/// From the end of one round to the next.
+const BETWEEN_ROUNDS: Duration = Duration::from_mins(1);
+/// How long a step should take; the number of rows follows from it.
+const STEP: Duration = Duration::from_millis(4);
+/// The rest after a step, by the step: a fifth of one connection's time, or of the writer's, is all that a sweep takes.
+const REST: u32 = 4;
+/// Bounds of the rows that a step removes.
+const FEWEST_ROWS: i64 = 10;
+const MOST_ROWS: i64 = 500;
+/// A clock that goes back a little must not revive what was revoked, nor make a spent token look unknown.
+const MARGIN: Duration = Duration::from_hours(24);
+/// How long counts of log-ins are kept: of failures only, and of networks that are remembered as known.
+const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
+const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
+
+type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
+
+/// What is swept: each table with what removes at most so many of its rows that are over at an instant.
+const TABLES: [(&str, Remove); 3] = [
+    ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
+    ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
+    ("login_attempts", |tx, now, rows| {
+        login_attempts::remove_stale(tx, now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL), rows)
+    }),
+];
+
+/// Sweeps, round after round, until it is told to stop.
+pub(super) fn run(app: &App, stopped: &Receiver<()>) {
+    let mut rows = FEWEST_ROWS;
+    loop {
+        for (table, remove) in TABLES {
+            if !sweep(app, (table, remove), &mut rows, stopped) {
+                return;
+            }
+        }
+        if !rest(stopped, BETWEEN_ROUNDS) {
+            return;
+        }
+    }
+}
+
+/// Sweeps one table until nothing of it is over; `false` when it was told to stop.
+fn sweep(app: &App, (table, remove): (&'static str, Remove), rows: &mut i64, stopped: &Receiver<()>) -> bool {
+    loop {
+        let (now, limit, began) = (app.clock.now(), *rows, app.clock.monotonic());
+        let removed = match app.db.write(move |tx| remove(tx, now, limit)) {
+            Ok(removed) => removed,
+            Err(error) => {
+                tracing::warn!(%error, table, "the sweep goes on later");
+                return true;
+            }
+        };
+        app.metrics.record_swept(table, removed);
+        if i64::try_from(removed) != Ok(limit) {
+            return true;
+        }
+        let took = app.clock.monotonic().saturating_sub(began);
+        *rows = next_rows(limit, took);
+        if !rest(stopped, took.saturating_mul(REST)) {
+            return false;
+        }
+    }
+}
+
+/// As many rows as fit into a step, judged by the last one; never twice as many at once.
+fn next_rows(rows: i64, took: Duration) -> i64 {
+    let next = if took > STEP { rows / 2 } else { rows + rows / 2 };
+    next.clamp(FEWEST_ROWS, MOST_ROWS)
+}
+
+fn rest(stopped: &Receiver<()>, span: Duration) -> bool {
+    stopped.recv_timeout(span) == Err(RecvTimeoutError::Timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_grow_while_they_are_short_and_shrink_when_they_are_not() {
+        let (short, long) = (Duration::from_millis(1), Duration::from_millis(40));
+        assert_eq!((next_rows(10, short), next_rows(100, short), next_rows(400, short)), (15, 150, MOST_ROWS));
+        assert_eq!((next_rows(400, long), next_rows(12, long)), (200, FEWEST_ROWS));
+    }
+}
