@@ -14,6 +14,7 @@ FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 
 # The dependencies alone, so that this layer is kept until Cargo.toml or Cargo.lock changes.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
     && echo 'fn main() {}' > src/main.rs \

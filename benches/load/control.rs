@@ -4,6 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use aws_lc_rs::rand::SystemRandom;
@@ -17,15 +18,30 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Serves what came on standard input at every path, from memory.
+/// Serves what came on standard input, header lines and a body, at every path, from memory.
 pub fn serve_bytes() {
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes).expect("bytes to serve");
-    let bytes = Bytes::from(bytes);
+    let head_end = crate::driver::find(&bytes, b"\r\n\r\n").expect("an empty line");
+    let body = Bytes::from(bytes.split_off(head_end + 4));
+    let head: Vec<(HeaderName, HeaderValue)> = std::str::from_utf8(&bytes)
+        .expect("text")
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(name, _)| !["connection", "content-length", "date"].contains(&name.to_lowercase().as_str()))
+        .map(|(name, value)| (name.to_lowercase().parse().expect("a name"), value.parse().expect("a value")))
+        .collect();
+    let answer = Data::new((head, body));
     serve(move |config| {
-        config.app_data(Data::new(bytes.clone())).default_service(web::get().to(|bytes: Data<Bytes>| async move {
-            HttpResponse::Ok().content_type("application/jwk-set+json").body(bytes.get_ref().clone())
-        }));
+        config.app_data(answer.clone()).default_service(web::get().to(
+            |answer: Data<(Vec<(HeaderName, HeaderValue)>, Bytes)>| async move {
+                let mut response = HttpResponse::Ok();
+                for (name, value) in &answer.0 {
+                    response.insert_header((name.clone(), value.clone()));
+                }
+                response.body(answer.1.clone())
+            },
+        ));
     });
 }
 

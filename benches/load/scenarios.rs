@@ -9,13 +9,13 @@ use countersign::store::Write;
 use countersign::store::grants::{self, Rotation};
 use countersign::token::refresh_token::RefreshToken;
 use diesel::connection::SimpleConnection as _;
-use diesel::{Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection};
+use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
 
 use crate::callers::{Devices, Person, Reader, Service, Signed};
 use crate::control;
 use crate::driver::{Caller, Pace, Seen, Until, drive, quantile};
 use crate::plan::Plan;
-use crate::report::{Report, Wanted};
+use crate::report::{Report, Wanted, median};
 use crate::subject::{Backend, Cost, Ground, PASSWORD, PUBLIC_CLIENT, Process, SERVICE_CLIENT, cost_of_postgres, get};
 
 /// Connections that the figures are about.
@@ -48,6 +48,10 @@ pub fn run(plan: &Plan) {
         if plan.wants("scale") {
             eprintln!("scale on {}", backend.name());
             scale(plan, &mut report, *backend);
+        }
+        if plan.wants("sweep") {
+            eprintln!("sweep on {}", backend.name());
+            sweep(plan, &mut report, *backend);
         }
         if plan.wants("bytes") {
             eprintln!("bytes on {}", backend.name());
@@ -186,16 +190,20 @@ fn memory(plan: &Plan, report: &mut Report) {
     report.reached(what, vec![after as f64 / idle], "", Wanted::AtMost(1.5, 1.2));
 }
 
-/// The JWKS against the same bytes from the least server that can serve them.
+/// The JWKS against the same answer from the least server that can give it: once with the same head and body, once with
+/// the body alone.
 fn jwks(plan: &Plan, report: &mut Report) {
     let ground = Ground::new(Backend::Sqlite, 0);
     let server = ground.serve(&[]);
-    let control = Process::control("bytes", &get(server.port, "/jwks.json").expect("the JWKS"));
-    let reader = || Reader("/jwks.json");
-    let subject = Side::new("JWKS", &server, many(CLIENTS, reader));
-    let least = Side::new("control: bare actix, same bytes", &control, many(CLIENTS, reader));
-    let ratios = duel(plan, report, subject, least);
-    report.reached("JWKS ÷ bare actix with the same bytes", ratios, "", Wanted::AtLeast(0.85, 0.95));
+    let (head, body) = get(server.port, "/jwks.json").expect("the JWKS");
+    for (head, what) in [(head, "same head and body"), (String::new(), "body alone")] {
+        let control = Process::control("bytes", &[head.as_bytes(), b"\r\n\r\n", &body].concat());
+        let reader = || Reader("/jwks.json");
+        let subject = Side::new("JWKS", &server, many(CLIENTS, reader));
+        let least = Side::new(format!("control: bare actix, {what}"), &control, many(CLIENTS, reader));
+        let ratios = duel(plan, report, subject, least);
+        report.reached(format!("JWKS ÷ bare actix, {what}"), ratios, "", Wanted::AtLeast(0.85, 0.95));
+    }
 }
 
 fn client_credentials(plan: &Plan, report: &mut Report) {
@@ -449,6 +457,52 @@ fn scale(plan: &Plan, report: &mut Report, backend: Backend) {
     report.reached(what, ratios, "", Wanted::AtLeast(0.85, 0.95));
 }
 
+/// What refreshing devices notice while rows that are over are swept away.
+fn sweep(plan: &Plan, report: &mut Report, backend: Backend) {
+    const REFRESHES_A_SECOND: f64 = 200.0;
+    let ground = Ground::new(backend, 64);
+    let tokens = ground.add_grants(CLIENTS);
+    eprintln!("    adding {} grants that are over", plan.grants);
+    ground.add_grants_of(plan.grants, Duration::from_hours(120 * 24));
+    if backend == Backend::Postgres {
+        ground.execute("VACUUM ANALYZE grants");
+    }
+    let pace = Pace::Every(Duration::from_secs_f64(CLIENTS as f64 / REFRESHES_A_SECOND));
+    // The sweep begins with the server.
+    let server = ground.serve(&[]);
+    let began = Instant::now();
+    let mut callers = devices(&tokens, CLIENTS);
+    let mut window = |span: Duration| {
+        let (mut seen, back) = drive(server.port, std::mem::take(&mut callers), pace, Until::Passed(span));
+        callers = back;
+        assert!(seen.refused.is_empty() && seen.broken == 0, "a refresh was not answered");
+        quantile(&mut seen.wanted, 0.99)
+    };
+    let (mut swept, mut left) = (Vec::new(), ground.count_grants());
+    while left > CLIENTS as f64 {
+        let p99 = window(plan.round);
+        let now_left = ground.count_grants();
+        eprintln!("    refresh p99 {p99:.2} ms while {:.0} rows went", left - now_left);
+        // The last window is half empty.
+        if now_left > CLIENTS as f64 || swept.is_empty() {
+            swept.push(p99);
+        }
+        assert!(now_left < left, "the sweep stands still");
+        left = now_left;
+    }
+    report.notes.push(format!(
+        "{} rows swept on {} in {:.0} s",
+        plan.grants,
+        backend.name(),
+        began.elapsed().as_secs_f64()
+    ));
+    let calm: Vec<f64> = (0..plan.rounds).map(|_| window(plan.round)).collect();
+    eprintln!("    refresh p99 {:.2} ms afterwards", median(&calm));
+    let ratios = swept.iter().map(|p99| p99 / median(&calm)).collect();
+    let what = format!("refresh p99 during the sweep of {} rows ÷ after it, {}", plan.grants, backend.name());
+    report.reached(what, ratios, "", Wanted::AtMost(2.0, 1.25));
+}
+
 /// What a grant occupies after a hundred rotations, by what it occupied after one; and on PostgreSQL how many of the
 /// updates were heap-only.
 fn bytes_per_grant(report: &mut Report, backend: Backend) {
@@ -467,7 +521,7 @@ fn bytes_per_grant(report: &mut Report, backend: Backend) {
         std::thread::sleep(Duration::from_secs(2));
         let sql = "SELECT CAST(100.0 * n_tup_hot_upd / GREATEST(n_tup_upd, 1) AS BIGINT) AS number \
                    FROM pg_stat_user_tables WHERE relname = 'grants'";
-        let hot = number(&ground, sql);
+        let hot = ground.number(sql);
         report.reached("updates of grants that were heap-only", vec![hot], "%", Wanted::AtLeast(90.0, 99.0));
     }
 }
@@ -476,23 +530,7 @@ fn size_of(ground: &Ground) -> f64 {
     if ground.url.starts_with("sqlite:") {
         let sql = "SELECT CAST((SELECT page_count FROM pragma_page_count) * (SELECT page_size FROM pragma_page_size) \
                    AS BIGINT) AS number";
-        return number(ground, sql);
+        return ground.number(sql);
     }
-    number(ground, "SELECT CAST(pg_total_relation_size('grants') AS BIGINT) AS number")
-}
-
-fn number(ground: &Ground, sql: &str) -> f64 {
-    #[derive(QueryableByName)]
-    struct Number {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        number: i64,
-    }
-    let query = diesel::sql_query(sql);
-    let row: Number = if let Some(path) = ground.url.strip_prefix("sqlite:") {
-        query.get_result(&mut SqliteConnection::establish(path).expect("the file")).expect("a number")
-    } else {
-        let mut conn = diesel::PgConnection::establish(&ground.url).expect("PostgreSQL");
-        query.get_result(&mut conn).expect("a number")
-    };
-    row.number as f64
+    ground.number("SELECT CAST(pg_total_relation_size('grants') AS BIGINT) AS number")
 }

@@ -17,7 +17,7 @@ use countersign::store::accounts::Account;
 use countersign::store::grants::Handle;
 use countersign::token::refresh_token::RefreshToken;
 use diesel::connection::SimpleConnection as _;
-use diesel::{Connection as _, PgConnection, SqliteConnection};
+use diesel::{Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection};
 
 /// The client whose people refresh.
 pub const PUBLIC_CLIENT: &str = "web";
@@ -99,9 +99,14 @@ impl Ground {
 
     /// Adds grants, as if that many people had just logged in; their first refresh tokens, in no order.
     pub fn add_grants(&self, count: usize) -> Vec<String> {
+        self.add_grants_of(count, Duration::ZERO)
+    }
+
+    /// Adds grants from as long ago; their first refresh tokens.
+    pub fn add_grants_of(&self, count: usize, age: Duration) -> Vec<String> {
         const ROWS: usize = 2000;
         let mut tokens = Vec::with_capacity(count);
-        let now = self.app.clock.now();
+        let now = self.app.clock.now().minus(age);
         let (idle, end) = (now.plus(Duration::from_hours(14 * 24)), now.plus(Duration::from_hours(90 * 24)));
         let blob = |bytes: &[u8]| {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -132,6 +137,27 @@ impl Ground {
         // Handles are random, so their order is no order; rows lie in that of their insertion.
         tokens.sort_unstable();
         tokens
+    }
+
+    /// How many grants there are.
+    pub fn count_grants(&self) -> f64 {
+        self.number("SELECT CAST(COUNT(*) AS BIGINT) AS number FROM grants")
+    }
+
+    /// What a query answers that has one number, called `number`.
+    pub fn number(&self, sql: &str) -> f64 {
+        #[derive(diesel::QueryableByName)]
+        struct Number {
+            #[diesel(sql_type = diesel::sql_types::BigInt)]
+            number: i64,
+        }
+        let query = diesel::sql_query(sql);
+        let row: Number = if let Some(path) = self.url.strip_prefix("sqlite:") {
+            query.get_result(&mut SqliteConnection::establish(path).expect("the file")).expect("a number")
+        } else {
+            query.get_result(&mut PgConnection::establish(&self.url).expect("PostgreSQL")).expect("a number")
+        };
+        row.number as f64
     }
 
     /// Runs SQL on the database, beside the server.
@@ -297,12 +323,14 @@ fn stat_field(pid: u32, nth: usize) -> Option<u64> {
     after_name.split(' ').nth(nth.checked_sub(2)?)?.parse().ok()
 }
 
-/// One GET; the body when the answer is a 200.
-pub fn get(port: u16, path: &str) -> Option<Vec<u8>> {
+/// One GET; the header lines and the body when the answer is a 200.
+pub fn get(port: u16, path: &str) -> Option<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: load\r\nconnection: close\r\n\r\n").as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     let head_end = crate::driver::find(&answer, b"\r\n\r\n")?;
-    answer.starts_with(b"HTTP/1.1 200").then(|| answer.split_off(head_end + 4))
+    let body = answer.split_off(head_end + 4);
+    let (status, head) = std::str::from_utf8(answer.get(..head_end)?).ok()?.split_once("\r\n")?;
+    status.starts_with("HTTP/1.1 200").then(|| (head.to_owned(), body))
 }
