@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::reason::{LoginRefusal, Refusal};
+use crate::secret::{Digest, encode_base64url};
 
 /// The window of the per-network rules.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -60,6 +61,33 @@ impl AddressFailures {
     /// Takes the count back: the log-in succeeded, or could not be served.
     pub fn refund(&self, cache: &Cache, network: Network) {
         cache.add(&key(network), -1, MINUTE);
+    }
+}
+
+/// How long a log-in may take before it no longer counts as being tried.
+const LONGEST_TRY: Duration = Duration::from_mins(1);
+
+/// A log-in that is being tried under one name: until it ends and its failure is counted, those beside it must reckon
+/// with it, so that guesses made at the same time cannot pass a limit together (CWE-307).
+pub struct BeingTried<'c> {
+    cache: &'c Cache,
+    key: String,
+    /// How many others are being tried under the same name.
+    pub others: u32,
+}
+
+impl<'c> BeingTried<'c> {
+    /// Begins a try under `name`.
+    pub fn begin(cache: &'c Cache, name: &Digest) -> Self {
+        let key = format!("countersign:login_tries:{}", encode_base64url(name.as_bytes()));
+        let others = u32::try_from(cache.add(&key, 1, LONGEST_TRY) - 1).unwrap_or(0);
+        Self { cache, key, others }
+    }
+}
+
+impl Drop for BeingTried<'_> {
+    fn drop(&mut self) {
+        self.cache.add(&self.key, -1, LONGEST_TRY);
     }
 }
 

@@ -67,7 +67,8 @@ impl Person {
 pub fn refuse_dead(client: &Client, found: &GrantOfAccount, now: Timestamp) -> Result<(), GrantRefusal> {
     let grant = &found.grant;
     // A client's disabling is final for whatever it held then, even when it is enabled again.
-    if grant.ended_at.is_some() || client.disabled_at.is_some() || grant.created_at <= client.not_before {
+    let over = grant.ended_at.is_some() || found.credentials_changed;
+    if over || client.disabled_at.is_some() || grant.created_at <= client.not_before {
         return Err(GrantRefusal::Ended);
     }
     if now >= grant.idle_expires_at || now >= grant.expires_at {

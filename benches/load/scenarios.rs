@@ -348,7 +348,7 @@ fn flood(plan: &Plan, report: &mut Report) {
     let people = || -> Vec<_> {
         (0..PEOPLE).map(|nth| Person::new(PUBLIC_CLIENT, &ground.people[nth % 40].1, PASSWORD)).collect()
     };
-    let mut tokens = ground.add_grants(CLIENTS * plan.rounds * 2);
+    let mut tokens = ground.add_grants(CLIENTS * (plan.rounds * 2 + 1));
     let mut both = |flooded: bool| {
         let mine = tokens.split_off(tokens.len() - CLIENTS);
         std::thread::scope(|scope| {

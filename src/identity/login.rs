@@ -1,32 +1,38 @@
 //! Logging in with a name and a password. The same work is done and the same answer given whether the name is unknown,
-//! the password wrong or the account disabled (ASVS 6.3.8); every attempt is counted before its password is looked at.
+//! the password wrong or the account disabled (ASVS 6.3.8). Failures cost time; while an attempt is being tried, others
+//! under the same name reckon with its failing.
 
 use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::AccountId;
-use crate::limits::Network;
+use crate::limits::{BeingTried, Network};
 use crate::login_name::LoginKey;
 use crate::password_hash::{HashError, HashMemory, Verdict};
 use crate::protocol::token_request::Credentials;
 use crate::reason::{CapacityRefusal, LoginRefusal, Reason, Refusal};
 use crate::secret::{Digest, PurposeKey};
 use crate::store::accounts::{self, Account};
-use crate::store::login_attempts::{self, Attempt, Throttle};
+use crate::store::login_attempts::{self, Count, Throttle};
 use crate::store::{self, Write};
 
 /// How long a network from which the account once logged in is spared the waits that strangers caused.
 const KNOWN_NETWORK_TTL: Duration = Duration::from_hours(90 * 24);
+/// How old the memory of a network may become before a log-in from there writes it anew.
+const KNOWN_NETWORK_STALE: Duration = Duration::from_hours(24);
+/// When to come back for whoever was refused because of others that are being tried.
+const OTHERS_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The two counters of an attempt: for this account from this network, and for this account from anywhere.
+#[derive(Clone, Copy)]
 struct AttemptKeys {
     from_network: Digest,
     from_anywhere: Digest,
 }
 
-/// A password that fits, not yet turned into a log-in: [`ProvenPassword::claim`] does that, with whatever the log-in
-/// is for, in one transaction.
+/// A password that fits. It becomes a log-in when the caller makes something of it, on the condition that the account
+/// still has `seen_hash`; then [`ProvenPassword::remember`].
 pub struct ProvenPassword {
     /// Whose it is.
     pub account: Account,
@@ -34,6 +40,7 @@ pub struct ProvenPassword {
     pub auth_time: Timestamp,
     renewed_hash: Option<String>,
     keys: AttemptKeys,
+    counts: [Option<Count>; 2],
 }
 
 /// Proves who is at the keyboard.
@@ -67,36 +74,59 @@ fn prove(
         app.db.read(move |tx| accounts::find_by_key(tx, &key))?
     };
     let keys = attempt_keys(app, found.as_ref(), &key, network);
-    count_attempt(app, &keys, throttled)?;
+    // In the order of the counts; what is being tried is known before the counts are read, and given up only after they
+    // are written, so that no attempt goes unreckoned.
+    let here = BeingTried::begin(&app.cache, &keys.from_network);
+    let anywhere = BeingTried::begin(&app.cache, &keys.from_anywhere);
+    let counts = app.db.read(|tx| login_attempts::find(tx, [&keys.from_network, &keys.from_anywhere]))?;
+    refuse_throttled(app, counts, [here.others, anywhere.others], throttled)?;
     let stored = found.as_ref().map(|account| account.password_hash.as_str());
     let verdict = app.hasher.verify(memory, &credentials.password, stored).map_err(|error| match error {
         HashError::NoMemory => Refusal::from(CapacityRefusal::CannotHash),
         HashError::Unusable => LoginRefusal::HashUnusable.into(),
     })?;
-    let account = found.ok_or(LoginRefusal::UnknownAccount)?;
-    let Verdict::Match { outdated } = verdict else { return Err(LoginRefusal::WrongPassword.into()) };
-    if account.disabled_at.is_some() {
-        return Err(LoginRefusal::AccountDisabled.into());
-    }
+    let refused = match (&found, verdict) {
+        (None, _) => Some(LoginRefusal::UnknownAccount),
+        (_, Verdict::Mismatch) => Some(LoginRefusal::WrongPassword),
+        (Some(account), _) if account.disabled_at.is_some() => Some(LoginRefusal::AccountDisabled),
+        (Some(_), Verdict::Match { .. }) => None,
+    };
+    let (Some(account), None) = (found, refused) else {
+        count_failure(app, keys)?;
+        return Err(refused.unwrap_or(LoginRefusal::UnknownAccount).into());
+    };
     // ASVS 11.4.2: a hash of older parameters is renewed while the password is at hand.
+    let outdated = verdict == Verdict::Match { outdated: true };
     let renewed_hash = if outdated { app.hasher.hash(memory, &app.random, &credentials.password).ok() } else { None };
-    Ok(ProvenPassword { account, auth_time: app.clock.now(), renewed_hash, keys })
+    Ok(ProvenPassword { account, auth_time: app.clock.now(), renewed_hash, keys, counts })
 }
 
 impl ProvenPassword {
-    /// Completes the log-in inside `tx`. `false` when the account was disabled or its password changed since it was
-    /// read; the caller then makes nothing of the log-in.
-    ///
-    /// # Errors
-    /// The store's own reasons.
-    pub fn claim(&self, tx: &mut Write<'_>) -> Result<bool, store::Error> {
-        let renewed = self.renewed_hash.as_deref();
-        if !accounts::claim_login(tx, self.account.id, &self.account.password_hash, renewed)? {
-            return Ok(false);
+    /// What a log-in that was made leaves behind: failures are forgotten, the network is known, the hash is renewed; most
+    /// often nothing of that is due. The log-in stands even if this cannot be written.
+    pub fn remember(self, app: &App) {
+        let Self { account, auth_time, renewed_hash, keys, counts: [here, anywhere] } = self;
+        let stale = here.and_then(|count| count.succeeded_at).is_none_or(|at| at.plus(KNOWN_NETWORK_STALE) < auth_time);
+        let failed = |count: Option<Count>| count.is_some_and(|count| count.failures > 0);
+        let (write_here, write_anywhere) = (stale || failed(here), failed(anywhere));
+        if !write_here && !write_anywhere && renewed_hash.is_none() {
+            return;
         }
-        login_attempts::clear(tx, &self.keys.from_network, self.auth_time)?;
-        login_attempts::clear(tx, &self.keys.from_anywhere, self.auth_time)?;
-        Ok(true)
+        let written = app.db.write(move |tx| {
+            if write_here {
+                login_attempts::count_success(tx, &keys.from_network, auth_time)?;
+            }
+            if write_anywhere {
+                login_attempts::count_success(tx, &keys.from_anywhere, auth_time)?;
+            }
+            match &renewed_hash {
+                Some(renewed) => accounts::renew_hash(tx, account.id, &account.password_hash, renewed),
+                None => Ok(()),
+            }
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, "a log-in could not be remembered");
+        }
     }
 }
 
@@ -123,42 +153,53 @@ fn anywhere_key(key: &PurposeKey, who: &[u8]) -> Digest {
     key.mac(&[b"anywhere", who])
 }
 
-/// Counts the attempt under both keys, or refuses it while a wait lasts. Neither the wait for strangers' networks nor
-/// what neighbours did to other accounts holds up a network that the account is known to use, so that nobody can lock
-/// an owner out from elsewhere.
-fn count_attempt(app: &App, keys: &AttemptKeys, throttled: Option<Refusal>) -> Result<(), Refusal> {
-    let limits = &app.settings.limits;
-    let longest_wait = limits.login_delay_max;
-    let from_network = Throttle { failures_until_wait: limits.login_failures, longest_wait };
-    let from_anywhere = Throttle { failures_until_wait: limits.login_failures_ceiling, longest_wait };
-    let (network_key, anywhere_key) = (keys.from_network, keys.from_anywhere);
+/// Refuses an attempt while a wait lasts, or while others under the same name may yet begin one. Neither the wait for
+/// strangers' networks nor what neighbours did to other accounts holds up a network that the account is known to use, so
+/// that nobody can lock an owner out from elsewhere.
+fn refuse_throttled(
+    app: &App,
+    [here, anywhere]: [Option<Count>; 2],
+    [others_here, others_anywhere]: [u32; 2],
+    throttled: Option<Refusal>,
+) -> Result<(), Refusal> {
     let now = app.clock.now();
-    if let Some(refusal) = throttled {
-        let since = now.minus(KNOWN_NETWORK_TTL);
-        if !app.db.read(|tx| login_attempts::has_succeeded_since(tx, &network_key, since))? {
-            return Err(refusal);
-        }
+    let known = here.and_then(|count| count.succeeded_at).is_some_and(|at| at >= now.minus(KNOWN_NETWORK_TTL));
+    if let Some(refusal) = throttled.filter(|_| !known) {
+        return Err(refusal);
     }
-    let attempt = app.db.write(move |tx| {
-        let known = login_attempts::has_succeeded_since(tx, &network_key, now.minus(KNOWN_NETWORK_TTL))?;
-        if let Some(until) = login_attempts::blocked_until(tx, &anywhere_key, from_anywhere, now)?
-            && !known
-        {
-            return Ok(Attempt::Blocked { until });
-        }
-        let here = login_attempts::count(tx, &network_key, from_network, now)?;
-        if here != Attempt::Counted {
-            return Ok(here);
-        }
-        // Counted again under the row's lock: of attempts made at once only as many pass as the limit allows.
-        let anywhere = login_attempts::count(tx, &anywhere_key, from_anywhere, now)?;
-        Ok(if known { here } else { anywhere })
+    let (from_network, from_anywhere) = throttles(app);
+    let network_wait = wait(here, others_here, from_network, now);
+    let wait = if known { network_wait } else { network_wait.max(wait(anywhere, others_anywhere, from_anywhere, now)) };
+    match wait {
+        None => Ok(()),
+        Some(wait) => Err(Refusal::from(LoginRefusal::AccountThrottled).retry_after(wait)),
+    }
+}
+
+/// How long an attempt must wait, if it must.
+fn wait(count: Option<Count>, others: u32, throttle: Throttle, now: Timestamp) -> Option<Duration> {
+    if let Some(until) = count.and_then(|count| count.wait(throttle, now)) {
+        return Some(until.since(now).max(Duration::from_secs(1)));
+    }
+    let failures = count.map_or(0, |count| count.failures);
+    // CWE-307: if all the others fail, this one would be beyond the limit. Alone it is what the last wait was for.
+    let too_many = others > 0 && failures.saturating_add(others) >= throttle.failures_until_wait;
+    too_many.then_some(OTHERS_RETRY_AFTER)
+}
+
+fn count_failure(app: &App, keys: AttemptKeys) -> Result<(), Refusal> {
+    let (from_network, from_anywhere) = throttles(app);
+    let now = app.clock.now();
+    app.db.write(move |tx| {
+        login_attempts::count_failure(tx, &keys.from_network, from_network, now)?;
+        login_attempts::count_failure(tx, &keys.from_anywhere, from_anywhere, now)
     })?;
-    match attempt {
-        Attempt::Counted => Ok(()),
-        Attempt::Blocked { until } => {
-            let wait = until.since(now).max(Duration::from_secs(1));
-            Err(Refusal::from(LoginRefusal::AccountThrottled).retry_after(wait))
-        }
-    }
+    Ok(())
+}
+
+/// For an account from one network, and from anywhere.
+fn throttles(app: &App) -> (Throttle, Throttle) {
+    let limits = &app.settings.limits;
+    let throttle = |failures_until_wait| Throttle { failures_until_wait, longest_wait: limits.login_delay_max };
+    (throttle(limits.login_failures), throttle(limits.login_failures_ceiling))
 }

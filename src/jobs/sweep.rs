@@ -11,11 +11,11 @@ use crate::store::{self, Write, grants, login_attempts, revoked_tokens};
 /// From the end of one round to the next.
 const BETWEEN_ROUNDS: Duration = Duration::from_mins(1);
 /// How long a step should take; the number of rows follows from it.
-const STEP: Duration = Duration::from_millis(4);
+const STEP: Duration = Duration::from_millis(2);
 /// The rest after a step, by the step: a fifth of one connection's time, or of the writer's, is all that a sweep takes.
 const REST: u32 = 4;
 /// Bounds of the rows that a step removes.
-const FEWEST_ROWS: i64 = 10;
+const FEWEST_ROWS: i64 = 25;
 const MOST_ROWS: i64 = 500;
 /// A clock that goes back a little must not revive what was revoked, nor make a spent token look unknown.
 const MARGIN: Duration = Duration::from_hours(24);
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn steps_grow_while_they_are_short_and_shrink_when_they_are_not() {
         let (short, long) = (Duration::from_millis(1), Duration::from_millis(40));
-        assert_eq!((next_rows(10, short), next_rows(100, short), next_rows(400, short)), (15, 150, MOST_ROWS));
-        assert_eq!((next_rows(400, long), next_rows(12, long)), (200, FEWEST_ROWS));
+        assert_eq!((next_rows(30, short), next_rows(100, short), next_rows(400, short)), (45, 150, MOST_ROWS));
+        assert_eq!((next_rows(400, long), next_rows(30, long)), (200, FEWEST_ROWS));
     }
 }

@@ -118,38 +118,38 @@ pub fn list(tx: &mut Read<'_>, after: Option<AccountId>, limit: i64) -> Result<V
     rows.into_iter().map(Account::try_from).collect()
 }
 
-/// Disables or enables. `true` when there is such an account.
+/// Disables or enables; whatever was granted before is over either way. `true` when there is such an account.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn set_disabled(tx: &mut Write<'_>, id: AccountId, disabled_at: Option<Timestamp>) -> Result<bool, Error> {
     let changed = diesel::update(accounts::table.find(id.as_bytes()))
-        .set(accounts::disabled_at.eq(disabled_at.map(Timestamp::as_micros)))
+        .set((
+            accounts::disabled_at.eq(disabled_at.map(Timestamp::as_micros)),
+            accounts::credentials_version.eq(accounts::credentials_version + 1),
+        ))
         .execute(tx.conn())?;
     Ok(changed == 1)
 }
 
-/// Replaces the password's hash. `true` when there is such an account.
+/// Replaces the password's hash; whatever was granted before is over. `true` when there is such an account.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn set_password(tx: &mut Write<'_>, id: AccountId, hash: &str) -> Result<bool, Error> {
-    let changed =
-        diesel::update(accounts::table.find(id.as_bytes())).set(accounts::password_hash.eq(hash)).execute(tx.conn())?;
+    let changed = diesel::update(accounts::table.find(id.as_bytes()))
+        .set((accounts::password_hash.eq(hash), accounts::credentials_version.eq(accounts::credentials_version + 1)))
+        .execute(tx.conn())?;
     Ok(changed == 1)
 }
 
-/// Holds the account's row for a log-in whose password was checked against `seen_hash`, and renews the hash if asked
-/// to. `false` when the account was disabled or its password changed meanwhile: whoever did that comes first.
+/// Puts a hash of newer parameters in the place of `seen`, of the same password. Nothing happens when the password was
+/// changed meanwhile.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn claim_login(tx: &mut Write<'_>, id: AccountId, seen_hash: &str, new_hash: Option<&str>) -> Result<bool, Error> {
-    let unchanged = accounts::table
-        .filter(accounts::id.eq(id.as_bytes()))
-        .filter(accounts::disabled_at.is_null())
-        .filter(accounts::password_hash.eq(seen_hash));
-    let changed =
-        diesel::update(unchanged).set(accounts::password_hash.eq(new_hash.unwrap_or(seen_hash))).execute(tx.conn())?;
-    Ok(changed == 1)
+pub fn renew_hash(tx: &mut Write<'_>, id: AccountId, seen: &str, renewed: &str) -> Result<(), Error> {
+    let unchanged = accounts::table.filter(accounts::id.eq(id.as_bytes())).filter(accounts::password_hash.eq(seen));
+    diesel::update(unchanged).set(accounts::password_hash.eq(renewed)).execute(tx.conn())?;
+    Ok(())
 }

@@ -114,6 +114,8 @@ pub struct GrantOfAccount {
     pub grant: Grant,
     /// Whether its account is disabled.
     pub account_disabled: bool,
+    /// Whether the account's password was changed, or the account disabled, since it was made.
+    pub credentials_changed: bool,
     /// The roles of its account.
     pub roles: Vec<String>,
     /// When it was read.
@@ -140,6 +142,7 @@ struct Row {
     idle_expires_at: i64,
     expires_at: i64,
     ended_at: Option<i64>,
+    credentials_version: i64,
 }
 
 impl Row {
@@ -173,10 +176,14 @@ impl Row {
     }
 }
 
-fn parse_joined(row: Option<(Row, Option<i64>, String, i64)>) -> Result<Option<GrantOfAccount>, Error> {
-    let Some((row, disabled_at, roles, read_at)) = row else { return Ok(None) };
+/// A grant's row with its account's `disabled_at`, `roles` and `credentials_version`, and when they were read.
+type Joined = (Row, Option<i64>, String, i64, i64);
+
+fn parse_joined(row: Option<Joined>) -> Result<Option<GrantOfAccount>, Error> {
+    let Some((row, disabled_at, roles, credentials_version, read_at)) = row else { return Ok(None) };
     let corrupt = Error::Corrupt { table: TABLE };
     Ok(Some(GrantOfAccount {
+        credentials_changed: row.credentials_version != credentials_version,
         grant: row.parse().ok_or_else(|| corrupt.clone())?,
         account_disabled: disabled_at.is_some(),
         roles: serde_json::from_str(&roles).map_err(|_| corrupt)?,
@@ -184,35 +191,37 @@ fn parse_joined(row: Option<(Row, Option<i64>, String, i64)>) -> Result<Option<G
     }))
 }
 
-/// Adds a grant.
+const INSERT: &str = "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
+    generation, winner, siblings, rotated_at, idle_expires_at, expires_at, credentials_version) \
+    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, credentials_version \
+    FROM accounts WHERE id = ? AND password_hash = ? AND disabled_at IS NULL";
+
+/// Adds the grant of a log-in whose password was checked against `seen_hash`. `false` when the account was disabled or
+/// its password changed meanwhile; of one that is changed at this very moment, the grant is over as soon as it is there.
 ///
 /// # Errors
-/// [`Error::Conflict`] when its account or client does not exist.
-pub fn insert(tx: &mut Write<'_>, grant: &Grant) -> Result<(), Error> {
+/// [`Error::Conflict`] when its client does not exist.
+pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str) -> Result<bool, Error> {
     let corrupt = |_| Error::Corrupt { table: TABLE };
     let audiences: Vec<_> = grant.audiences.iter().map(Resource::as_str).collect();
-    diesel::insert_into(grants::table)
-        .values((
-            grants::id.eq(grant.id.as_bytes()),
-            grants::handle.eq(grant.handle.0.as_slice()),
-            grants::account_id.eq(grant.account_id.as_bytes()),
-            grants::client_id.eq(grant.client_id.as_str()),
-            grants::scope.eq(grant.scope.to_string()),
-            grants::audiences.eq(serde_json::to_string(&audiences).map_err(corrupt)?),
-            grants::amr.eq(serde_json::to_string(&grant.amr).map_err(corrupt)?),
-            grants::auth_time.eq(grant.auth_time.as_micros()),
-            grants::created_at.eq(grant.created_at.as_micros()),
-            (
-                grants::generation.eq(1),
-                grants::winner.eq(0),
-                grants::siblings.eq(1),
-                grants::rotated_at.eq(grant.rotation.rotated_at.as_micros()),
-                grants::idle_expires_at.eq(grant.idle_expires_at.as_micros()),
-                grants::expires_at.eq(grant.expires_at.as_micros()),
-            ),
-        ))
-        .execute(tx.conn())?;
-    Ok(())
+    let audiences = serde_json::to_string(&audiences).map_err(corrupt)?;
+    let (scope, amr) = (grant.scope.to_string(), serde_json::to_string(&grant.amr).map_err(corrupt)?);
+    let binds = vec![
+        Bind::Bytes(grant.id.as_bytes()),
+        Bind::Bytes(&grant.handle.0),
+        Bind::Text(grant.client_id.as_str()),
+        Bind::Text(&scope),
+        Bind::Text(&audiences),
+        Bind::Text(&amr),
+        Bind::Big(grant.auth_time.as_micros()),
+        Bind::Big(grant.created_at.as_micros()),
+        Bind::Big(grant.rotation.rotated_at.as_micros()),
+        Bind::Big(grant.idle_expires_at.as_micros()),
+        Bind::Big(grant.expires_at.as_micros()),
+        Bind::Bytes(grant.account_id.as_bytes()),
+        Bind::Text(seen_hash),
+    ];
+    Ok(Statement::new(INSERT, binds).execute(tx.conn())? == 1)
 }
 
 /// The grant of that secret name.
@@ -223,7 +232,13 @@ pub fn find_by_handle(tx: &mut Read<'_>, handle: Handle) -> Result<Option<GrantO
     let row = grants::table
         .inner_join(accounts::table)
         .filter(grants::handle.eq(handle.0.to_vec()))
-        .select((Row::as_select(), accounts::disabled_at, accounts::roles, database_now()))
+        .select((
+            Row::as_select(),
+            accounts::disabled_at,
+            accounts::roles,
+            accounts::credentials_version,
+            database_now(),
+        ))
         .get_result(tx.conn())
         .optional()?;
     parse_joined(row)
@@ -237,7 +252,13 @@ pub fn find(tx: &mut Read<'_>, id: GrantId) -> Result<Option<GrantOfAccount>, Er
     let row = grants::table
         .inner_join(accounts::table)
         .filter(grants::id.eq(id.as_bytes()))
-        .select((Row::as_select(), accounts::disabled_at, accounts::roles, database_now()))
+        .select((
+            Row::as_select(),
+            accounts::disabled_at,
+            accounts::roles,
+            accounts::credentials_version,
+            database_now(),
+        ))
         .get_result(tx.conn())
         .optional()?;
     parse_joined(row)
@@ -338,7 +359,9 @@ pub fn remove_expired(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Resu
 /// The store's own reasons.
 pub fn count_live(tx: &mut Read<'_>, id: AccountId, now: Timestamp) -> Result<i64, Error> {
     Ok(grants::table
+        .inner_join(accounts::table)
         .filter(grants::account_id.eq(id.as_bytes()))
+        .filter(grants::credentials_version.eq(accounts::credentials_version))
         .filter(grants::ended_at.is_null())
         .filter(grants::expires_at.gt(now.as_micros()))
         .filter(grants::idle_expires_at.gt(now.as_micros()))

@@ -1,10 +1,8 @@
-//! Counts of failed log-ins. An attempt is counted before its password is looked at, in one statement, so that guesses
-//! made at the same time cannot pass the limit together.
+//! Counts of failed log-ins, and the memory of those that succeeded.
 
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Integer};
 
 use super::prepared::{Bind, Statement};
 use super::schema::login_attempts;
@@ -21,97 +19,104 @@ pub struct Throttle {
     pub longest_wait: Duration,
 }
 
-/// Whether an attempt may go on.
+/// What is remembered under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// It was counted as a failure until [`clear`] says otherwise.
-    Counted,
-    /// Nothing was counted; the next may be made then.
-    Blocked {
-        /// When the wait ends.
-        until: Timestamp,
-    },
+pub struct Count {
+    /// Failures since the last log-in that succeeded.
+    pub failures: u32,
+    /// When the wait ends that the last failure began.
+    pub blocked_until: Timestamp,
+    /// When a log-in last succeeded.
+    pub succeeded_at: Option<Timestamp>,
 }
 
-/// Counts an attempt under `key` unless an earlier one's wait is not over. The wait after the n-th failure after the
-/// one that begins the waits is 2^n seconds.
-const COUNT: &str = "INSERT INTO login_attempts (key, failures, tried_at, blocked_until) \
-    VALUES ($1, 1, $2, CASE WHEN 1 < $3 THEN 0 ELSE $2 + 1000000 END) \
+impl Count {
+    /// When the wait ends, if there is one at `now`. A wait longer than the longest was written by a clock that was
+    /// wrong, and counts as none.
+    pub fn wait(&self, throttle: Throttle, now: Timestamp) -> Option<Timestamp> {
+        let until = self.blocked_until;
+        (until > now && until <= now.plus(throttle.longest_wait)).then_some(until)
+    }
+}
+
+/// What is remembered under two keys, in their order.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find(tx: &mut Read<'_>, keys: [&Digest; 2]) -> Result<[Option<Count>; 2], Error> {
+    let [one, other] = keys.map(|key| key.as_bytes().as_slice());
+    let rows: Vec<(Vec<u8>, i32, i64, Option<i64>)> = login_attempts::table
+        .filter(login_attempts::key.eq(one).or(login_attempts::key.eq(other)))
+        .select((
+            login_attempts::key,
+            login_attempts::failures,
+            login_attempts::blocked_until,
+            login_attempts::succeeded_at,
+        ))
+        .load(tx.conn())?;
+    let count = |key: &[u8]| {
+        let (_, failures, blocked_until, succeeded_at) = rows.iter().find(|row| row.0 == key)?;
+        Some(Count {
+            failures: u32::try_from(*failures).unwrap_or(0),
+            blocked_until: Timestamp::from_micros(*blocked_until),
+            succeeded_at: succeeded_at.map(Timestamp::from_micros),
+        })
+    };
+    Ok([count(one), count(other)])
+}
+
+/// Counts a failure. The wait after the n-th failure after the one that begins the waits is 2^n seconds.
+const COUNT_FAILURE: &str = "INSERT INTO login_attempts (key, failures, tried_at, blocked_until) \
+    VALUES (?, 1, ?, CASE WHEN 1 < ? THEN 0 ELSE ? END) \
     ON CONFLICT (key) DO UPDATE SET \
         failures = login_attempts.failures + 1, \
-        tried_at = $2, \
+        tried_at = ?, \
         blocked_until = CASE \
-            WHEN login_attempts.failures + 1 < $3 THEN 0 \
-            WHEN login_attempts.failures + 1 - $3 > 20 THEN $2 + $4 \
-            WHEN (CAST(1000000 AS BIGINT) << (login_attempts.failures + 1 - $3)) > $4 THEN $2 + $4 \
-            ELSE $2 + (CAST(1000000 AS BIGINT) << (login_attempts.failures + 1 - $3)) END \
-    WHERE login_attempts.blocked_until <= $2 OR login_attempts.blocked_until > $2 + $4";
+            WHEN login_attempts.failures + 1 < ? THEN 0 \
+            WHEN login_attempts.failures + 1 - ? > 20 THEN ? \
+            WHEN (CAST(1000000 AS BIGINT) << (login_attempts.failures + 1 - ?)) > ? THEN ? \
+            ELSE ? + (CAST(1000000 AS BIGINT) << (login_attempts.failures + 1 - ?)) END";
 
-/// Counts an attempt.
+/// Counts a failed log-in under a key.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn count(tx: &mut Write<'_>, key: &Digest, throttle: Throttle, now: Timestamp) -> Result<Attempt, Error> {
+pub fn count_failure(tx: &mut Write<'_>, key: &Digest, throttle: Throttle, now: Timestamp) -> Result<(), Error> {
+    let first_wait = i32::try_from(throttle.failures_until_wait).unwrap_or(i32::MAX);
     let longest = i64::try_from(throttle.longest_wait.as_micros()).unwrap_or(i64::MAX);
-    let counted = diesel::sql_query(COUNT)
-        .bind::<Binary, _>(key.as_bytes().as_slice())
-        .bind::<BigInt, _>(now.as_micros())
-        .bind::<Integer, _>(i32::try_from(throttle.failures_until_wait).unwrap_or(i32::MAX))
-        .bind::<BigInt, _>(longest)
-        .execute(tx.conn())?;
-    if counted == 1 {
-        return Ok(Attempt::Counted);
-    }
-    Ok(Attempt::Blocked { until: blocked_until(tx, key, throttle, now)?.unwrap_or(now) })
+    let (at, latest) = (now.as_micros(), now.plus(throttle.longest_wait).as_micros());
+    let binds = vec![
+        Bind::Bytes(key.as_bytes()),
+        Bind::Big(at),
+        Bind::Int(first_wait),
+        Bind::Big(now.plus(Duration::from_secs(1)).as_micros()),
+        Bind::Big(at),
+        Bind::Int(first_wait),
+        Bind::Int(first_wait),
+        Bind::Big(latest),
+        Bind::Int(first_wait),
+        Bind::Big(longest),
+        Bind::Big(latest),
+        Bind::Big(at),
+        Bind::Int(first_wait),
+    ];
+    Statement::new(COUNT_FAILURE, binds).execute(tx.conn())?;
+    Ok(())
 }
 
-/// When the wait under `key` ends, if there is one at `now`. A wait longer than the longest was written by a clock that
-/// was wrong, and counts as none.
+const COUNT_SUCCESS: &str = "INSERT INTO login_attempts (key, failures, tried_at, blocked_until, succeeded_at) \
+    VALUES (?, 0, ?, 0, ?) \
+    ON CONFLICT (key) DO UPDATE SET failures = 0, tried_at = ?, blocked_until = 0, succeeded_at = ?";
+
+/// Forgets the failures under a key after a log-in that succeeded, and remembers when that was. Callers take keys in the
+/// order in which failures are counted, so that two log-ins of one account never wait for each other in a circle.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn blocked_until(
-    tx: &mut Read<'_>,
-    key: &Digest,
-    throttle: Throttle,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, Error> {
-    let until: Option<i64> = login_attempts::table
-        .find(key.as_bytes().as_slice())
-        .filter(login_attempts::blocked_until.gt(now.as_micros()))
-        .filter(login_attempts::blocked_until.le(now.plus(throttle.longest_wait).as_micros()))
-        .select(login_attempts::blocked_until)
-        .get_result(tx.conn())
-        .optional()?;
-    Ok(until.map(Timestamp::from_micros))
-}
-
-/// Whether a log-in under `key` has ever succeeded since `since`.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn has_succeeded_since(tx: &mut Read<'_>, key: &Digest, since: Timestamp) -> Result<bool, Error> {
-    let at: Option<Option<i64>> = login_attempts::table
-        .find(key.as_bytes().as_slice())
-        .select(login_attempts::succeeded_at)
-        .get_result(tx.conn())
-        .optional()?;
-    Ok(at.flatten().is_some_and(|at| at >= since.as_micros()))
-}
-
-/// Forgets the failures under a key after a log-in that succeeded. Callers take keys in the order in which they were
-/// counted, so that two log-ins of one account never wait for each other in a circle.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn clear(tx: &mut Write<'_>, key: &Digest, now: Timestamp) -> Result<(), Error> {
-    diesel::update(login_attempts::table.find(key.as_bytes().as_slice()))
-        .set((
-            login_attempts::failures.eq(0),
-            login_attempts::blocked_until.eq(0),
-            login_attempts::succeeded_at.eq(now.as_micros()),
-        ))
-        .execute(tx.conn())?;
+pub fn count_success(tx: &mut Write<'_>, key: &Digest, now: Timestamp) -> Result<(), Error> {
+    let mut binds = vec![Bind::Bytes(key.as_bytes())];
+    binds.extend((0..4).map(|_| Bind::Big(now.as_micros())));
+    Statement::new(COUNT_SUCCESS, binds).execute(tx.conn())?;
     Ok(())
 }
 

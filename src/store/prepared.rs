@@ -3,7 +3,7 @@
 
 use diesel::connection::Connection;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::dialect::Conn;
@@ -15,6 +15,7 @@ pub(super) enum Bind<'a> {
     Big(i64),
     Bytes(&'a [u8]),
     MaybeBytes(Option<&'a [u8]>),
+    Text(&'a str),
 }
 
 /// A statement of fixed text in the SQL that both databases speak, with a value for each `?`.
@@ -46,6 +47,7 @@ impl QueryFragment<<Conn as Connection>::Backend> for Statement<'_> {
                     Some(Bind::Big(value)) => out.push_bind_param::<BigInt, _>(value)?,
                     Some(Bind::Bytes(value)) => out.push_bind_param::<Binary, _>(*value)?,
                     Some(Bind::MaybeBytes(value)) => out.push_bind_param::<Nullable<Binary>, _>(value)?,
+                    Some(Bind::Text(value)) => out.push_bind_param::<Text, _>(*value)?,
                     // The database then refuses the statement.
                     None => out.push_sql("?"),
                 }

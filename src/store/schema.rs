@@ -11,6 +11,7 @@ diesel::table! {
         roles -> Text,
         created_at -> BigInt,
         disabled_at -> Nullable<BigInt>,
+        credentials_version -> BigInt,
     }
 }
 
@@ -64,6 +65,7 @@ diesel::table! {
         expires_at -> BigInt,
         ended_at -> Nullable<BigInt>,
         ended_by -> Nullable<Text>,
+        credentials_version -> BigInt,
     }
 }
 

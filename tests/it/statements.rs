@@ -102,4 +102,17 @@ fn a_request_costs_no_more_statements_than_promised() {
         party.refresh("web", &first).tokens();
     });
     assert!(statements.len() <= 4, "a repeat: {statements:#?}");
+
+    let (_, email) = test.account();
+    let (statements, _) = asked_by(&test, || {
+        party.log_in("web", &email).tokens();
+    });
+    assert!(statements.len() <= 4, "a first log-in, which makes its network known: {statements:#?}");
+    let (statements, frames) = asked_by(&test, || {
+        party.log_in("web", &email).tokens();
+    });
+    assert_eq!(statements.len(), 3, "the account, its failures, the grant: {statements:#?}");
+    assert_eq!(frames, framed, "a log-in");
+    let (statements, _) = asked_by(&test, || assert_eq!(party.log_in_with("web", &email, "hunter-canary").status, 400));
+    assert_eq!(statements.len(), 4, "the account, its failures, and one more of both: {statements:#?}");
 }

@@ -115,10 +115,10 @@ fn counts_and_revocations_go_when_they_can_no_longer_matter() {
     app.app
         .db
         .write(move |tx| {
-            login_attempts::count(tx, &failed, throttle, now)?;
-            login_attempts::count(tx, &known, throttle, now)?;
-            login_attempts::clear(tx, &known, now)?;
-            login_attempts::count(tx, &recent, throttle, now.plus(20 * day))?;
+            login_attempts::count_failure(tx, &failed, throttle, now)?;
+            login_attempts::count_failure(tx, &known, throttle, now)?;
+            login_attempts::count_success(tx, &known, now)?;
+            login_attempts::count_failure(tx, &recent, throttle, now.plus(20 * day))?;
             revoked_tokens::insert(tx, "over", now.plus(day))?;
             revoked_tokens::insert(tx, "alive", now.plus(60 * day))
         })
@@ -133,7 +133,9 @@ fn counts_and_revocations_go_when_they_can_no_longer_matter() {
     assert_eq!(sweep(now), (0, 0));
     assert_eq!(sweep(now.plus(31 * day)), (1, 1));
     assert_eq!(sweep(now.plus(31 * day)), (0, 0));
-    assert!(app.app.db.read(|tx| login_attempts::has_succeeded_since(tx, &known, now)).unwrap());
+    let counts = app.app.db.read(|tx| login_attempts::find(tx, [&known, &failed])).unwrap();
+    assert_eq!(counts[0].map(|count| (count.failures, count.succeeded_at)), Some((0, Some(now))));
+    assert_eq!(counts[1], None);
     assert!(app.app.db.read(|tx| revoked_tokens::contains(tx, "alive")).unwrap());
     assert_eq!(sweep(now.plus(101 * day)), (2, 1));
 }
@@ -168,18 +170,37 @@ fn a_grants_row_changes_only_if_it_is_as_it_was_read() {
 }
 
 #[test]
-fn a_log_in_is_claimed_only_for_the_account_that_was_checked() {
-    use countersign::store::accounts;
+fn a_grant_is_made_only_for_the_account_that_was_checked_and_ends_with_its_credentials() {
+    use countersign::id::GrantId;
+    use countersign::secret::{PlainSecret, Random};
+    use countersign::store::grants::{self, Handle};
     let app = TestApp::start();
-    let (account, _) = app.account();
-    let claim = |hash: &str| {
-        let (id, hash) = (account.id, hash.to_owned());
-        app.app.db.write(move |tx| accounts::claim_login(tx, id, &hash, None)).unwrap()
+    app.public_client();
+    let (account, email) = app.account();
+    let made = app.relying_party().log_in("web", &email).tokens();
+    let id = made.claims()["sid"].as_str().unwrap().parse().unwrap();
+    let find = |id| app.app.db.read(|tx| grants::find(tx, id)).unwrap().unwrap();
+    let mut grant = find(id).grant;
+    let mut insert = |seen_hash: &str| {
+        grant.id = GrantId::new(app.app.clock.now(), &Random);
+        grant.handle = Handle(Random.bytes());
+        let (row, seen_hash) = (grant.clone(), seen_hash.to_owned());
+        let made = app.app.db.write(move |tx| grants::insert(tx, &row, &seen_hash)).unwrap();
+        made.then_some(grant.id)
     };
-    assert!(claim(&account.password_hash));
-    assert!(!claim("another hash"), "the password has changed meanwhile");
-    app.database.execute("UPDATE accounts SET disabled_at = 1");
-    assert!(!claim(&account.password_hash), "the account was disabled meanwhile");
+    let before = insert(&account.password_hash).unwrap();
+    assert!(!find(before).credentials_changed);
+    assert!(insert("another hash").is_none(), "the password has changed meanwhile");
+    // A log-in that reads the account just before its password changes may make its grant just after.
+    let forget_the_end = "UPDATE grants SET ended_at = NULL, ended_by = NULL";
+    countersign::admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew")).unwrap();
+    app.database.execute(forget_the_end);
+    assert!(find(before).credentials_changed && find(id).credentials_changed);
+    let refused = app.relying_party().refresh("web", made.refresh_token());
+    assert_eq!(refused.error(), "invalid_grant", "a grant of the old password is over without having been ended");
+    countersign::admin::accounts::disable(&app.app, account.id).unwrap();
+    let hash = app.app.db.read(|tx| countersign::store::accounts::find(tx, account.id)).unwrap().unwrap().password_hash;
+    assert!(insert(&hash).is_none(), "the account was disabled meanwhile");
 }
 
 #[test]

@@ -1,2 +1,4 @@
+ALTER TABLE grants DROP COLUMN credentials_version;
+ALTER TABLE accounts DROP COLUMN credentials_version;
 DROP FUNCTION database_now();
 DROP INDEX grants_expires_at;

@@ -1,1 +1,3 @@
+ALTER TABLE grants DROP COLUMN credentials_version;
+ALTER TABLE accounts DROP COLUMN credentials_version;
 DROP INDEX grants_expires_at;

@@ -36,20 +36,13 @@ pub fn authorize(
     refuse_large_claims(client, &proven.account.roles)?;
     let grant = new_grant(app, client, &proven, (scope, audiences));
     let roles = proven.account.roles.clone();
-    let claimed = {
-        let grant = grant.clone();
-        // One transaction: the account is still the one that was checked, and the grant exists.
-        app.db.write_before(&context.deadline, move |tx| {
-            if !proven.claim(tx)? {
-                return Ok(false);
-            }
-            grants::insert(tx, &grant)?;
-            Ok(true)
-        })?
-    };
-    if !claimed {
+    let (row, seen_hash) = (grant.clone(), proven.account.password_hash.clone());
+    // One statement: the account is still the one that was checked, and the grant exists.
+    let made = app.db.write_one(&context.deadline, move |tx| grants::insert(tx, &row, &seen_hash))?;
+    if !made {
         return Err(Refusal::from(LoginRefusal::AccountChanged).of_client(&client.id));
     }
+    proven.remember(app);
     tracing::info!(event = "logged_in", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);
     let first = RefreshToken { handle: grant.handle, generation: 1, sibling: 1 };
     let refresh_token = if client.metadata.grant_types.contains(&GrantType::RefreshToken) {

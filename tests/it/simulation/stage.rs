@@ -114,7 +114,11 @@ impl Stage {
             ended_at: None,
         };
         let (id, first) = (grant.id, RefreshToken { handle: grant.handle, generation: 1, sibling: 1 });
-        app.db.write(move |tx| grants::insert(tx, &grant)).unwrap();
+        let made = app.db.write(move |tx| {
+            let account = accounts::find(tx, account_id)?.expect("an account");
+            grants::insert(tx, &grant, &account.password_hash)
+        });
+        assert!(made.unwrap(), "the account is as it was");
         (id, first.seal(&app.derived.refresh_token_mac).unwrap())
     }
 
