@@ -207,16 +207,21 @@ fn ask<T: Send + 'static>(
 ) -> Result<T, Error> {
     let (answer, answered) = bounded(1);
     let job: Job = Box::new(move |conn| {
-        let outcome = conn.and_then(work);
+        let outcome = conn.and_then(|conn| survive(|| work(conn)));
         Box::new(move |committed| {
             // The asker may have gone away; the work stands either way.
             let _ = answer.send(outcome.and_then(|value| committed.map(|()| value)));
         })
     });
-    // The answer is missing only when the writer is gone or the work panicked.
+    // The answer is missing only when the writer is gone.
     let not_made = || Error::unavailable("the write was not made");
     writer.send(job).map_err(|_| not_made())?;
     answered.recv().map_err(|_| not_made())?
+}
+
+/// ASVS 16.5.4: a defect in one piece of work fails that one, and none of those that share its transaction.
+fn survive<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Error::unavailable("a piece of work panicked")))
 }
 
 /// Commits or rolls back the transaction that [`dialect::begin_write`] began.
@@ -235,7 +240,7 @@ fn finish<T>(conn: &mut Conn, outcome: Result<T, Error>) -> Result<T, Error> {
 
 fn in_savepoint<T>(conn: &mut Conn, work: &impl Fn(&mut Write<'_>) -> Result<T, Error>) -> Result<T, Error> {
     conn.batch_execute("SAVEPOINT work")?;
-    let outcome = work(&mut Write(Read(conn)));
+    let outcome = survive(|| work(&mut Write(Read(conn))));
     conn.batch_execute(if outcome.is_ok() { "RELEASE work" } else { "ROLLBACK TO work; RELEASE work" })?;
     outcome
 }
@@ -254,8 +259,7 @@ fn run_writer(mut conn: Option<Conn>, url: &DatabaseUrl, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let mut replies = Vec::new();
         let result = match connected(&mut conn, url) {
-            Ok(conn) => catch_unwind(AssertUnwindSafe(|| run_batch(conn, first, jobs, &mut replies)))
-                .unwrap_or_else(|_| Err(Error::unavailable("a piece of work panicked"))),
+            Ok(conn) => run_batch(conn, first, jobs, &mut replies),
             Err(error) => {
                 replies.push(first(Err(error.clone())));
                 Err(error)

@@ -233,3 +233,47 @@ fn a_grant_leaves_a_day_after_its_last_moment_ended_or_not_and_never_before() {
     let metrics = second.relying_party().get("/metrics", &[]).body;
     assert!(metrics.contains("countersign_swept_rows_total{table=\"grants\"} 1"), "{metrics}");
 }
+
+#[test]
+fn work_that_fails_or_panics_takes_nothing_of_what_shares_its_commit() {
+    use countersign::store::{Error, revoked_tokens};
+    let app = TestApp::start();
+    let later = app.app.clock.now().plus(Duration::from_hours(1));
+    let (holds, held) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let holding = app.app.clone();
+    // While this one is being done, the rest gathers behind it, and on SQLite shares the commit.
+    let first = std::thread::spawn(move || {
+        holding.db.write(move |tx| {
+            revoked_tokens::insert(tx, "first", later)?;
+            holds.send(()).unwrap();
+            let _ = released.lock().unwrap().recv();
+            Ok(())
+        })
+    });
+    held.recv().unwrap();
+    let rest: Vec<_> = (0..12)
+        .map(|nth| {
+            let app = app.app.clone();
+            std::thread::spawn(move || {
+                app.db.write(move |tx| {
+                    revoked_tokens::insert(tx, &format!("token {nth}"), later)?;
+                    assert!(nth % 4 != 1, "a defect, on purpose");
+                    if nth % 4 == 2 { Err(Error::Expired) } else { Ok(()) }
+                })
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(200));
+    drop(release);
+    assert!(first.join().unwrap().is_ok());
+    for (nth, work) in rest.into_iter().enumerate() {
+        // On PostgreSQL a defect unwinds through its own connection, and that one is not used again.
+        let outcome = work.join().unwrap_or(Err(Error::Expired));
+        assert_eq!(outcome.is_ok(), nth % 4 != 1 && nth % 4 != 2, "{nth}: {outcome:?}");
+        let kept = app.app.db.read(|tx| revoked_tokens::contains(tx, &format!("token {nth}"))).unwrap();
+        assert_eq!(kept, outcome.is_ok(), "{nth}");
+    }
+    assert!(app.app.db.read(|tx| revoked_tokens::contains(tx, "first")).unwrap());
+}
