@@ -103,11 +103,8 @@ impl Server {
                 tokio::time::sleep(drain).await;
                 handle.stop(true).await;
             };
-            tokio::select! {
-                () = graceful => {}
-                _ = terminate.recv() => handle.stop(false).await,
-                _ = interrupt.recv() => handle.stop(false).await,
-            }
+            // A server that is finishing requests hears of no other way to stop, so nobody waits for it then.
+            tokio::select! { () = graceful => {}, _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         };
         let (served, ()) = tokio::select! {
             served = self.http => (served, ()),
