@@ -14,6 +14,8 @@ use crate::store::epochs::{self, Epochs};
 
 /// How often the epochs are read.
 const BEAT: Duration = Duration::from_secs(1);
+/// How long the end of the server waits for what runs.
+const LAST_STEP: Duration = Duration::from_secs(1);
 /// A check older than this says nothing.
 const STALE_AFTER: Duration = Duration::from_secs(4);
 
@@ -68,10 +70,17 @@ impl Health {
     }
 }
 
+/// A loop in a thread of its own.
+struct Running {
+    stop: SyncSender<()>,
+    /// Closed when the loop is over.
+    over: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
 /// The running loops; dropping them stops them.
 pub struct Jobs {
-    stop: Vec<SyncSender<()>>,
-    threads: Vec<JoinHandle<()>>,
+    running: Vec<Running>,
     /// What the last check found.
     pub health: Arc<Health>,
 }
@@ -86,7 +95,7 @@ impl Jobs {
         // Everything is taken once more: a change between loading it and reading the epochs would go unnoticed.
         let nothing = Epochs::default();
         let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, nothing, current));
-        let mut jobs = Self { stop: Vec::new(), threads: Vec::new(), health: health.clone() };
+        let mut jobs = Self { running: Vec::new(), health: health.clone() };
         let sweeping = app.clone();
         jobs.spawn("jobs", move |stopped| run(&app, &health, stopped, seen))?;
         jobs.spawn("sweep", move |stopped| sweep::run(&sweeping, stopped))?;
@@ -95,17 +104,29 @@ impl Jobs {
 
     fn spawn(&mut self, name: &str, job: impl FnOnce(&Receiver<()>) + Send + 'static) -> std::io::Result<()> {
         let (stop, stopped) = sync_channel(1);
-        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || job(&stopped))?);
-        self.stop.push(stop);
+        let (running, over) = sync_channel(0);
+        let run = move || {
+            job(&stopped);
+            drop(running);
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        self.running.push(Running { stop, over, thread });
         Ok(())
     }
 }
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        self.stop.clear();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        // All are told before any is waited for.
+        let told = self.running.drain(..).map(|Running { stop, over, thread }| {
+            drop(stop);
+            (over, thread)
+        });
+        for (over, thread) in told.collect::<Vec<_>>() {
+            // It may hang with its database. What it does is one transaction, made or not: the process may end beside it.
+            if over.recv_timeout(LAST_STEP) != Err(RecvTimeoutError::Timeout) {
+                let _ = thread.join();
+            }
         }
     }
 }
