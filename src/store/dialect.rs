@@ -97,7 +97,8 @@ pub(super) fn connect(url: &DatabaseUrl) -> Result<Conn, ConnectionError> {
             // OpenSSL must not tear itself down at the process's exit while another thread still speaks TLS.
             openssl_sys::init();
             let conn = PgConnection::establish(url.expose())?;
-            let session = "SET client_min_messages = warning; SET statement_timeout = '5s'; SET lock_timeout = '4s'; \
+            // Three tries for a lock are over within a request's deadline: its repeat must not find it holding a thread.
+            let session = "SET client_min_messages = warning; SET statement_timeout = '5s'; SET lock_timeout = '3s'; \
                            SET idle_in_transaction_session_timeout = '15s'; \
                            SET default_transaction_isolation = 'read committed'";
             (Conn::Postgres(conn), session)
