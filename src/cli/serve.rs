@@ -15,6 +15,9 @@ use crate::web;
 /// How long answers may wait unread in a connection, in milliseconds.
 const UNREAD_TIMEOUT_MS: u32 = 15_000;
 
+/// The most connections that wait to be accepted, as far as the system allows.
+const CONNECTION_QUEUE: i32 = 4096;
+
 /// Serves until told to stop.
 pub(super) fn serve(settings: Settings, output: &Output) -> Result<(), CommandError> {
     start(settings, |app, address| {
@@ -60,6 +63,8 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Comma
     let listen = |source| CommandError::Listen { setting, address, source };
     let listener = TcpListener::bind(address).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
+    // The standard library asks for a queue of 128, and whoever finds it full waits a second before trying again.
+    rustix::net::listen(&listener, CONNECTION_QUEUE).map_err(|error| listen(error.into()))?;
     // ASVS 15.2.2: whoever sends requests and never reads the answers is let go; accepted connections inherit this.
     let unread = rustix::net::sockopt::set_tcp_user_timeout(&listener, UNREAD_TIMEOUT_MS);
     unread.map_err(|error| listen(error.into()))?;
