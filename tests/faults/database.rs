@@ -85,7 +85,7 @@ impl Place {
     }
 }
 
-/// Locks that a session of ours holds; dropping it lets go.
+/// Locks that a connection of ours holds; dropping it lets go.
 pub struct Held {
     release: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,

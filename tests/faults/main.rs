@@ -44,7 +44,7 @@ const USAGE: &str =
     "The fault suite. It takes minutes, stops services and fills the machine, so it runs only when asked to:
 
   scripts/test --faults            everything, about twenty minutes
-  scripts/test --faults --short    the same faults in small doses, about three minutes
+  scripts/test --faults --short    the same faults in small doses, about four minutes
 
 Further arguments: --row NAME (may be repeated), --backend sqlite|postgres, --seed NUMBER.
 docs/RELIABILITY.md describes the rows.";

@@ -85,7 +85,7 @@ fn a_hanging_database_does_not_hold_it(run: &mut Run, site: &Site) {
 fn in_turns_under_load(run: &mut Run, site: &Site) {
     let mut instances: Vec<Instance> = (0..instances_on(run.backend)).map(|_| site.start()).collect();
     let clients = Fleet::log_in(&targets(&instances), &site.emails, run.either(16, 40), run.seed);
-    let fleet = Fleet::start(clients, &Pace::every(5..60), run.seed);
+    let fleet = Fleet::start(clients, &Pace::every(20..150), run.seed);
     let (stops, count) = (run.either(4, 30), instances.len());
     let mut slowest = Duration::ZERO;
     for nth in 0..stops {
