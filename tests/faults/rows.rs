@@ -40,7 +40,7 @@ const ONLY_POSTGRES: &[Backend] = &[Postgres];
 pub const ALL: [Row; 16] = [
     row("F-1", "a server killed in a storm of refreshes loses nothing that it answered", kills::row, (BOTH, BOTH)),
     row("F-2", "a client whose answers are lost is never logged out", answers::dropped, (BOTH, BOTH)),
-    row("F-3", "a request that arrives twice harms nobody", answers::duplicated, (BOTH, BOTH)),
+    row("F-3", "a request that arrives twice harms nobody", answers::duplicated, (ONLY_POSTGRES, BOTH)),
     row("F-5", "a thief and a client can never both go on", thief::row, (BOTH, BOTH)),
     row(
         "F-6",
@@ -54,7 +54,7 @@ pub const ALL: [Row; 16] = [
         outage::frozen,
         (ONLY_POSTGRES, ONLY_POSTGRES),
     ),
-    row("F-9", "locked rows and an exhausted pool are told at once", pool::row, (BOTH, BOTH)),
+    row("F-9", "locked rows and an exhausted pool are told at once", pool::row, (ONLY_POSTGRES, BOTH)),
     row(
         "F-10",
         "Redis gone, frozen, slow or flushed costs nobody anything",

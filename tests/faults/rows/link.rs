@@ -24,7 +24,7 @@ pub fn row(run: &mut Run) {
     let documents = Watch::start(instances[0].address, http::get("/jwks.json"), Duration::from_millis(50));
     let mut chance = Chance::new(run.seed);
 
-    let cuts = run.either(6, 60);
+    let cuts = run.either(4, 60);
     for nth in 1..=cuts {
         // From the middle of the handshake to some dozens of statements.
         let after = 1_000 + chance.below(40_000) as u64;
@@ -33,9 +33,9 @@ pub fn row(run: &mut Run) {
         run.progress(format_args!("{nth} of {cuts} cuts"));
     }
     proxy.set(Faults { bytes_per_second: Some(20_000), ..Faults::default() });
-    work_for(run, &fleet, run.either(Duration::from_secs(2), Duration::from_secs(15)), "connections are slow");
+    work_for(run, &fleet, run.either(Duration::from_secs(1), Duration::from_secs(15)), "connections are slow");
     proxy.set(Faults { frozen: true, ..Faults::default() });
-    work_for(run, &fleet, run.either(Duration::from_secs(4), Duration::from_secs(20)), "connections are silent");
+    work_for(run, &fleet, run.either(Duration::from_secs(2), Duration::from_secs(20)), "connections are silent");
     proxy.set(Faults::default());
     proxy.reset();
     let ended_at = Instant::now();
