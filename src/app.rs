@@ -27,7 +27,7 @@ const TOKEN_QUEUE: usize = 256;
 const TOKEN_PATIENCE: Duration = Duration::from_millis(250);
 /// How long a log-in may wait for a hashing thread.
 const HASH_PATIENCE: Duration = Duration::from_secs(2);
-/// Hashing takes what the rest leaves: a tenth of a processor that others want.
+/// Hashing takes what the rest leaves: under a flood of refreshes a few log-ins a second, the others are told to wait.
 const HASH_NICENESS: i32 = 10;
 
 /// Why a server does not start.

@@ -123,7 +123,11 @@ impl Cache {
             *counter = Counter { count: 0, expires_at: now + window };
         }
         counter.count += by;
-        counter.count
+        let count = counter.count;
+        if count == 0 {
+            counters.remove(key);
+        }
+        count
     }
 }
 
@@ -131,7 +135,9 @@ impl Remote {
     fn add(&self, key: &str, by: i64, window: Duration, now: Duration) -> Option<i64> {
         let milliseconds = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         self.ask(now, |connection| {
+            // In one step, or the key may expire in between and the count then stand for ever.
             let (count,): (i64,) = redis::pipe()
+                .atomic()
                 .cmd("SET")
                 .arg(key)
                 .arg(0)

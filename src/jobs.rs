@@ -1,7 +1,7 @@
 //! What a server does by itself: once a second it looks whether its parts answer and whether clients or keys have
 //! changed; beside that it sweeps away what is over.
 
-mod sweep;
+pub mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

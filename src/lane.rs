@@ -2,6 +2,8 @@
 //! not drown another. Whoever finds the queue full is told so at once; whoever waited too long is not served late.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -12,6 +14,27 @@ use crate::metrics::LaneMetrics;
 use crate::reason::{CapacityRefusal, Refusal};
 
 type Task<S> = Box<dyn FnOnce(&mut S) + Send>;
+
+/// What has become of a task: whoever moves it on from waiting, its thread or its asker, has it.
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+/// A task in a lane, as its asker sees it.
+pub struct Ticket<T> {
+    /// Its result, or a refusal when it waited too long, or nothing if it panicked.
+    pub answered: oneshot::Receiver<Result<T, Refusal>>,
+    /// How long it may wait.
+    pub longest_wait: Duration,
+    state: Arc<AtomicU8>,
+}
+
+impl<T> Ticket<T> {
+    /// Gives up on a task that still waits; `false` when a thread has it already.
+    pub fn give_up(&self) -> bool {
+        self.state.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
 
 /// Threads with a state of type `S` each, and their queue.
 pub struct Lane<S> {
@@ -57,26 +80,31 @@ impl<S: Send + 'static> Lane<S> {
         Ok(Self { queue, longest_wait: shape.longest_wait, clock: clock.clone(), metrics })
     }
 
-    /// Queues `work`; the receiver gets its result, or a refusal when it waited too long, or nothing if it panicked.
+    /// Queues `work`. Once its longest wait is over it is not begun any more; the asker need not wait for a thread to say
+    /// so, which may be long in coming when all of them are held up.
     ///
     /// # Errors
     /// [`CapacityRefusal::LaneFull`].
     pub fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut S) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<oneshot::Receiver<Result<T, Refusal>>, Refusal> {
+    ) -> Result<Ticket<T>, Refusal> {
         let (answer, answered) = oneshot::channel();
         let patience = Deadline::after(&self.clock, self.longest_wait);
         let (metrics, clock, queued_at) = (self.metrics.clone(), self.clock.clone(), self.clock.monotonic());
-        let task: Task<S> = Box::new(move |state| {
+        let state = Arc::new(AtomicU8::new(WAITING));
+        let mine = state.clone();
+        let task: Task<S> = Box::new(move |thread| {
             metrics.record_taken(clock.monotonic().saturating_sub(queued_at));
-            let result = if patience.has_passed() { Err(CapacityRefusal::DeadlinePassed.into()) } else { work(state) };
+            let taken = mine.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            let late = !taken || patience.has_passed();
+            let result = if late { Err(CapacityRefusal::DeadlinePassed.into()) } else { work(thread) };
             // The asker may have gone away; the work stands either way.
             let _ = answer.send(result);
         });
         self.metrics.record_queued();
         match self.queue.try_send(task) {
-            Ok(()) => Ok(answered),
+            Ok(()) => Ok(Ticket { answered, longest_wait: self.longest_wait, state }),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.metrics.record_refused();
                 Err(CapacityRefusal::LaneFull.into())
@@ -134,16 +162,37 @@ mod tests {
         assert_eq!(full.reason, Reason::Capacity(CapacityRefusal::LaneFull));
         clock.advance(Duration::from_secs(2));
         release.send(()).unwrap();
-        assert_eq!(first.blocking_recv().unwrap().unwrap(), 1);
-        let late = late.blocking_recv().unwrap().err().unwrap();
+        assert_eq!(first.answered.blocking_recv().unwrap().unwrap(), 1);
+        let late = late.answered.blocking_recv().unwrap().err().unwrap();
         assert_eq!(late.reason, Reason::Capacity(CapacityRefusal::DeadlinePassed));
+    }
+
+    #[test]
+    fn what_was_given_up_while_it_waited_is_not_begun_and_what_was_begun_is_not_given_up() {
+        let lane = lane(&Clock::system(), 4);
+        let (release, held) = sync_channel::<()>(0);
+        let (started, has_started) = sync_channel::<()>(0);
+        let begun = lane
+            .submit(move |()| {
+                started.send(()).unwrap();
+                held.recv().unwrap();
+                Ok(1)
+            })
+            .unwrap();
+        has_started.recv().unwrap();
+        let waiting = lane.submit::<()>(|()| panic!("it must not be begun")).unwrap();
+        assert!(waiting.give_up() && !begun.give_up());
+        release.send(()).unwrap();
+        assert_eq!(begun.answered.blocking_recv().unwrap().unwrap(), 1);
+        let refused = waiting.answered.blocking_recv().unwrap().err().unwrap();
+        assert_eq!(refused.reason, Reason::Capacity(CapacityRefusal::DeadlinePassed));
     }
 
     #[test]
     fn a_panic_ends_one_request_and_not_the_lane() {
         let lane = lane(&Clock::system(), 4);
         let broken = lane.submit::<()>(|()| panic!("a defect")).unwrap();
-        assert!(broken.blocking_recv().is_err());
-        assert_eq!(lane.submit(|()| Ok(7)).unwrap().blocking_recv().unwrap().unwrap(), 7);
+        assert!(broken.answered.blocking_recv().is_err());
+        assert_eq!(lane.submit(|()| Ok(7)).unwrap().answered.blocking_recv().unwrap().unwrap(), 7);
     }
 }

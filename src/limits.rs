@@ -77,6 +77,11 @@ pub struct BeingTried<'c> {
 }
 
 impl<'c> BeingTried<'c> {
+    /// Leaves the try counted until it is forgotten: how it ended could not be written down.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+
     /// Begins a try under `name`.
     pub fn begin(cache: &'c Cache, name: &Digest) -> Self {
         let key = format!("countersign:login_tries:{}", encode_base64url(name.as_bytes()));
@@ -87,7 +92,10 @@ impl<'c> BeingTried<'c> {
 
 impl Drop for BeingTried<'_> {
     fn drop(&mut self) {
-        self.cache.add(&self.key, -1, LONGEST_TRY);
+        // Below zero, the count was forgotten while this was being tried, and there is nothing to take back.
+        if self.cache.add(&self.key, -1, LONGEST_TRY) < 0 {
+            self.cache.add(&self.key, 1, LONGEST_TRY);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use std::fmt;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 pub use db::{Db, Read, Write};
+pub use dialect::DatabaseTime;
 
 /// What the driver said, for the log.
 #[derive(Clone, Debug)]

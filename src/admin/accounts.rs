@@ -62,7 +62,7 @@ pub fn create(app: &App, new: &NewAccount) -> Result<Account, AdminError> {
 pub fn find(app: &App, name: &str) -> Result<Account, AdminError> {
     let found = match name.parse::<AccountId>() {
         Ok(id) => app.db.read(|tx| accounts::find(tx, id))?,
-        Err(_) => app.db.read(|tx| accounts::find_by_key(tx, &LoginKey::of(name)))?,
+        Err(_) => app.db.read(|tx| accounts::find_by_key(tx, &LoginKey::of(name)))?.map(|(account, _)| account),
     };
     found.ok_or(AdminError::NotFound("account"))
 }
@@ -90,7 +90,6 @@ pub fn count_live_grants(app: &App, id: AccountId) -> Result<i64, AdminError> {
 /// [`AdminError::NotFound`]; the store's own reasons.
 pub fn disable(app: &App, id: AccountId) -> Result<usize, AdminError> {
     let now = app.clock.now();
-    // The account's row first: a log-in that holds it finishes before, and its grant is among those ended.
     let ended = app.db.write(move |tx| {
         if !accounts::set_disabled(tx, id, Some(now))? {
             return Ok(None);

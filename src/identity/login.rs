@@ -15,7 +15,7 @@ use crate::reason::{CapacityRefusal, LoginRefusal, Reason, Refusal};
 use crate::secret::{Digest, PurposeKey};
 use crate::store::accounts::{self, Account};
 use crate::store::login_attempts::{self, Count, Throttle};
-use crate::store::{self, Write};
+use crate::store::{self, DatabaseTime, Write};
 
 /// How long a network from which the account once logged in is spared the waits that strangers caused.
 const KNOWN_NETWORK_TTL: Duration = Duration::from_hours(90 * 24);
@@ -36,11 +36,21 @@ struct AttemptKeys {
 pub struct ProvenPassword {
     /// Whose it is.
     pub account: Account,
+    /// When the account was read, by the database's clock.
+    pub read_at: DatabaseTime,
     /// When it was proven.
     pub auth_time: Timestamp,
     renewed_hash: Option<String>,
     keys: AttemptKeys,
     counts: [Option<Count>; 2],
+}
+
+/// An attempt that was let through.
+struct Admitted<'a> {
+    found: Option<(Account, DatabaseTime)>,
+    keys: AttemptKeys,
+    counts: [Option<Count>; 2],
+    being_tried: [BeingTried<'a>; 2],
 }
 
 /// Proves who is at the keyboard.
@@ -54,33 +64,48 @@ pub fn prove_password(
     network: Network,
 ) -> Result<ProvenPassword, Refusal> {
     let throttled = app.address_failures.reserve(&app.cache, network).err();
-    let proven = prove(app, memory, credentials, (network, throttled));
-    // Neither a log-in that succeeds nor one that we could not serve speaks against its network.
-    if matches!(&proven, Ok(_) | Err(Refusal { reason: Reason::Capacity(_), .. })) {
+    let judged =
+        admit(app, credentials, (network, throttled)).and_then(|admitted| judge(app, memory, credentials, admitted));
+    // Neither a log-in that succeeds nor one that we could not judge speaks against its network.
+    if matches!(&judged, Ok(Ok(_)) | Err(Refusal { reason: Reason::Capacity(_), .. })) {
         app.address_failures.refund(&app.cache, network);
     }
-    proven
+    judged?
 }
 
-fn prove(
+/// Finds the account and lets the attempt through, or does not.
+fn admit<'a>(
+    app: &'a App,
+    credentials: &Credentials,
+    (network, throttled): (Network, Option<Refusal>),
+) -> Result<Admitted<'a>, Refusal> {
+    let key = LoginKey::of(&credentials.username);
+    let found = app.db.read(|tx| accounts::find_by_key(tx, &key))?;
+    let keys = attempt_keys(app, found.as_ref().map(|(account, _)| account), &key, network);
+    let counts = || app.db.read(|tx| login_attempts::find(tx, [&keys.from_network, &keys.from_anywhere]));
+    if let Some(refusal) = throttled
+        && !is_known(counts()?[0], app.clock.now())
+    {
+        return Err(refusal);
+    }
+    // What is being tried is known before the counts are read, and given up only after they are written, so that no
+    // attempt goes unreckoned.
+    let being_tried = [keys.from_network, keys.from_anywhere].map(|name| BeingTried::begin(&app.cache, &name));
+    let counts = counts()?;
+    refuse_throttled(app, counts, [being_tried[0].others, being_tried[1].others])?;
+    Ok(Admitted { found, keys, counts, being_tried })
+}
+
+/// Looks at the password. The outer error is that it could not be looked at; the inner one, whatever else went wrong, that
+/// it did not fit or that nobody may know whether it did.
+fn judge(
     app: &App,
     memory: &mut HashMemory,
     credentials: &Credentials,
-    (network, throttled): (Network, Option<Refusal>),
-) -> Result<ProvenPassword, Refusal> {
-    let key = LoginKey::of(&credentials.username);
-    let found = {
-        let key = key.clone();
-        app.db.read(move |tx| accounts::find_by_key(tx, &key))?
-    };
-    let keys = attempt_keys(app, found.as_ref(), &key, network);
-    // In the order of the counts; what is being tried is known before the counts are read, and given up only after they
-    // are written, so that no attempt goes unreckoned.
-    let here = BeingTried::begin(&app.cache, &keys.from_network);
-    let anywhere = BeingTried::begin(&app.cache, &keys.from_anywhere);
-    let counts = app.db.read(|tx| login_attempts::find(tx, [&keys.from_network, &keys.from_anywhere]))?;
-    refuse_throttled(app, counts, [here.others, anywhere.others], throttled)?;
-    let stored = found.as_ref().map(|account| account.password_hash.as_str());
+    admitted: Admitted<'_>,
+) -> Result<Result<ProvenPassword, Refusal>, Refusal> {
+    let Admitted { found, keys, counts, being_tried } = admitted;
+    let stored = found.as_ref().map(|(account, _)| account.password_hash.as_str());
     let verdict = app.hasher.verify(memory, &credentials.password, stored).map_err(|error| match error {
         HashError::NoMemory => Refusal::from(CapacityRefusal::CannotHash),
         HashError::Unusable => LoginRefusal::HashUnusable.into(),
@@ -88,24 +113,28 @@ fn prove(
     let refused = match (&found, verdict) {
         (None, _) => Some(LoginRefusal::UnknownAccount),
         (_, Verdict::Mismatch) => Some(LoginRefusal::WrongPassword),
-        (Some(account), _) if account.disabled_at.is_some() => Some(LoginRefusal::AccountDisabled),
+        (Some((account, _)), _) if account.disabled_at.is_some() => Some(LoginRefusal::AccountDisabled),
         (Some(_), Verdict::Match { .. }) => None,
     };
-    let (Some(account), None) = (found, refused) else {
-        count_failure(app, keys)?;
-        return Err(refused.unwrap_or(LoginRefusal::UnknownAccount).into());
+    let (Some((account, read_at)), None) = (found, refused) else {
+        let counted = count_failure(app, keys);
+        if counted.is_err() {
+            // CWE-307: a guess that could not be counted stays reckoned with until it is forgotten.
+            being_tried.into_iter().for_each(BeingTried::leave);
+        }
+        return Ok(counted.and(Err(refused.unwrap_or(LoginRefusal::UnknownAccount).into())));
     };
     // ASVS 11.4.2: a hash of older parameters is renewed while the password is at hand.
     let outdated = verdict == Verdict::Match { outdated: true };
     let renewed_hash = if outdated { app.hasher.hash(memory, &app.random, &credentials.password).ok() } else { None };
-    Ok(ProvenPassword { account, auth_time: app.clock.now(), renewed_hash, keys, counts })
+    Ok(Ok(ProvenPassword { account, read_at, auth_time: app.clock.now(), renewed_hash, keys, counts }))
 }
 
 impl ProvenPassword {
     /// What a log-in that was made leaves behind: failures are forgotten, the network is known, the hash is renewed; most
     /// often nothing of that is due. The log-in stands even if this cannot be written.
     pub fn remember(self, app: &App) {
-        let Self { account, auth_time, renewed_hash, keys, counts: [here, anywhere] } = self;
+        let Self { account, auth_time, renewed_hash, keys, counts: [here, anywhere], .. } = self;
         let stale = here.and_then(|count| count.succeeded_at).is_none_or(|at| at.plus(KNOWN_NETWORK_STALE) < auth_time);
         let failed = |count: Option<Count>| count.is_some_and(|count| count.failures > 0);
         let (write_here, write_anywhere) = (stale || failed(here), failed(anywhere));
@@ -153,23 +182,23 @@ fn anywhere_key(key: &PurposeKey, who: &[u8]) -> Digest {
     key.mac(&[b"anywhere", who])
 }
 
-/// Refuses an attempt while a wait lasts, or while others under the same name may yet begin one. Neither the wait for
-/// strangers' networks nor what neighbours did to other accounts holds up a network that the account is known to use, so
-/// that nobody can lock an owner out from elsewhere.
+/// Whether the account has logged in from there before. Neither the wait for strangers' networks nor what neighbours did
+/// to other accounts holds such a network up, so that nobody can lock an owner out from elsewhere.
+fn is_known(here: Option<Count>, now: Timestamp) -> bool {
+    here.and_then(|count| count.succeeded_at).is_some_and(|at| at >= now.minus(KNOWN_NETWORK_TTL))
+}
+
+/// Refuses an attempt while a wait lasts, or while others under the same name may yet begin one.
 fn refuse_throttled(
     app: &App,
     [here, anywhere]: [Option<Count>; 2],
     [others_here, others_anywhere]: [u32; 2],
-    throttled: Option<Refusal>,
 ) -> Result<(), Refusal> {
     let now = app.clock.now();
-    let known = here.and_then(|count| count.succeeded_at).is_some_and(|at| at >= now.minus(KNOWN_NETWORK_TTL));
-    if let Some(refusal) = throttled.filter(|_| !known) {
-        return Err(refusal);
-    }
     let (from_network, from_anywhere) = throttles(app);
     let network_wait = wait(here, others_here, from_network, now);
-    let wait = if known { network_wait } else { network_wait.max(wait(anywhere, others_anywhere, from_anywhere, now)) };
+    let anywhere_wait = || wait(anywhere, others_anywhere, from_anywhere, now);
+    let wait = if is_known(here, now) { network_wait } else { network_wait.max(anywhere_wait()) };
     match wait {
         None => Ok(()),
         Some(wait) => Err(Refusal::from(LoginRefusal::AccountThrottled).retry_after(wait)),

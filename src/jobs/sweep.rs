@@ -1,5 +1,9 @@
 //! The sweep: rows that can no longer matter leave in small steps, each short enough that nobody notices waiting for it,
 //! with pauses in between, so that a million of them are gone in minutes and requests go on as if nothing happened.
+//!
+//! What is deleted does not come back, so a clock that is wrong for a moment must not decide it: the sweep goes by the
+//! wall clock only as far as it moved no faster than the monotonic one since the start, and the database's clock must
+//! agree.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -8,7 +12,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::store::{self, Write, grants, login_attempts, revoked_tokens};
 
-/// From the end of one round to the next.
+/// From the start, or from the end of one round, to the next.
 const BETWEEN_ROUNDS: Duration = Duration::from_mins(1);
 /// How long a step should take; the number of rows follows from it.
 const STEP: Duration = Duration::from_millis(2);
@@ -36,40 +40,60 @@ const TABLES: [(&str, Remove); 3] = [
 
 /// Sweeps, round after round, until it is told to stop.
 pub(super) fn run(app: &App, stopped: &Receiver<()>) {
-    let mut rows = FEWEST_ROWS;
-    loop {
-        for (table, remove) in TABLES {
-            if !sweep(app, (table, remove), &mut rows, stopped) {
-                return;
-            }
-        }
-        if !rest(stopped, BETWEEN_ROUNDS) {
+    let mut sweep = Sweep::new(app);
+    while rest(stopped, BETWEEN_ROUNDS) {
+        if !sweep.round(stopped) {
             return;
         }
     }
 }
 
-/// Sweeps one table until nothing of it is over; `false` when it was told to stop.
-fn sweep(app: &App, (table, remove): (&'static str, Remove), rows: &mut i64, stopped: &Receiver<()>) -> bool {
-    loop {
-        let (now, limit, began) = (app.clock.now(), *rows, app.clock.monotonic());
-        let removed = match app.db.write(move |tx| remove(tx, now, limit)) {
-            Ok(removed) => removed,
-            Err(error) => {
-                tracing::warn!(%error, table, "the sweep goes on later");
+/// A sweep, and what it knows of time and pace.
+pub struct Sweep<'a> {
+    app: &'a App,
+    started: (Timestamp, Duration),
+    rows: i64,
+}
+
+impl<'a> Sweep<'a> {
+    /// A sweep that begins now.
+    pub fn new(app: &'a App) -> Self {
+        Self { app, started: (app.clock.now(), app.clock.monotonic()), rows: FEWEST_ROWS }
+    }
+
+    /// Sweeps every table until nothing of it is over; `false` when it was told to stop.
+    pub fn round(&mut self, stopped: &Receiver<()>) -> bool {
+        TABLES.iter().all(|(table, remove)| self.table(table, *remove, stopped))
+    }
+
+    fn table(&mut self, table: &'static str, remove: Remove, stopped: &Receiver<()>) -> bool {
+        let app = self.app;
+        loop {
+            let (wall, began, limit) = (app.clock.now(), app.clock.monotonic(), self.rows);
+            let now = believable(self.started, (wall, began));
+            let removed = match app.db.write(move |tx| remove(tx, now, limit)) {
+                Ok(removed) => removed,
+                Err(error) => {
+                    tracing::warn!(%error, table, "the sweep goes on later");
+                    return true;
+                }
+            };
+            app.metrics.record_swept(table, removed);
+            if i64::try_from(removed) != Ok(limit) {
                 return true;
             }
-        };
-        app.metrics.record_swept(table, removed);
-        if i64::try_from(removed) != Ok(limit) {
-            return true;
-        }
-        let took = app.clock.monotonic().saturating_sub(began);
-        *rows = next_rows(limit, took);
-        if !rest(stopped, took.saturating_mul(REST)) {
-            return false;
+            let took = app.clock.monotonic().saturating_sub(began);
+            self.rows = next_rows(limit, took);
+            if !rest(stopped, took.saturating_mul(REST)) {
+                return false;
+            }
         }
     }
+}
+
+/// The wall clock, unless it has moved further since the start than time has passed.
+fn believable(started: (Timestamp, Duration), (wall, monotonic): (Timestamp, Duration)) -> Timestamp {
+    wall.min(started.0.plus(monotonic.saturating_sub(started.1)))
 }
 
 /// As many rows as fit into a step, judged by the last one; never twice as many at once.
@@ -85,6 +109,15 @@ fn rest(stopped: &Receiver<()>, span: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_ahead_is_not_believed_and_one_that_jumps_back_is() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let (started, minute) = ((at(1000), Duration::from_secs(7)), Duration::from_secs(67));
+        assert_eq!(believable(started, (at(1060), minute)), at(1060));
+        assert_eq!(believable(started, (at(400_000_000), minute)), at(1060));
+        assert_eq!(believable(started, (at(500), minute)), at(500));
+    }
 
     #[test]
     fn steps_grow_while_they_are_short_and_shrink_when_they_are_not() {

@@ -2,6 +2,7 @@
 
 use diesel::prelude::*;
 
+use super::dialect::{DatabaseTime, database_now};
 use super::schema::accounts;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
@@ -84,14 +85,15 @@ pub fn insert(tx: &mut Write<'_>, account: &Account, keys: (&LoginKey, Option<&L
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn find_by_key(tx: &mut Read<'_>, key: &LoginKey) -> Result<Option<Account>, Error> {
-    let row: Option<Row> = if key.is_email() {
-        accounts::table.filter(accounts::email_key.eq(key.as_str())).select(Row::as_select()).get_result(tx.conn())
+pub fn find_by_key(tx: &mut Read<'_>, key: &LoginKey) -> Result<Option<(Account, DatabaseTime)>, Error> {
+    let (columns, key_text) = ((Row::as_select(), database_now()), key.as_str());
+    let row: Option<(Row, i64)> = if key.is_email() {
+        accounts::table.filter(accounts::email_key.eq(key_text)).select(columns).get_result(tx.conn())
     } else {
-        accounts::table.filter(accounts::username_key.eq(key.as_str())).select(Row::as_select()).get_result(tx.conn())
+        accounts::table.filter(accounts::username_key.eq(key_text)).select(columns).get_result(tx.conn())
     }
     .optional()?;
-    row.map(Account::try_from).transpose()
+    row.map(|(row, read_at)| Ok((Account::try_from(row)?, DatabaseTime(read_at)))).transpose()
 }
 
 /// The account of that identifier.

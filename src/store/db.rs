@@ -228,7 +228,7 @@ fn survive<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 fn finish<T>(conn: &mut Conn, outcome: Result<T, Error>) -> Result<T, Error> {
     match outcome {
         Ok(value) => {
-            conn.batch_execute("COMMIT")?;
+            dialect::commit(conn)?;
             Ok(value)
         }
         Err(error) => {
@@ -292,4 +292,45 @@ fn run_batch(conn: &mut Conn, first: Job, jobs: &Receiver<Job>, replies: &mut Ve
         replies.push(job(Ok(&mut *conn)));
     }
     finish(conn, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_told_done_when_sqlite_has_undone_the_whole_transaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::Sqlite(folder.path().join("countersign.db"));
+        let db = Db::open(&url, 2).unwrap();
+        db.write(|tx| Ok(tx.conn().batch_execute("CREATE TABLE kept (id BIGINT PRIMARY KEY NOT NULL)")?)).unwrap();
+        let (holds, held) = bounded::<()>(0);
+        let (release, released) = bounded::<()>(0);
+        let insert =
+            |tx: &mut Write<'_>, id| Ok(tx.conn().batch_execute(&format!("INSERT INTO kept VALUES ({id})"))?);
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let db = &db;
+            let first = scope.spawn(move || {
+                db.write(move |tx| {
+                    insert(tx, 1)?;
+                    holds.send(()).map_err(Error::unavailable)?;
+                    released.recv().map_err(Error::unavailable)
+                })
+            });
+            held.recv().unwrap();
+            // What SQLite does by itself when a page cannot be written.
+            let undoes = scope.spawn(|| db.write(|tx| Ok(tx.conn().batch_execute("ROLLBACK")?)));
+            while db.writer.as_ref().unwrap().len() < 1 {
+                std::thread::yield_now();
+            }
+            let last = scope.spawn(|| db.write(move |tx| insert(tx, 3)));
+            while db.writer.as_ref().unwrap().len() < 2 {
+                std::thread::yield_now();
+            }
+            release.send(()).unwrap();
+            [first, undoes, last].map(|work| work.join().unwrap().is_ok()).into()
+        });
+        assert_eq!(results, [false, false, false]);
+        db.write(move |tx| insert(tx, 4)).unwrap();
+    }
 }

@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::migration::MigrationVersion;
@@ -16,7 +17,7 @@ use diesel::{Connection as _, MultiConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Error;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::settings::DatabaseUrl;
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -26,6 +27,19 @@ const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/po
 extern "SQL" {
     /// The database's clock in microseconds since the Unix epoch.
     fn database_now() -> diesel::sql_types::BigInt;
+}
+
+/// An instant on the database's own clock, which may differ from ours: it bounds when a statement may still take effect,
+/// however long it lay in a queue that we cannot see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseTime(pub(super) i64);
+
+impl DatabaseTime {
+    /// This instant moved forward.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(Timestamp::from_micros(self.0).plus(span).as_micros())
+    }
 }
 
 /// A connection to either database.
@@ -125,8 +139,18 @@ fn create_private_file(path: &Path) -> io::Result<()> {
 /// Begins a transaction that will write; on SQLite it takes the write lock at once, so it cannot fail half way.
 pub(super) fn begin_write(conn: &mut Conn) -> Result<(), DieselError> {
     conn.batch_execute(match conn {
-        Conn::Sqlite(_) => "BEGIN IMMEDIATE",
+        // SQLite may undo the whole transaction by itself when a statement fails, on a full disk above all, and what comes
+        // after would then be committed as if nothing had been lost. The savepoint is gone with it, and tells.
+        Conn::Sqlite(_) => "BEGIN IMMEDIATE; SAVEPOINT whole",
         Conn::Postgres(_) => "BEGIN",
+    })
+}
+
+/// Commits what [`begin_write`] began, if all of it is still there.
+pub(super) fn commit(conn: &mut Conn) -> Result<(), DieselError> {
+    conn.batch_execute(match conn {
+        Conn::Sqlite(_) => "RELEASE whole; COMMIT",
+        Conn::Postgres(_) => "COMMIT",
     })
 }
 

@@ -1,10 +1,8 @@
 //! Rows of grants: one row a grant, whatever its age. Every change of a row is one conditional statement.
 
-use std::time::Duration;
-
 use diesel::prelude::*;
 
-use super::dialect::database_now;
+use super::dialect::{DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, grants};
 use super::{Error, Read, Write};
@@ -95,19 +93,6 @@ pub struct Grant {
     pub ended_at: Option<Timestamp>,
 }
 
-/// An instant on the database's own clock, which may differ from ours: it bounds when a statement may still take effect,
-/// however long it lay in a queue that we cannot see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DatabaseTime(i64);
-
-impl DatabaseTime {
-    /// This instant moved forward.
-    #[must_use]
-    pub fn plus(self, span: Duration) -> Self {
-        Self(Timestamp::from_micros(self.0).plus(span).as_micros())
-    }
-}
-
 /// A grant with what must be known of its account to honour it.
 pub struct GrantOfAccount {
     /// The grant.
@@ -194,14 +179,15 @@ fn parse_joined(row: Option<Joined>) -> Result<Option<GrantOfAccount>, Error> {
 const INSERT: &str = "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
     generation, winner, siblings, rotated_at, idle_expires_at, expires_at, credentials_version) \
     SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, credentials_version \
-    FROM accounts WHERE id = ? AND password_hash = ? AND disabled_at IS NULL";
+    FROM accounts WHERE id = ? AND password_hash = ? AND disabled_at IS NULL AND database_now() <= ?";
 
 /// Adds the grant of a log-in whose password was checked against `seen_hash`. `false` when the account was disabled or
-/// its password changed meanwhile; of one that is changed at this very moment, the grant is over as soon as it is there.
+/// its password changed meanwhile, or when `not_after` has passed; of an account that is changed at this very moment, the
+/// grant is over as soon as it is there.
 ///
 /// # Errors
 /// [`Error::Conflict`] when its client does not exist.
-pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str) -> Result<bool, Error> {
+pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str, not_after: DatabaseTime) -> Result<bool, Error> {
     let corrupt = |_| Error::Corrupt { table: TABLE };
     let audiences: Vec<_> = grant.audiences.iter().map(Resource::as_str).collect();
     let audiences = serde_json::to_string(&audiences).map_err(corrupt)?;
@@ -220,6 +206,7 @@ pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str) -> Result<bool
         Bind::Big(grant.expires_at.as_micros()),
         Bind::Bytes(grant.account_id.as_bytes()),
         Bind::Text(seen_hash),
+        Bind::Big(not_after.0),
     ];
     Ok(Statement::new(INSERT, binds).execute(tx.conn())? == 1)
 }
@@ -341,7 +328,7 @@ pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Times
 }
 
 const REMOVE_EXPIRED: &str = "DELETE FROM grants WHERE id IN \
-    (SELECT id FROM grants WHERE expires_at < ? ORDER BY expires_at LIMIT ?)";
+    (SELECT id FROM grants WHERE expires_at < ? ORDER BY expires_at LIMIT ?) AND expires_at < database_now()";
 
 /// Removes at most `limit` grants, ended or not, whose last moment was before `before`; says how many. Until then even an
 /// ended one stays, so that a token of it is known for what it is.

@@ -29,7 +29,7 @@ pub fn contains(tx: &mut Read<'_>, jti: &str) -> Result<bool, Error> {
 }
 
 const REMOVE_EXPIRED: &str = "DELETE FROM revoked_tokens WHERE jti IN \
-    (SELECT jti FROM revoked_tokens WHERE expires_at < ? ORDER BY expires_at LIMIT ?)";
+    (SELECT jti FROM revoked_tokens WHERE expires_at < ? ORDER BY expires_at LIMIT ?) AND expires_at < database_now()";
 
 /// Removes at most `limit` rows of tokens that expired before `before`; says how many.
 ///

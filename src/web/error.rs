@@ -36,7 +36,7 @@ struct Problem {
 /// The answer to a refused protocol request.
 pub(super) fn refuse(request: &HttpRequest, state: &State, refusal: &Refusal) -> HttpResponse {
     let trace = observe::trace(request, state).to_string();
-    record(state, Endpoint::at(request.path()), refusal, &trace);
+    record(state, Endpoint::at(request.match_info().as_str()), refusal, &trace);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let error = refusal.reason.row().code.as_str();
     let body_trace = status.is_server_error().then_some(trace);

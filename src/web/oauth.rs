@@ -152,8 +152,13 @@ async fn hop<S: Send + 'static, T: Send + 'static>(
     work: impl FnOnce(&mut S) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     let span = span(request, state);
-    let answered = lane.submit(move |thread: &mut S| span.in_scope(|| work(thread)))?;
-    match tokio::time::timeout(extract::REQUEST_DEADLINE, answered).await {
+    let mut ticket = lane.submit(move |thread: &mut S| span.in_scope(|| work(thread)))?;
+    let mut answered = tokio::time::timeout(ticket.longest_wait, &mut ticket.answered).await;
+    if answered.is_err() && !ticket.give_up() {
+        let rest = extract::REQUEST_DEADLINE.saturating_sub(ticket.longest_wait);
+        answered = tokio::time::timeout(rest, &mut ticket.answered).await;
+    }
+    match answered {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(CapacityRefusal::Defect.into()),
         Err(_) => Err(CapacityRefusal::DeadlinePassed.into()),

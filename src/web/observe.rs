@@ -35,7 +35,7 @@ pub(super) async fn observe<B: MessageBody + 'static>(
     };
     let clock = &state.app.clock;
     let began = clock.monotonic();
-    let endpoint = Endpoint::at(request.path());
+    let endpoint = Endpoint::at(request.match_info().as_str());
     let mut response = if headers::size_of(request.head()) > headers::MAX_HEAD_BYTES {
         let answer = error::refuse(request.request(), &state, &RequestRefusal::HeadersTooLarge.into());
         request.into_response(answer).map_into_right_body()

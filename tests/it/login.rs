@@ -390,3 +390,17 @@ fn more_log_ins_than_the_lane_holds_are_told_so_and_other_work_goes_on() {
     let metrics = party.get("/metrics", &[]).body;
     assert!(metrics.contains(r#"countersign_lane_refused_total{lane="hash"}"#));
 }
+
+#[cfg(debug_assertions)]
+#[test]
+fn guesses_that_cannot_be_counted_are_reckoned_with_all_the_same() {
+    use countersign::store::faults::{Call, Fate};
+    let app = TestApp::start();
+    app.public_client();
+    let (_, email) = app.account();
+    let party = app.relying_party();
+    let no_writes = |call| if call == Call::Write { Fate::FailBefore } else { Fate::GoOn };
+    app.app.db.hang_hook(Box::new(no_writes));
+    let statuses: Vec<_> = (0..7).map(|_| party.log_in_with("web", &email, WRONG_PASSWORD).status).collect();
+    assert_eq!(statuses, [503, 503, 503, 503, 503, 429, 429]);
+}

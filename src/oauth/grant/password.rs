@@ -37,10 +37,14 @@ pub fn authorize(
     let grant = new_grant(app, client, &proven, (scope, audiences));
     let roles = proven.account.roles.clone();
     let (row, seen_hash) = (grant.clone(), proven.account.password_hash.clone());
+    let not_after = proven.read_at.plus(context.deadline.remaining());
     // One statement: the account is still the one that was checked, and the grant exists.
-    let made = app.db.write_one(&context.deadline, move |tx| grants::insert(tx, &row, &seen_hash))?;
+    let made = app.db.write_one(&context.deadline, move |tx| grants::insert(tx, &row, &seen_hash, not_after))?;
     if !made {
-        return Err(Refusal::from(LoginRefusal::AccountChanged).of_client(&client.id));
+        let late = context.deadline.has_passed();
+        let why =
+            if late { CapacityRefusal::DeadlinePassed.into() } else { Refusal::from(LoginRefusal::AccountChanged) };
+        return Err(why.of_client(&client.id));
     }
     proven.remember(app);
     tracing::info!(event = "logged_in", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);

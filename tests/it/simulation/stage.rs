@@ -8,7 +8,7 @@ use countersign::admin::clients;
 use countersign::app::App;
 use countersign::clock::{Clock, Timestamp};
 use countersign::id::{AccountId, GrantId};
-use countersign::login_name::parse_email;
+use countersign::login_name::{LoginKey, parse_email};
 use countersign::protocol::client_credentials::ClientId;
 use countersign::protocol::client_metadata::{ClientMetadata, ClientMetadataJson};
 use countersign::protocol::scope::Scope;
@@ -116,7 +116,8 @@ impl Stage {
         let (id, first) = (grant.id, RefreshToken { handle: grant.handle, generation: 1, sibling: 1 });
         let made = app.db.write(move |tx| {
             let account = accounts::find(tx, account_id)?.expect("an account");
-            grants::insert(tx, &grant, &account.password_hash)
+            let (_, now) = accounts::find_by_key(tx, &LoginKey::of(&account.email))?.expect("an account");
+            grants::insert(tx, &grant, &account.password_hash, now.plus(Duration::from_mins(1)))
         });
         assert!(made.unwrap(), "the account is as it was");
         (id, first.seal(&app.derived.refresh_token_mac).unwrap())
