@@ -318,9 +318,9 @@ mod tests {
                 })
             });
             held.recv().unwrap();
-            // What SQLite does by itself when a page cannot be written.
-            let undoes = scope.spawn(|| db.write(|tx| Ok(tx.conn().batch_execute("ROLLBACK")?)));
-            while db.writer.as_ref().unwrap().len() < 1 {
+            // What is left when SQLite could not write a page: all undone, and a transaction open again.
+            let undoes = scope.spawn(|| db.write(|tx| Ok(tx.conn().batch_execute("ROLLBACK; BEGIN")?)));
+            while db.writer.as_ref().unwrap().is_empty() {
                 std::thread::yield_now();
             }
             let last = scope.spawn(|| db.write(move |tx| insert(tx, 3)));
