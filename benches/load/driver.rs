@@ -38,7 +38,7 @@ pub enum Until {
 pub struct Seen {
     /// Of answers that were wanted: microseconds each.
     pub wanted: Vec<u32>,
-    /// Of other answers.
+    /// Of other answers, from when their request was sent.
     pub refused: Vec<u32>,
     /// Connections that broke.
     pub broken: u64,
@@ -134,11 +134,16 @@ async fn call<C: Caller>(
         left.set(left.get() - 1);
         outgoing.clear();
         caller.request(&mut outgoing);
+        let begun = Instant::now();
         let answer = exchange(&mut stream, port, &outgoing, &mut incoming).await;
-        let took = u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let micros = |since: Instant| u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX);
         if let Ok((status, body)) = answer {
-            let list = if caller.answered(status, &incoming[body]) { &mut seen.wanted } else { &mut seen.refused };
-            list.push(took);
+            // A refusal is not late because the answer before it, on the same connection, was long in coming.
+            if caller.answered(status, &incoming[body]) {
+                seen.wanted.push(micros(sent));
+            } else {
+                seen.refused.push(micros(begun));
+            }
         } else {
             stream = None;
             seen.broken += 1;
