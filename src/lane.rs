@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -15,24 +15,20 @@ use crate::reason::{CapacityRefusal, Refusal};
 
 type Task<S> = Box<dyn FnOnce(&mut S) + Send>;
 
-/// What has become of a task: whoever moves it on from waiting, its thread or its asker, has it.
-const WAITING: u8 = 0;
-const TAKEN: u8 = 1;
-const GIVEN_UP: u8 = 2;
-
 /// A task in a lane, as its asker sees it.
 pub struct Ticket<T> {
     /// Its result, or a refusal when it waited too long, or nothing if it panicked.
     pub answered: oneshot::Receiver<Result<T, Refusal>>,
     /// How long it may wait.
     pub longest_wait: Duration,
-    state: Arc<AtomicU8>,
+    /// Set by whoever comes first: a thread that begins it, or an asker that gives it up.
+    claimed: Arc<AtomicBool>,
 }
 
 impl<T> Ticket<T> {
     /// Gives up on a task that still waits; `false` when a thread has it already.
     pub fn give_up(&self) -> bool {
-        self.state.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        !self.claimed.swap(true, Ordering::AcqRel)
     }
 }
 
@@ -92,19 +88,18 @@ impl<S: Send + 'static> Lane<S> {
         let (answer, answered) = oneshot::channel();
         let patience = Deadline::after(&self.clock, self.longest_wait);
         let (metrics, clock, queued_at) = (self.metrics.clone(), self.clock.clone(), self.clock.monotonic());
-        let state = Arc::new(AtomicU8::new(WAITING));
-        let mine = state.clone();
+        let claimed = Arc::new(AtomicBool::new(false));
+        let claim = claimed.clone();
         let task: Task<S> = Box::new(move |thread| {
             metrics.record_taken(clock.monotonic().saturating_sub(queued_at));
-            let taken = mine.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_ok();
-            let late = !taken || patience.has_passed();
+            let late = claim.swap(true, Ordering::AcqRel) || patience.has_passed();
             let result = if late { Err(CapacityRefusal::DeadlinePassed.into()) } else { work(thread) };
             // The asker may have gone away; the work stands either way.
             let _ = answer.send(result);
         });
         self.metrics.record_queued();
         match self.queue.try_send(task) {
-            Ok(()) => Ok(Ticket { answered, longest_wait: self.longest_wait, state }),
+            Ok(()) => Ok(Ticket { answered, longest_wait: self.longest_wait, claimed }),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.metrics.record_refused();
                 Err(CapacityRefusal::LaneFull.into())
@@ -130,7 +125,7 @@ fn run<S>(tasks: &Receiver<Task<S>>, mut state: S) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::sync_channel;
+    use std::sync::mpsc::{SyncSender, sync_channel};
 
     use super::*;
     use crate::clock::Timestamp;
@@ -143,20 +138,25 @@ mod tests {
         Lane::start(&shape, clock, Metrics::new().unwrap().lane("test"), || ()).unwrap()
     }
 
+    /// Keeps the one thread of a lane busy until something is sent.
+    fn hold(lane: &Lane<()>) -> (Ticket<i32>, SyncSender<()>) {
+        let (release, held) = sync_channel::<()>(0);
+        let (started, has_started) = sync_channel::<()>(0);
+        let work = move |(): &mut ()| {
+            started.send(()).unwrap();
+            held.recv().unwrap();
+            Ok(1)
+        };
+        let ticket = lane.submit(work).unwrap();
+        has_started.recv().unwrap();
+        (ticket, release)
+    }
+
     #[test]
     fn a_full_lane_says_so_at_once_and_a_late_one_does_not_run() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let lane = lane(&clock, 1);
-        let (release, held) = sync_channel::<()>(0);
-        let (started, has_started) = sync_channel::<()>(0);
-        let first = lane
-            .submit(move |()| {
-                started.send(()).unwrap();
-                held.recv().unwrap();
-                Ok(1)
-            })
-            .unwrap();
-        has_started.recv().unwrap();
+        let (first, release) = hold(&lane);
         let late = lane.submit(|()| Ok(2)).unwrap();
         let full = lane.submit(|()| Ok(3)).err().unwrap();
         assert_eq!(full.reason, Reason::Capacity(CapacityRefusal::LaneFull));
@@ -170,16 +170,7 @@ mod tests {
     #[test]
     fn what_was_given_up_while_it_waited_is_not_begun_and_what_was_begun_is_not_given_up() {
         let lane = lane(&Clock::system(), 4);
-        let (release, held) = sync_channel::<()>(0);
-        let (started, has_started) = sync_channel::<()>(0);
-        let begun = lane
-            .submit(move |()| {
-                started.send(()).unwrap();
-                held.recv().unwrap();
-                Ok(1)
-            })
-            .unwrap();
-        has_started.recv().unwrap();
+        let (begun, release) = hold(&lane);
         let waiting = lane.submit::<()>(|()| panic!("it must not be begun")).unwrap();
         assert!(waiting.give_up() && !begun.give_up());
         release.send(()).unwrap();
