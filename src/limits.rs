@@ -1,5 +1,5 @@
-//! How often something may be tried, by named rule. Counters that guard an account live in the database (they must
-//! survive Redis); those that guard against a network live in the cache.
+//! How often something may be tried, by named rule. Failures that guard an account live in the database (they must
+//! survive Redis); those that guard against a network, and what is being tried at this moment, live in the cache.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -77,16 +77,16 @@ pub struct BeingTried<'c> {
 }
 
 impl<'c> BeingTried<'c> {
-    /// Leaves the try counted until it is forgotten: how it ended could not be written down.
-    pub fn leave(self) {
-        std::mem::forget(self);
-    }
-
     /// Begins a try under `name`.
     pub fn begin(cache: &'c Cache, name: &Digest) -> Self {
         let key = format!("countersign:login_tries:{}", encode_base64url(name.as_bytes()));
         let others = u32::try_from(cache.add(&key, 1, LONGEST_TRY) - 1).unwrap_or(0);
         Self { cache, key, others }
+    }
+
+    /// Leaves the try counted until it is forgotten: how it ended could not be written down.
+    pub fn leave(self) {
+        std::mem::forget(self);
     }
 }
 

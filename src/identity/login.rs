@@ -32,7 +32,7 @@ struct AttemptKeys {
 }
 
 /// A password that fits. It becomes a log-in when the caller makes something of it, on the condition that the account
-/// still has `seen_hash`; then [`ProvenPassword::remember`].
+/// still has the hash that was checked; then [`ProvenPassword::remember`].
 pub struct ProvenPassword {
     /// Whose it is.
     pub account: Account,
@@ -64,13 +64,18 @@ pub fn prove_password(
     network: Network,
 ) -> Result<ProvenPassword, Refusal> {
     let throttled = app.address_failures.reserve(&app.cache, network).err();
-    let judged =
-        admit(app, credentials, (network, throttled)).and_then(|admitted| judge(app, memory, credentials, admitted));
+    let refund = || app.address_failures.refund(&app.cache, network);
+    let judged = admit(app, credentials, (network, throttled)).and_then(|admitted| {
+        let verdict = judge(app, memory, credentials, &admitted)?;
+        Ok((admitted, verdict))
+    });
     // Neither a log-in that succeeds nor one that we could not judge speaks against its network.
-    if matches!(&judged, Ok(Ok(_)) | Err(Refusal { reason: Reason::Capacity(_), .. })) {
-        app.address_failures.refund(&app.cache, network);
-    }
-    judged?
+    let (admitted, verdict) = judged.inspect_err(|refusal| {
+        if matches!(refusal.reason, Reason::Capacity(_)) {
+            refund();
+        }
+    })?;
+    conclude(app, memory, credentials, (admitted, verdict)).inspect(|_| refund())
 }
 
 /// Finds the account and lets the attempt through, or does not.
@@ -96,20 +101,28 @@ fn admit<'a>(
     Ok(Admitted { found, keys, counts, being_tried })
 }
 
-/// Looks at the password. The outer error is that it could not be looked at; the inner one, whatever else went wrong, that
-/// it did not fit or that nobody may know whether it did.
+/// Looks at the password. The same work is done where there is no account.
 fn judge(
     app: &App,
     memory: &mut HashMemory,
     credentials: &Credentials,
-    admitted: Admitted<'_>,
-) -> Result<Result<ProvenPassword, Refusal>, Refusal> {
-    let Admitted { found, keys, counts, being_tried } = admitted;
-    let stored = found.as_ref().map(|(account, _)| account.password_hash.as_str());
-    let verdict = app.hasher.verify(memory, &credentials.password, stored).map_err(|error| match error {
-        HashError::NoMemory => Refusal::from(CapacityRefusal::CannotHash),
+    admitted: &Admitted<'_>,
+) -> Result<Verdict, Refusal> {
+    let stored = admitted.found.as_ref().map(|(account, _)| account.password_hash.as_str());
+    app.hasher.verify(memory, &credentials.password, stored).map_err(|error| match error {
+        HashError::NoMemory => CapacityRefusal::CannotHash.into(),
         HashError::Unusable => LoginRefusal::HashUnusable.into(),
-    })?;
+    })
+}
+
+/// Makes of the verdict what follows: a proof, or a failure that is counted.
+fn conclude(
+    app: &App,
+    memory: &mut HashMemory,
+    credentials: &Credentials,
+    (admitted, verdict): (Admitted<'_>, Verdict),
+) -> Result<ProvenPassword, Refusal> {
+    let Admitted { found, keys, counts, being_tried } = admitted;
     let refused = match (&found, verdict) {
         (None, _) => Some(LoginRefusal::UnknownAccount),
         (_, Verdict::Mismatch) => Some(LoginRefusal::WrongPassword),
@@ -117,17 +130,17 @@ fn judge(
         (Some(_), Verdict::Match { .. }) => None,
     };
     let (Some((account, read_at)), None) = (found, refused) else {
-        let counted = count_failure(app, keys);
-        if counted.is_err() {
+        if let Err(error) = count_failure(app, keys) {
             // CWE-307: a guess that could not be counted stays reckoned with until it is forgotten.
             being_tried.into_iter().for_each(BeingTried::leave);
+            return Err(error);
         }
-        return Ok(counted.and(Err(refused.unwrap_or(LoginRefusal::UnknownAccount).into())));
+        return Err(refused.unwrap_or(LoginRefusal::UnknownAccount).into());
     };
     // ASVS 11.4.2: a hash of older parameters is renewed while the password is at hand.
     let outdated = verdict == Verdict::Match { outdated: true };
     let renewed_hash = if outdated { app.hasher.hash(memory, &app.random, &credentials.password).ok() } else { None };
-    Ok(Ok(ProvenPassword { account, read_at, auth_time: app.clock.now(), renewed_hash, keys, counts }))
+    Ok(ProvenPassword { account, read_at, auth_time: app.clock.now(), renewed_hash, keys, counts })
 }
 
 impl ProvenPassword {
