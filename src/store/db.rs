@@ -131,7 +131,7 @@ impl Db {
     }
 
     /// Makes one conditional statement, which needs no transaction around it: one round trip, and none after `deadline`.
-    /// `work` makes that statement and no other, and made twice by mistake it must find its condition gone.
+    /// `work` makes that statement and no other; made twice, after a lost connection, it must change nothing more.
     ///
     /// # Errors
     /// [`Error::Expired`], or as [`Db::write`].

@@ -1,8 +1,9 @@
 //! Rows of grants: one row a grant, whatever its age. Every change of a row is one conditional statement.
 
+use diesel::dsl::AsSelect;
 use diesel::prelude::*;
 
-use super::dialect::{DatabaseTime, database_now};
+use super::dialect::{Conn, DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, grants};
 use super::{Error, Read, Write};
@@ -211,24 +212,25 @@ pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str, not_after: Dat
     Ok(Statement::new(INSERT, binds).execute(tx.conn())? == 1)
 }
 
+/// Grants with what [`Joined`] holds of their accounts.
+#[diesel::dsl::auto_type]
+fn with_account() -> _ {
+    let row: AsSelect<Row, <Conn as Connection>::Backend> = Row::as_select();
+    grants::table.inner_join(accounts::table).select((
+        row,
+        accounts::disabled_at,
+        accounts::roles,
+        accounts::credentials_version,
+        database_now(),
+    ))
+}
+
 /// The grant of that secret name.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn find_by_handle(tx: &mut Read<'_>, handle: Handle) -> Result<Option<GrantOfAccount>, Error> {
-    let row = grants::table
-        .inner_join(accounts::table)
-        .filter(grants::handle.eq(handle.0.to_vec()))
-        .select((
-            Row::as_select(),
-            accounts::disabled_at,
-            accounts::roles,
-            accounts::credentials_version,
-            database_now(),
-        ))
-        .get_result(tx.conn())
-        .optional()?;
-    parse_joined(row)
+    parse_joined(with_account().filter(grants::handle.eq(handle.0.to_vec())).get_result(tx.conn()).optional()?)
 }
 
 /// The grant of that public identifier.
@@ -236,19 +238,7 @@ pub fn find_by_handle(tx: &mut Read<'_>, handle: Handle) -> Result<Option<GrantO
 /// # Errors
 /// The store's own reasons.
 pub fn find(tx: &mut Read<'_>, id: GrantId) -> Result<Option<GrantOfAccount>, Error> {
-    let row = grants::table
-        .inner_join(accounts::table)
-        .filter(grants::id.eq(id.as_bytes()))
-        .select((
-            Row::as_select(),
-            accounts::disabled_at,
-            accounts::roles,
-            accounts::credentials_version,
-            database_now(),
-        ))
-        .get_result(tx.conn())
-        .optional()?;
-    parse_joined(row)
+    parse_joined(with_account().filter(grants::id.eq(id.as_bytes())).get_result(tx.conn()).optional()?)
 }
 
 /// The rotation. No indexed column changes, so that PostgreSQL writes no index (a heap-only update).
