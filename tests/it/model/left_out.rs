@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use countersign::clock::Timestamp;
-use countersign::secret::Digest;
 use countersign::store::grants::Rotation;
 use countersign::token::refresh_token::{Decision, RefreshToken, decide};
 
-use super::server::Conditions;
+use super::server::{Conditions, Decide};
 use super::world::{Broken, Rules, World};
 use super::{ALONE, RULES};
 
@@ -37,16 +35,16 @@ pub fn table() -> Vec<LeftOut> {
     };
     let unconditional = Conditions { generation: false, siblings: false, not_ended: false };
     vec![
-        entry("there is a leeway", SMALL, judged(no_leeway), Broken::LoggedOut),
-        entry("the leeway ends", ROBBED, judged(endless_leeway), Broken::SpentTokenServedLate),
-        entry("only the winner may come back", ROBBED, judged(any_sibling_comes_back), Broken::BothKeepGoing),
-        entry("only of the last generation", ROBBED, judged(any_generation_comes_back), Broken::BothKeepGoing),
-        entry("siblings that lost are dead", ROBBED, judged(losers_live), Broken::BothKeepGoing),
-        entry("each answer has a token of its own", ROBBED, judged(the_same_sibling_again), Broken::BothKeepGoing),
-        entry("reuse ends the grant", ROBBED, judged(reuse_changes_nothing), Broken::RefusedButAlive),
-        entry("beyond the limit of siblings nothing changes", SMALL, judged(the_limit_ends), Broken::LoggedOut),
-        entry("a key lets a late repeat in", KEYED, judged(keys_ignored), Broken::LoggedOut),
-        entry("a key must be the same", KEYED_AND_ROBBED, judged(any_key_fits), Broken::SpentTokenServedLate),
+        entry("there is a leeway", SMALL, judged(NO_LEEWAY), Broken::LoggedOut),
+        entry("the leeway ends", ROBBED, judged(ENDLESS_LEEWAY), Broken::SpentTokenServedLate),
+        entry("only the winner may come back", ROBBED, judged(ANY_SIBLING_COMES_BACK), Broken::BothKeepGoing),
+        entry("only of the last generation", ROBBED, judged(ANY_GENERATION_COMES_BACK), Broken::BothKeepGoing),
+        entry("siblings that lost are dead", ROBBED, judged(LOSERS_LIVE), Broken::BothKeepGoing),
+        entry("each answer has a token of its own", ROBBED, judged(THE_SAME_SIBLING_AGAIN), Broken::BothKeepGoing),
+        entry("reuse ends the grant", ROBBED, judged(REUSE_CHANGES_NOTHING), Broken::RefusedButAlive),
+        entry("beyond the limit of siblings nothing changes", SMALL, judged(THE_LIMIT_ENDS), Broken::LoggedOut),
+        entry("a key lets a late repeat in", KEYED, judged(KEYS_IGNORED), Broken::LoggedOut),
+        entry("a key must be the same", KEYED_AND_ROBBED, judged(ANY_KEY_FITS), Broken::SpentTokenServedLate),
         entry("a write asks for the row as it was read", SMALL, written(unconditional), Broken::TwoWinners),
         entry("… for its generation", SMALL, written(Conditions { generation: false, ..all }), Broken::TwoWinners),
         entry("… for its siblings", ROBBED, written(Conditions { siblings: false, ..all }), Broken::BothKeepGoing),
@@ -67,89 +65,47 @@ pub fn table() -> Vec<LeftOut> {
 
 const KEYED_AND_ROBBED: World = World { keys: true, ..ROBBED };
 
-type Attempt = Option<Digest>;
+const NO_LEEWAY: Decide = |row, token, attempt, now, _| decide(row, token, attempt, now, Duration::ZERO);
 
-fn no_leeway(row: &Rotation, token: &RefreshToken, attempt: Attempt, now: Timestamp, _: Duration) -> Decision {
-    decide(row, token, attempt, now, Duration::ZERO)
-}
+const ENDLESS_LEEWAY: Decide = |row, token, attempt, now, _| decide(row, token, attempt, now, Duration::MAX);
 
-fn endless_leeway(row: &Rotation, token: &RefreshToken, attempt: Attempt, now: Timestamp, _: Duration) -> Decision {
-    decide(row, token, attempt, now, Duration::MAX)
-}
-
-fn any_sibling_comes_back(
-    row: &Rotation,
-    token: &RefreshToken,
-    attempt: Attempt,
-    now: Timestamp,
-    leeway: Duration,
-) -> Decision {
+const ANY_SIBLING_COMES_BACK: Decide = |row, token, attempt, now, leeway| {
     let sibling = if token.generation + 1 == row.generation { row.winner } else { token.sibling };
     decide(row, &RefreshToken { sibling, ..*token }, attempt, now, leeway)
-}
+};
 
-fn any_generation_comes_back(
-    row: &Rotation,
-    token: &RefreshToken,
-    attempt: Attempt,
-    now: Timestamp,
-    leeway: Duration,
-) -> Decision {
+const ANY_GENERATION_COMES_BACK: Decide = |row, token, attempt, now, leeway| {
     let generation = token.generation.max(row.generation - 1);
     decide(row, &RefreshToken { generation, ..*token }, attempt, now, leeway)
-}
+};
 
-fn losers_live(row: &Rotation, token: &RefreshToken, attempt: Attempt, now: Timestamp, leeway: Duration) -> Decision {
+const LOSERS_LIVE: Decide = |row, token, attempt, now, leeway| {
     let lost = token.generation + 1 == row.generation && token.sibling != row.winner;
     let generation = if lost { row.generation } else { token.generation };
     let siblings = if lost { u8::MAX } else { row.siblings };
     decide(&Rotation { siblings, ..row.clone() }, &RefreshToken { generation, ..*token }, attempt, now, leeway)
-}
+};
 
-fn the_same_sibling_again(
-    row: &Rotation,
-    token: &RefreshToken,
-    attempt: Attempt,
-    now: Timestamp,
-    leeway: Duration,
-) -> Decision {
-    match decide(row, token, attempt, now, leeway) {
-        Decision::AddSibling { .. } => Decision::AddSibling { sibling: row.siblings },
-        other => other,
-    }
-}
+const THE_SAME_SIBLING_AGAIN: Decide = |row, token, attempt, now, leeway| match decide(row, token, attempt, now, leeway)
+{
+    Decision::AddSibling { .. } => Decision::AddSibling { sibling: row.siblings },
+    other => other,
+};
 
-fn reuse_changes_nothing(
-    row: &Rotation,
-    token: &RefreshToken,
-    attempt: Attempt,
-    now: Timestamp,
-    leeway: Duration,
-) -> Decision {
+const REUSE_CHANGES_NOTHING: Decide = |row, token, attempt, now, leeway| {
     match decide(row, token, attempt, now, leeway) {
         // The one refusal that writes nothing.
         Decision::Replay => Decision::FromTheFuture,
         other => other,
     }
-}
+};
 
-fn the_limit_ends(
-    row: &Rotation,
-    token: &RefreshToken,
-    attempt: Attempt,
-    now: Timestamp,
-    leeway: Duration,
-) -> Decision {
-    match decide(row, token, attempt, now, leeway) {
-        Decision::TooManySiblings => Decision::Replay,
-        other => other,
-    }
-}
+const THE_LIMIT_ENDS: Decide = |row, token, attempt, now, leeway| match decide(row, token, attempt, now, leeway) {
+    Decision::TooManySiblings => Decision::Replay,
+    other => other,
+};
 
-fn keys_ignored(row: &Rotation, token: &RefreshToken, _: Attempt, now: Timestamp, leeway: Duration) -> Decision {
-    decide(row, token, None, now, leeway)
-}
+const KEYS_IGNORED: Decide = |row, token, _, now, leeway| decide(row, token, None, now, leeway);
 
-fn any_key_fits(row: &Rotation, token: &RefreshToken, attempt: Attempt, now: Timestamp, leeway: Duration) -> Decision {
-    decide(&Rotation { attempt, ..row.clone() }, token, attempt, now, leeway)
-}
+const ANY_KEY_FITS: Decide =
+    |row, token, attempt, now, leeway| decide(&Rotation { attempt, ..row.clone() }, token, attempt, now, leeway);
