@@ -8,8 +8,6 @@ use countersign::clock::Deadline;
 use countersign::store::Write;
 use countersign::store::grants::{self, Rotation};
 use countersign::token::refresh_token::RefreshToken;
-use diesel::connection::SimpleConnection as _;
-use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
 
 use crate::callers::{Devices, Person, Reader, Service, Signed};
 use crate::control;
@@ -235,8 +233,8 @@ fn refresh(plan: &Plan, report: &mut Report) {
     }
 }
 
-/// The rotation's own statement, durable, from many threads: through the store, which commits together what waits
-/// together, against one transaction for each.
+/// The rotation's own statement, durable, from many threads: as they come, so that what waits together is committed
+/// together, against one after the other, each in a transaction of its own.
 fn group_commit(plan: &Plan, report: &mut Report) {
     if !plan.has(Backend::Sqlite) {
         return;
@@ -252,10 +250,6 @@ fn group_commit(plan: &Plan, report: &mut Report) {
         .iter()
         .map(|handle| ground.app.db.read(|tx| grants::find_by_handle(tx, *handle)).expect("a grant").expect("a grant"))
         .collect();
-    let path = ground.url.trim_start_matches("sqlite:").to_owned();
-    let mut conn = SqliteConnection::establish(&path).expect("the file");
-    conn.batch_execute("PRAGMA busy_timeout = 20000; PRAGMA synchronous = FULL").expect("a setting");
-    let conn = Mutex::new(conn);
     // Each thread moves its own grant on; generations go on across rounds.
     let generations: Vec<_> = (0..CLIENTS).map(|_| std::sync::atomic::AtomicU32::new(1)).collect();
     let in_threads = |work: &(dyn Fn(usize, u32) + Sync)| {
@@ -287,18 +281,11 @@ fn group_commit(plan: &Plan, report: &mut Report) {
         let rotate = move |tx: &mut Write<'_>| grants::rotate(tx, (id, from), &to, idle, not_after);
         assert!(ground.app.db.write_one(&deadline, rotate).expect("a write"), "a lost update");
     };
+    // Nobody waits beside the one whose turn it is, so nothing can be shared.
+    let turn = Mutex::new(());
     let one_by_one = |nth: usize, from: u32| {
-        let id: String = found[nth].grant.id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let now = ground.app.clock.now().as_micros();
-        let update = format!(
-            "UPDATE grants SET generation = {}, winner = 1, siblings = 1, rotated_at = {now}, attempt = NULL \
-             WHERE id = X'{id}' AND generation = {from} AND ended_at IS NULL",
-            from + 1
-        );
-        let mut conn = conn.lock().expect("the connection");
-        conn.batch_execute("BEGIN IMMEDIATE").expect("a transaction");
-        assert_eq!(diesel::sql_query(update).execute(&mut *conn).expect("a write"), 1, "a lost update");
-        conn.batch_execute("COMMIT").expect("a commit");
+        let _mine = turn.lock().expect("a turn");
+        together(nth, from);
     };
     let ratios = (0..plan.rounds)
         .map(|_| {
