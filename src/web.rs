@@ -3,6 +3,7 @@
 
 mod body;
 mod client_address;
+mod connection;
 mod documents;
 mod error;
 mod extract;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
+use actix_web::HttpRequest;
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt as _;
 
+use super::connection::Appetite;
 use crate::protocol::params::MAX_BODY_BYTES;
 use crate::reason::{Refusal, RequestRefusal};
 
@@ -13,22 +15,25 @@ use crate::reason::{Refusal, RequestRefusal};
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Reads a body of at most [`MAX_BODY_BYTES`] within ten seconds.
-pub(super) async fn read(headers: &HeaderMap, mut payload: Payload) -> Result<BytesMut, Refusal> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+pub(super) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, Refusal> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // ASVS 2.4.1: a body that says it is too large is not read at all.
     if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(RequestRefusal::BodyTooLarge.into());
     }
     let collect = async {
         let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
+        loop {
+            if let Some(connection) = request.conn_data::<Appetite>() {
+                connection.rouse();
+            }
+            let Some(chunk) = payload.next().await else { return Ok(body) };
             let chunk = chunk.map_err(|_| RequestRefusal::BodyBroken)?;
             if body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(Refusal::from(RequestRefusal::BodyTooLarge));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
     };
     tokio::time::timeout(BODY_DEADLINE, collect).await.unwrap_or_else(|_| Err(RequestRefusal::BodyTooSlow.into()))
 }

@@ -66,7 +66,7 @@ struct TokenParameterForm {
 pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let context = extract::context(&request, &state);
     let outcome = async {
-        let body = body::read(request.headers(), payload).await?;
+        let body = body::read(&request, payload).await?;
         let headers = request.headers();
         let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
         let app = state.app.clone();
@@ -137,7 +137,7 @@ async fn on_token_lane<T: Send + 'static>(
     work: impl Fn(&State, &PresentedToken, &RequestContext) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     let context = extract::context(request, state);
-    let body = body::read(request.headers(), payload).await?;
+    let body = body::read(request, payload).await?;
     let headers = request.headers();
     let call = PresentedToken::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
     let inner = Data::clone(state);

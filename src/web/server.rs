@@ -1,14 +1,19 @@
 //! Listening, serving, and stopping without dropping anyone.
 
+use std::future::ready;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_http::{HttpService, Protocol};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, map_config};
+use actix_web::dev::{AppConfig, ServerHandle, fn_service};
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::{HttpServer, web};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::connection::Connection;
 use super::observe::observe;
 use super::{State, routes};
 use crate::app::{App, Lanes, StartError};
@@ -44,20 +49,37 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     // On an address that others can reach, metrics are for a listener of their own (ASVS 13.4.5).
     let (served, metrics_here) = (state.clone(), metrics.is_none() && address.ip().is_loopback());
-    let http = HttpServer::new(move || {
+    let http = actix_web::dev::Server::build();
+    let stopping = http.graceful_shutdown_signal();
+    let factory = move || {
         let app = actix_web::App::new().app_data(served.clone()).wrap(from_fn(observe));
         let app = if metrics_here { app.configure(routes::metrics) } else { app };
-        app.configure(routes::public)
-    })
-    .workers(workers)
-    .max_connections(max_connections.div_ceil(workers))
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .client_disconnect_timeout(Duration::from_secs(2))
-    .shutdown_timeout(SHUTDOWN_SECONDS)
-    .disable_signals()
-    .listen(listener)?
-    .run();
+        let app =
+            app.configure(routes::public).into_factory().map_err(|error: actix_web::Error| error.error_response());
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(Duration::from_secs(2))
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.appetite())))
+            .finish(map_config(app, |()| AppConfig::default()));
+        fn_service(|stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            ready(Ok((Connection::new(stream), Protocol::Http1, peer)))
+        })
+        .and_then(http)
+    };
+    let http = http
+        .workers(workers)
+        .max_concurrent_connections(max_connections.div_ceil(workers))
+        .shutdown_timeout(SHUTDOWN_SECONDS)
+        .disable_signals()
+        .listen("countersign", listener, factory)?
+        .run();
     let metrics = metrics.map(|listener| serve_metrics(state.clone(), listener)).transpose()?;
     Ok(Server { http, metrics, state, jobs, drain, address })
 }

@@ -21,6 +21,7 @@ mod admin;
 mod app;
 mod architecture;
 mod cli;
+mod connections;
 mod interop;
 mod keys;
 mod login;

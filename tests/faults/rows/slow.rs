@@ -16,7 +16,7 @@ use crate::report::{Run, span};
 use crate::watch::Gauge;
 
 /// The most memory that a server may take under either attack.
-const MOST_MIB: u64 = 512;
+const MOST_MIB: u64 = 256;
 
 /// Connections that misbehave, held until they are dropped.
 struct Crowd {
@@ -46,7 +46,9 @@ impl Crowd {
                 b"POST /token HTTP/1.1\r\nHost: id.example\r\nContent-Type: application/x-www-form-urlencoded\r\n\
                   Content-Length: 60000\r\n\r\n",
             );
-            let deaf = open(unread, &http::get("/jwks.json").repeat(400));
+            // Some 400 KB of requests at once, and again each second.
+            let unread_requests = http::get("/jwks.json").repeat(10_000);
+            let deaf = open(unread, &unread_requests);
             let mut fed: Vec<TcpStream> = head.into_iter().chain(body).collect();
             while !stopped.load(Ordering::SeqCst) {
                 fed.retain_mut(|stream| match stream.write(b"a") {
@@ -54,7 +56,7 @@ impl Crowd {
                     Err(error) => error.kind() == ErrorKind::WouldBlock,
                 });
                 for mut stream in &deaf {
-                    let _ = stream.write(&http::get("/jwks.json").repeat(400));
+                    let _ = stream.write(&unread_requests);
                 }
                 thread::sleep(Duration::from_secs(1));
             }

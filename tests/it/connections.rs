@@ -1,0 +1,85 @@
+//! What a client may do with one connection.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::app::TestApp;
+
+fn connect(app: &TestApp) -> TcpStream {
+    let stream = TcpStream::connect(app.base.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+fn post(form: &str, more: &str) -> String {
+    format!(
+        "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n{more}Content-Length: \
+         {}\r\n\r\n{form}",
+        form.len()
+    )
+}
+
+/// The status of each answer until the server closes the connection.
+fn statuses(mut stream: TcpStream) -> Vec<String> {
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    answers.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect()
+}
+
+#[test]
+fn requests_that_are_sent_without_waiting_are_answered_one_after_the_other() {
+    let app = TestApp::start();
+    let (party, tokens) = app.log_in();
+    let refresh = |token: &str| format!("grant_type=refresh_token&client_id=web&refresh_token={token}");
+    let rounds = 100;
+    let round = format!(
+        "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n{}GET /nowhere HTTP/1.1\nHost: x\n\n{}",
+        post("grant_type=unheard_of&client_id=web", ""),
+        post(&refresh("csr_forged"), ""),
+    );
+    let last = post(&refresh(tokens.refresh_token()), "Connection: close\r\n");
+    let mut stream = connect(&app);
+    let sender = {
+        let mut stream = stream.try_clone().unwrap();
+        let (all, last) = (round.repeat(rounds), last.clone());
+        std::thread::spawn(move || stream.write_all(format!("{all}{last}").as_bytes()).unwrap())
+    };
+    let mut answered = statuses(stream.try_clone().unwrap());
+    sender.join().unwrap();
+    assert_eq!(answered.pop().as_deref(), Some("200"));
+    assert_eq!(answered, ["200", "400", "404", "400"].repeat(rounds));
+    // The same, byte by byte.
+    stream = connect(&app);
+    let again = party.refresh("web", tokens.refresh_token()).tokens();
+    let last = post(&refresh(again.refresh_token()), "Connection: close\r\n");
+    for byte in format!("{round}{last}").bytes() {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(statuses(stream), ["200", "400", "404", "400", "200"]);
+}
+
+#[test]
+fn a_body_is_read_whole_whatever_is_in_it_and_however_it_comes() {
+    let app = TestApp::start();
+    let began = Instant::now();
+    let lines = format!("grant_type=unheard_of&client_id=web&x={}", "a\r\n\r\n\n\n".repeat(2000));
+    for piece in [1, 7, 1500, usize::MAX] {
+        let mut stream = connect(&app);
+        stream.set_nodelay(true).unwrap();
+        for piece in post(&lines, "Connection: close\r\n").as_bytes().chunks(piece) {
+            stream.write_all(piece).unwrap();
+        }
+        assert_eq!(statuses(stream), ["400"], "in pieces of {piece}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(9), "the body was waited for in vain");
+}
+
+#[test]
+fn a_client_that_has_said_all_and_closes_its_half_is_answered() {
+    let app = TestApp::start();
+    let mut stream = connect(&app);
+    stream.write_all(post("grant_type=refresh_token&client_id=web&refresh_token=csr_forged", "").as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(statuses(stream), ["400"]);
+}
