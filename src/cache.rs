@@ -81,6 +81,8 @@ impl Cache {
                     .min_idle(Some(0))
                     .connection_timeout(CONNECT_TIMEOUT)
                     .test_on_check_out(false)
+                    // It is said once, by readiness, and not for each try.
+                    .error_handler(Box::new(r2d2::NopErrorHandler))
                     .build_unchecked(Connector(client));
                 Some(Remote { pool, errors_in_a_row: AtomicU64::new(0), paused_until_ms: AtomicU64::new(0) })
             }
@@ -186,6 +188,12 @@ mod tests {
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
         let minute = Duration::from_mins(1);
         assert_eq!((cache.add("a", 1, minute), cache.add("a", 1, minute), cache.add("a", -1, minute)), (1, 2, 1));
+        assert_eq!(
+            (cache.add("a", -1, minute), cache.local.lock().unwrap().len()),
+            (0, 0),
+            "nothing is kept of nothing"
+        );
+        cache.add("a", 1, minute);
         clock.advance(minute);
         assert_eq!(cache.add("a", 1, minute), 1);
         for nth in 0..(2 * MAX_LOCAL_COUNTERS) {

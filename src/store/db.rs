@@ -76,6 +76,8 @@ impl Db {
             .min_idle(Some(0))
             .connection_timeout(CHECKOUT_TIMEOUT)
             .test_on_check_out(false)
+            // Whoever waited in vain is told the cause and says it.
+            .error_handler(Box::new(r2d2::NopErrorHandler))
             .build(Connector::new(url, single_writer))
             .map_err(Error::unavailable)?;
         let writer = single_writer.then(|| start_writer(first, url.clone())).transpose()?;
