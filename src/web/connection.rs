@@ -147,7 +147,8 @@ mod tests {
         assert_eq!(heads.portion(&get.repeat(3)), (get.len(), true));
         assert_eq!(heads.portion(&get.repeat(2)), (get.len(), true));
         assert_eq!(heads.portion(get), (get.len(), true));
-        assert_eq!(heads.portion(b"GET / HTTP/1.1\r\nHost: a\r\n\r"), (27, false));
+        let all_but_the_last = &get[..get.len() - 1];
+        assert_eq!(heads.portion(all_but_the_last), (all_but_the_last.len(), false));
         assert_eq!(heads.portion(b"\n"), (1, true), "an end that arrives in two parts is seen");
         assert_eq!(heads.portion(b"a=b"), (3, false));
     }

@@ -109,6 +109,63 @@ fn every_answer_has_the_headers_that_protect_it() {
 }
 
 #[test]
+fn an_endpoint_is_counted_as_itself_however_its_path_is_spelt() {
+    let app = TestApp::start();
+    let party = app.relying_party();
+    assert_eq!(party.form("/%74oken", &[], &[("grant_type", "unheard_of")]).status, 400);
+    let metrics = party.get("/metrics", &[]).body;
+    assert!(metrics.contains(r#"countersign_http_requests_total{endpoint="/token",status="400"} 1"#), "{metrics}");
+}
+
+/// The niceness of each thread of that name in a process.
+fn niceness(pid: u32, name: &str) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stat = threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).ok());
+    // proc_pid_stat(5): the name in brackets, then the state, which is field 3; niceness is field 19.
+    stat.filter(|stat| stat.contains(&format!("({name})")))
+        .map(|stat| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn hashing_gives_way_to_everything_else() {
+    let database = TestDatabase::prepared();
+    let mut serve = command(database.folder.path(), Some(&database), &["serve"]);
+    serve.env("COUNTERSIGN__KEYS__MASTER_KEY_FILE", "master.key").env("COUNTERSIGN__PASSWORDS__THREADS", "3");
+    let served = Served::start(serve, 3);
+    assert_eq!(RelyingParty::new(&served.base).get("/livez", &[]).status, 200);
+    assert_eq!(niceness(served.child.id(), "lane-hash"), [10; 3]);
+    let others = niceness(served.child.id(), "lane-token");
+    assert!(!others.is_empty() && others.iter().all(|niceness| *niceness == 0), "{others:?}");
+}
+
+#[test]
+fn a_request_that_waits_behind_threads_that_are_held_up_is_told_so_in_time() {
+    let app = TestApp::start();
+    let (party, first) = app.log_in();
+    let (_, email) = app.account();
+    let mut devices = vec![first];
+    devices.extend((0..20).map(|_| party.log_in("web", &email).tokens()));
+    let release = app.database.hold_grants();
+    let (told, tells) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for device in &devices {
+            let (told, party) = (told.clone(), app.relying_party());
+            scope.spawn(move || drop(told.send(party.refresh("web", device.refresh_token()))));
+        }
+        // There are more of them than threads, and none of these is free before the lock is.
+        let refused = tells.recv_timeout(Duration::from_secs(2)).unwrap();
+        assert_eq!((refused.status, refused.error().as_str()), (503, "temporarily_unavailable"));
+        assert!(refused.header("retry-after").is_some());
+        drop(release);
+    });
+    let metrics = party.get("/metrics", &[]).body;
+    let waits =
+        metrics.lines().find_map(|line| line.strip_prefix(r#"countersign_lane_wait_seconds_count{lane="token"} "#));
+    assert!(waits.unwrap().parse::<u32>().unwrap() >= 16, "{metrics}");
+}
+
+#[test]
 fn what_is_not_here_is_a_problem_and_not_a_page() {
     let app = TestApp::start();
     let answer = app.relying_party().get("/nowhere?x=%3Cscript%3E", &[]);

@@ -190,6 +190,13 @@ fn a_grant_is_made_only_for_the_account_that_was_checked_and_ends_with_its_crede
     };
     let mut insert = |seen_hash: &str| insert_until(seen_hash, find(id).read_at.plus(Duration::from_mins(1)));
     let before = insert(&account.password_hash).unwrap();
+    let now_there = find(id).read_at;
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(
+        insert_until(&account.password_hash, now_there).is_none(),
+        "never after its time on the database's own clock"
+    );
+    let mut insert = |seen_hash: &str| insert_until(seen_hash, find(id).read_at.plus(Duration::from_mins(1)));
     assert!(!find(before).credentials_changed);
     assert!(insert("another hash").is_none(), "the password has changed meanwhile");
     // A log-in that reads the account just before its password changes may make its grant just after.
