@@ -4,11 +4,8 @@
 //! Passwords are compared in Unicode form NFC, so that one typed on another keyboard still fits (NIST SP 800-63B-4
 //! §3.1.1.2).
 
-use std::mem::MaybeUninit;
-
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
-use rustix::mm::{Advice, madvise};
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
@@ -18,8 +15,6 @@ use crate::settings::Passwords;
 /// The most that a stored hash may ask of us: 256 MiB and ten passes.
 const MAX_MEMORY_KIB: u32 = 262_144;
 const MAX_ITERATIONS: u32 = 10;
-/// Addresses of advice are multiples of this.
-const PAGE_BYTES: usize = 4096;
 
 /// Why there is no hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,23 +50,9 @@ impl HashMemory {
         let wanted = params.block_count();
         if let Some(more) = wanted.checked_sub(self.blocks.len()) {
             self.blocks.try_reserve_exact(more).map_err(|_| HashError::NoMemory)?;
-            prefer_huge_pages(self.blocks.spare_capacity_mut());
             self.blocks.resize(wanted, Block::new());
         }
         self.blocks.get_mut(..wanted).ok_or(HashError::NoMemory)
-    }
-}
-
-/// Asks the system for pages of 2 MiB, since Argon2 jumps about in its memory and with pages of 4 KiB waits for their
-/// addresses. To be called before the memory is written. A system that has none goes on with small ones.
-#[allow(unsafe_code, reason = "the only way to say it; an advice that changes no byte and no right of any page")]
-fn prefer_huge_pages(memory: &mut [MaybeUninit<Block>]) {
-    let whole = memory.as_mut_ptr_range();
-    let pages = whole.start.addr().next_multiple_of(PAGE_BYTES)..whole.end.addr() / PAGE_BYTES * PAGE_BYTES;
-    if !pages.is_empty() {
-        // SAFETY: these pages lie wholly within `memory`, which is ours alone, and `MADV_HUGEPAGE` is about how they are
-        // backed, not about what they hold.
-        let _ = unsafe { madvise(whole.start.with_addr(pages.start).cast(), pages.len(), Advice::LinuxHugepage) };
     }
 }
 

@@ -151,15 +151,6 @@ fn each_outside_crate_has_one_door() {
 }
 
 #[test]
-fn the_compiler_is_overruled_in_one_place() {
-    let word = concat!("un", "safe");
-    for path in sources(Path::new("src")) {
-        let times = production(&path).matches(&format!("{word} {{")).count();
-        assert_eq!(times, usize::from(path.ends_with("password_hash.rs")), "{}", path.display());
-    }
-}
-
-#[test]
 fn only_one_file_tells_the_databases_apart() {
     for path in sources(Path::new("src/store")) {
         let code = production(&path);
