@@ -137,11 +137,45 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::Heads;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// What a connection hands over next, if it does.
+    async fn next(connection: &mut Connection) -> Option<Vec<u8>> {
+        let mut buffer = [0; 8192];
+        let read = connection.read(&mut buffer);
+        let read = tokio::time::timeout(Duration::from_millis(200), read).await.ok()?.unwrap();
+        Some(buffer[..read].to_vec())
+    }
+
+    #[test]
+    fn nothing_follows_a_head_before_its_answer_is_written_or_its_body_wanted() {
+        actix_web::rt::System::new().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut server = Connection::new(listener.accept().await.unwrap().0);
+            client.write_all(&GET.repeat(3)).await.unwrap();
+            assert_eq!(next(&mut server).await.as_deref(), Some(GET));
+            assert_eq!(next(&mut server).await, None);
+            server.write_all(b"an answer").await.unwrap();
+            assert_eq!(next(&mut server).await.as_deref(), Some(GET));
+            client.write_all(b"more").await.unwrap();
+            assert_eq!(next(&mut server).await, None);
+            server.appetite().rouse();
+            assert_eq!(next(&mut server).await.as_deref(), Some(GET), "first what came before");
+            server.appetite().rouse();
+            assert_eq!(next(&mut server).await.as_deref(), Some(&b"more"[..]));
+        });
+    }
 
     #[test]
     fn one_head_is_handed_over_at_a_time_with_its_body() {
-        let (get, post) = (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST / HTTP/1.1\nHost: a\n\na=b");
+        let (get, post) = (GET, b"POST / HTTP/1.1\nHost: a\n\na=b");
         let mut heads = Heads::default();
         assert_eq!(heads.portion(post), (post.len(), true), "a head and its body stay together");
         assert_eq!(heads.portion(&get.repeat(3)), (get.len(), true));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use countersign::secret::decode_base64url;
 
@@ -53,6 +53,7 @@ pub fn row(run: &mut Run) {
         ("FAKETIME_NO_CACHE", "1"),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
     ]);
+    let started = Instant::now();
     let everybody = targets(std::slice::from_ref(&instance));
     let mut ended = Fleet::log_in(&everybody, &site.emails, 1, run.seed + 1).remove(0);
     let ended_token = ended.token().unwrap().to_owned();
@@ -88,6 +89,10 @@ pub fn row(run: &mut Run) {
     run.must(refreshed == 12, format_args!("refreshes across 2038 failed: {:?}", late.log_outs));
     see_the_time(run, &site, &instance, BEYOND_32_BITS + 2);
     still_over(run, &instance, &ended_token, "2038");
+    if run.either(false, true) {
+        sweep_goes_by_the_time_that_passed(run, &site, started);
+        still_over(run, &instance, &ended_token, "2038, after a sweep");
+    }
 
     hands.set(86_400 - now());
     thread::sleep(Duration::from_millis(50));
@@ -103,6 +108,19 @@ pub fn row(run: &mut Run) {
         let _ = fs::remove_file(format!("/dev/shm/{name}{}", instance.pid()));
     }
     run.figure("5 clocks: +1 h, -1 h, 2038, 1970, right again");
+}
+
+/// The sweep, which begins a minute after the start, removes what is over by the real time and nothing of what is over by
+/// the wrong clock alone.
+fn sweep_goes_by_the_time_that_passed(run: &mut Run, site: &Site, started: Instant) {
+    let before = site.database.grants().len();
+    let three_days_ago = (now() - 3 * 86_400) * 1_000_000;
+    site.database.execute(&format!("UPDATE grants SET expires_at = {three_days_ago} WHERE ended_at IS NOT NULL"));
+    run.progress("a sweep in 2038");
+    thread::sleep(Duration::from_secs(75).saturating_sub(started.elapsed()));
+    let swept = before - site.database.grants().len();
+    run.must(swept == 1, format_args!("of {before} grants {swept} were swept in 2038, and 1 was over"));
+    run.figure(format_args!("swept in 2038: {swept} of {before} grants, 1 was over"));
 }
 
 /// A new access token says that it is that time, and lives as long as it should.
