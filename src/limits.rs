@@ -58,7 +58,7 @@ impl AddressFailures {
         Ok(())
     }
 
-    /// Takes the count back: the log-in succeeded, or could not be served.
+    /// Takes the count back: the log-in succeeded, or its password was not looked at.
     pub fn refund(&self, cache: &Cache, network: Network) {
         cache.add(&key(network), -1, MINUTE);
     }
@@ -74,6 +74,7 @@ pub struct BeingTried<'c> {
     key: String,
     /// How many others are being tried under the same name.
     pub others: u32,
+    stays: bool,
 }
 
 impl<'c> BeingTried<'c> {
@@ -81,19 +82,19 @@ impl<'c> BeingTried<'c> {
     pub fn begin(cache: &'c Cache, name: &Digest) -> Self {
         let key = format!("countersign:login_tries:{}", encode_base64url(name.as_bytes()));
         let others = u32::try_from(cache.add(&key, 1, LONGEST_TRY) - 1).unwrap_or(0);
-        Self { cache, key, others }
+        Self { cache, key, others, stays: false }
     }
 
     /// Leaves the try counted until it is forgotten: how it ended could not be written down.
-    pub fn leave(self) {
-        std::mem::forget(self);
+    pub fn leave(mut self) {
+        self.stays = true;
     }
 }
 
 impl Drop for BeingTried<'_> {
     fn drop(&mut self) {
         // Below zero, the count was forgotten while this was being tried, and there is nothing to take back.
-        if self.cache.add(&self.key, -1, LONGEST_TRY) < 0 {
+        if !self.stays && self.cache.add(&self.key, -1, LONGEST_TRY) < 0 {
             self.cache.add(&self.key, 1, LONGEST_TRY);
         }
     }

@@ -11,7 +11,7 @@ use crate::limits::{BeingTried, Network};
 use crate::login_name::LoginKey;
 use crate::password_hash::{HashError, HashMemory, Verdict};
 use crate::protocol::token_request::Credentials;
-use crate::reason::{CapacityRefusal, LoginRefusal, Reason, Refusal};
+use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
 use crate::secret::{Digest, PurposeKey};
 use crate::store::accounts::{self, Account};
 use crate::store::login_attempts::{self, Count, Throttle};
@@ -65,24 +65,18 @@ pub fn prove_password(
 ) -> Result<ProvenPassword, Refusal> {
     let throttled = app.address_failures.reserve(&app.cache, network).err();
     let refund = || app.address_failures.refund(&app.cache, network);
-    let judged = admit(app, credentials, (network, throttled)).and_then(|admitted| {
-        let verdict = judge(app, memory, credentials, &admitted)?;
-        Ok((admitted, verdict))
-    });
-    // Neither a log-in that succeeds nor one that we could not judge speaks against its network.
-    let (admitted, verdict) = judged.inspect_err(|refusal| {
-        if matches!(refusal.reason, Reason::Capacity(_)) {
-            refund();
-        }
-    })?;
-    conclude(app, memory, credentials, (admitted, verdict)).inspect(|_| refund())
+    // Neither a log-in that succeeds nor one whose password was not looked at speaks against its network.
+    let admitted = admit(app, credentials, network, throttled).inspect_err(|_| refund())?;
+    let verdict = judge(app, memory, credentials, &admitted).inspect_err(|_| refund())?;
+    conclude(app, memory, credentials, admitted, verdict).inspect(|_| refund())
 }
 
 /// Finds the account and lets the attempt through, or does not.
 fn admit<'a>(
     app: &'a App,
     credentials: &Credentials,
-    (network, throttled): (Network, Option<Refusal>),
+    network: Network,
+    throttled: Option<Refusal>,
 ) -> Result<Admitted<'a>, Refusal> {
     let key = LoginKey::of(&credentials.username);
     let found = app.db.read(|tx| accounts::find_by_key(tx, &key))?;
@@ -120,7 +114,8 @@ fn conclude(
     app: &App,
     memory: &mut HashMemory,
     credentials: &Credentials,
-    (admitted, verdict): (Admitted<'_>, Verdict),
+    admitted: Admitted<'_>,
+    verdict: Verdict,
 ) -> Result<ProvenPassword, Refusal> {
     let Admitted { found, keys, counts, being_tried } = admitted;
     let refused = match (&found, verdict) {

@@ -340,6 +340,22 @@ fn a_network_that_fails_too_often_waits_whatever_the_account() {
 }
 
 #[test]
+fn a_guess_that_was_not_looked_at_does_not_speak_against_its_network() {
+    let app = TestApp::with(&[("http.trusted_proxies", "127.0.0.0/8"), ("limits.address_failures", "10")]);
+    app.public_client();
+    let [(_, guessed), (_, neighbour)] = [app.account(), app.account()];
+    let [a, b] = countersign::secret::Random.bytes::<2>();
+    let near = |email: &str, password: &str| from(&app, &format!("172.{a}.{b}.1"), email, password).status;
+    assert_eq!([(); 5].map(|()| near(&guessed, WRONG_PASSWORD)), [400; 5]);
+    assert_eq!([(); 20].map(|()| near(&guessed, WRONG_PASSWORD)), [429; 20], "the account waits");
+    assert_eq!(near(&neighbour, PASSWORD), 200);
+    for nth in 0..5 {
+        assert_eq!(near(&format!("nobody{nth}@people.test"), WRONG_PASSWORD), 400);
+    }
+    assert_eq!(near("nobody@people.test", WRONG_PASSWORD), 429, "what was looked at still counts");
+}
+
+#[test]
 fn instances_that_share_redis_share_the_count() {
     let app = TestApp::with(&[("http.trusted_proxies", "127.0.0.0/8"), ("limits.address_failures", "10")]);
     app.public_client();
