@@ -43,7 +43,8 @@ pub(super) fn start(
     announce: impl FnOnce(&App, SocketAddr) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let _log = logging::start(&settings.log);
-    take_what_we_need_and_keep_it_to_ourselves();
+    raise_file_limit();
+    forbid_looking_inside();
     // With a port of the system's choice the address, and so the issuer, is known only once it is bound.
     let early = (settings.http.listen.port() == 0).then(|| bind("http.listen", settings.http.listen)).transpose()?;
     let address = early.as_ref().map_or(Ok(settings.http.listen), TcpListener::local_addr)?;
@@ -71,16 +72,20 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Comma
     Ok(listener)
 }
 
-/// ASVS 13.3.2: no core file and no other process of this user sees our keys. Best effort: a system that refuses is no
-/// reason not to serve.
-fn take_what_we_need_and_keep_it_to_ourselves() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // Each connection is a file: as many as the system lets us have (ASVS 13.1.2).
-    let files = getrlimit(Resource::Nofile);
-    if setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum }).is_err() {
+/// ASVS 13.1.2: each connection is a file, so as many as the system lets us have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    if setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).is_err() {
         tracing::warn!("the limit of open files could not be raised");
     }
+}
+
+/// ASVS 13.3.2: no core file and no other process of this user sees our keys. Best effort: a system that refuses is no
+/// reason not to serve.
+fn forbid_looking_inside() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() || setrlimit(Resource::Core, none).is_err() {
         tracing::warn!("core files could not be switched off");
     }

@@ -7,7 +7,7 @@ use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt as _;
 
-use super::connection::Appetite;
+use super::connection::ReadGate;
 use crate::protocol::params::MAX_BODY_BYTES;
 use crate::reason::{Refusal, RequestRefusal};
 
@@ -24,8 +24,8 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     let collect = async {
         let mut body = BytesMut::new();
         loop {
-            if let Some(connection) = request.conn_data::<Appetite>() {
-                connection.rouse();
+            if let Some(gate) = request.conn_data::<ReadGate>() {
+                gate.open();
             }
             let Some(chunk) = payload.next().await else { return Ok(body) };
             let chunk = chunk.map_err(|_| RequestRefusal::BodyBroken)?;

@@ -1,9 +1,9 @@
 //! A connection from which one request is taken at a time.
 //!
 //! The HTTP library parses all requests that have arrived before it answers the first: of those that a client sends
-//! without reading the answers it would hold some 20 MB a connection. So a [`Connection`] hands over no more after a
-//! request's head until its answer is on its way, or somebody asks for its body. A client that pipelines
-//! (RFC 9112 §9.3.2) is served as before, one request after the other.
+//! without reading the answers it would hold some 20 MB a connection. So after a request's head a [`Connection`] hands
+//! over once what arrives next, its body as a rule, and then nothing until the answer is on its way or somebody asks for
+//! the rest of the body. A client that pipelines (RFC 9112 §9.3.2) is served as before, one request after the other.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -15,21 +15,31 @@ use actix_web::rt::net::TcpStream;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Whether more of a connection's bytes are wanted. Shared by the connection and the handlers of its requests.
+/// Whether bytes are taken from a connection. Shared by the connection and the handlers of its requests.
 #[derive(Clone, Default)]
-pub(super) struct Appetite(Rc<Hunger>);
+pub(super) struct ReadGate(Rc<Gate>);
+
+/// How far a gate is open.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Way {
+    #[default]
+    Open,
+    /// Somebody has been let through who may have somebody with them.
+    OnceMore,
+    Closed,
+}
 
 #[derive(Default)]
-struct Hunger {
-    sated: Cell<bool>,
-    /// Who is to be woken when there is appetite again.
+struct Gate {
+    way: Cell<Way>,
+    /// Who is to be woken when it opens.
     waiting: RefCell<Option<Waker>>,
 }
 
-impl Appetite {
+impl ReadGate {
     /// More is wanted: the rest of a body, or the next request.
-    pub(super) fn rouse(&self) {
-        if self.0.sated.replace(false)
+    pub(super) fn open(&self) {
+        if self.0.way.replace(Way::Open) == Way::Closed
             && let Some(waiting) = self.0.waiting.take()
         {
             waiting.wake();
@@ -40,7 +50,7 @@ impl Appetite {
 /// A client's connection.
 pub(super) struct Connection {
     stream: TcpStream,
-    appetite: Appetite,
+    gate: ReadGate,
     heads: Heads,
     /// What was read together with a request and follows it.
     held: Bytes,
@@ -48,12 +58,12 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, appetite: Appetite::default(), heads: Heads::default(), held: Bytes::new() }
+        Self { stream, gate: ReadGate::default(), heads: Heads::default(), held: Bytes::new() }
     }
 
     /// For the handlers of its requests.
-    pub(super) fn appetite(&self) -> Appetite {
-        self.appetite.clone()
+    pub(super) fn gate(&self) -> ReadGate {
+        self.gate.clone()
     }
 }
 
@@ -90,10 +100,10 @@ impl Heads {
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.appetite.0.sated.get() {
+        if this.gate.0.way.get() == Way::Closed {
             // As long as nothing has arrived, an arrival wakes us, and nobody need do so after the answer.
             if !this.held.is_empty() || this.stream.poll_read_ready(cx).is_ready() {
-                this.appetite.0.waiting.replace(Some(cx.waker().clone()));
+                this.gate.0.waiting.replace(Some(cx.waker().clone()));
             }
             return Poll::Pending;
         }
@@ -111,7 +121,11 @@ impl AsyncRead for Connection {
             into.put_slice(&this.held.split_to(taken));
             head_ends
         };
-        this.appetite.0.sated.set(head_ends);
+        this.gate.0.way.set(match this.gate.0.way.get() {
+            Way::Open if !head_ends => Way::Open,
+            Way::Open if this.held.is_empty() => Way::OnceMore,
+            Way::Open | Way::OnceMore | Way::Closed => Way::Closed,
+        });
         Poll::Ready(Ok(()))
     }
 }
@@ -121,7 +135,7 @@ impl AsyncWrite for Connection {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         // What the client does not read is not written whole, and nothing more is taken from it.
         if written == bytes.len() {
-            self.appetite.rouse();
+            self.gate.open();
         }
         Poll::Ready(Ok(written))
     }
@@ -166,10 +180,13 @@ mod tests {
             assert_eq!(next(&mut server).await.as_deref(), Some(GET));
             client.write_all(b"more").await.unwrap();
             assert_eq!(next(&mut server).await, None);
-            server.appetite().rouse();
+            server.gate().open();
             assert_eq!(next(&mut server).await.as_deref(), Some(GET), "first what came before");
-            server.appetite().rouse();
-            assert_eq!(next(&mut server).await.as_deref(), Some(&b"more"[..]));
+            assert_eq!(next(&mut server).await.as_deref(), Some(&b"more"[..]), "a body may come after its head");
+            client.write_all(b"and more").await.unwrap();
+            assert_eq!(next(&mut server).await, None);
+            server.gate().open();
+            assert_eq!(next(&mut server).await.as_deref(), Some(&b"and more"[..]));
         });
     }
 

@@ -49,15 +49,15 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     // On an address that others can reach, metrics are for a listener of their own (ASVS 13.4.5).
     let (served, metrics_here) = (state.clone(), metrics.is_none() && address.ip().is_loopback());
-    let http = actix_web::dev::Server::build();
-    let stopping = http.graceful_shutdown_signal();
+    let server = actix_web::dev::Server::build();
+    let stopping = server.graceful_shutdown_signal();
     let factory = move || {
-        let app = actix_web::App::new().app_data(served.clone()).wrap(from_fn(observe));
-        let app = if metrics_here { app.configure(routes::metrics) } else { app };
-        let app =
-            app.configure(routes::public).into_factory().map_err(|error: actix_web::Error| error.error_response());
+        let site = actix_web::App::new().app_data(served.clone()).wrap(from_fn(observe));
+        let site = if metrics_here { site.configure(routes::metrics) } else { site };
+        let site = site.configure(routes::public).into_factory();
+        let site = site.map_err(|error: actix_web::Error| error.error_response());
         let stopping = stopping.clone();
-        let http = HttpService::build()
+        let protocol = HttpService::build()
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_TIMEOUT)
             .client_disconnect_timeout(Duration::from_secs(2))
@@ -65,15 +65,15 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.appetite())))
-            .finish(map_config(app, |()| AppConfig::default()));
+            .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.gate())))
+            .finish(map_config(site, |()| AppConfig::default()));
         fn_service(|stream: TcpStream| {
             let peer = stream.peer_addr().ok();
             ready(Ok((Connection::new(stream), Protocol::Http1, peer)))
         })
-        .and_then(http)
+        .and_then(protocol)
     };
-    let http = http
+    let http = server
         .workers(workers)
         .max_concurrent_connections(max_connections.div_ceil(workers))
         .shutdown_timeout(SHUTDOWN_SECONDS)

@@ -37,10 +37,13 @@ const ORDER: [&str; 25] = [
 const GROUND: [&str; 2] = ["protocol", "reason"];
 
 /// Outside crates and the only modules that may name them.
-const DOORS: [(&str, &[&str]); 19] = [
+const DOORS: [(&str, &[&str]); 22] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("actix_web", &["web", "cli"]),
+    ("actix_http", &["web"]),
+    ("actix_service", &["web"]),
+    ("crossbeam_channel", &["lane", "store"]),
     ("redis", &["cache"]),
     ("r2d2", &["store", "cache"]),
     ("jsonwebtoken", &["keys"]),
