@@ -1,5 +1,5 @@
-//! Reading and writing. On PostgreSQL a write is a transaction on a pooled connection; on SQLite one thread owns the
-//! only writing connection and commits what waits together, each piece of work in a savepoint of its own.
+//! Reading and writing. On PostgreSQL a write is a transaction on a pooled connection, or a single statement; on SQLite
+//! one thread owns the only writing connection and commits what waits together, a transaction as a savepoint of its own.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -16,7 +16,7 @@ use crate::settings::DatabaseUrl;
 
 /// How long a request waits for a pooled connection.
 const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often work is tried again when the database was busy.
+/// How often work is tried, the first time included, when the database is busy.
 const MAX_TRIES: u32 = 3;
 /// The most pieces of work that share one commit.
 const MAX_BATCH: usize = 64;
@@ -32,7 +32,7 @@ impl Read<'_> {
     }
 }
 
-/// A connection inside a write transaction. Only [`Db::write`] makes one.
+/// A connection that may change rows. Only the `Db::write…` functions make one.
 pub struct Write<'c>(Read<'c>);
 
 impl<'c> Deref for Write<'c> {
@@ -71,8 +71,11 @@ impl Db {
         // The first connection is made here, so that the driver's own words reach the operator.
         let first = dialect::connect(url).map_err(Error::unavailable)?;
         let single_writer = dialect::has_single_writer(url);
+        // Readers of an embedded database wait for nothing but a processor, and each has a cache of its own.
+        let processors = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
+        let readers = connections.min(u32::try_from(processors).unwrap_or(connections));
         let pool = r2d2::Pool::builder()
-            .max_size(connections)
+            .max_size(if single_writer { readers } else { connections })
             .min_idle(Some(0))
             .connection_timeout(CHECKOUT_TIMEOUT)
             .test_on_check_out(false)

@@ -1,5 +1,5 @@
-//! Statements that every request makes, written out, so that connections keep them prepared: diesel has every UPDATE
-//! and all SQL of others parsed anew each time, since it cannot know that its text never changes.
+//! Statements written out, so that connections keep them prepared: diesel has every UPDATE and all SQL of others parsed
+//! anew each time, since it cannot know that its text never changes.
 
 use diesel::connection::Connection;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
@@ -26,6 +26,7 @@ pub(super) struct Statement<'a> {
 
 impl<'a> Statement<'a> {
     pub(super) fn new(sql: &'static str, binds: Vec<Bind<'a>>) -> Self {
+        debug_assert_eq!(sql.matches('?').count(), binds.len(), "a value for each place of {sql}");
         Self { sql, binds }
     }
 }
