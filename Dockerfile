@@ -5,7 +5,7 @@
 #     -e COUNTERSIGN__ISSUER=http://localhost:8080 countersign:local
 #
 # All state is under /var/lib/countersign: data/ (the embedded database) and keys/ (the master key).
-# scripts/container-proof follows these steps without a container engine or a registry.
+# scripts/container-proof follows these steps where there is no container engine.
 
 ARG BUILD_IMAGE=rust:1.95-bookworm
 ARG RUNTIME_IMAGE=debian:bookworm-slim

@@ -176,9 +176,12 @@ impl Lanes {
 }
 
 impl From<store::Error> for Refusal {
-    /// What the client is told when the store did not do it. The driver's words go to the log, here and once.
+    /// What the client is told when the store did not do it. The driver's words, if there are any, go to the log, here and
+    /// once.
     fn from(error: store::Error) -> Self {
-        tracing::warn!(%error, "the store did not do it");
+        if !matches!(error, store::Error::Expired) {
+            tracing::warn!(%error, "the store did not do it");
+        }
         match error {
             store::Error::Busy(_) => CapacityRefusal::Contended.into(),
             store::Error::Expired => CapacityRefusal::DeadlinePassed.into(),

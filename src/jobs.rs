@@ -86,7 +86,7 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Makes the first check, then starts the loop.
+    /// Makes the first check, then starts the loops.
     ///
     /// # Errors
     /// What the system says when it has no thread to give.

@@ -2,8 +2,8 @@
 //! with pauses in between, so that a million of them are gone in minutes and requests go on as if nothing happened.
 //!
 //! What is deleted does not come back, so a clock that is wrong for a moment must not decide it: the sweep goes by the
-//! wall clock only as far as it moved no faster than the monotonic one since the start, and the database's clock must
-//! agree.
+//! wall clock only as far as it moved no faster than the monotonic one since the start, and where grants and revocations
+//! are concerned the database's clock must agree.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The end of grants and tokens. Every path that ends a grant comes through here: replay, revocation, operators.
+//! The end of grants and tokens. Every path that ends a grant by itself comes through here: replay, revocation,
+//! operators. What changes an account ends its grants in that change's own transaction.
 
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};

@@ -119,30 +119,32 @@ fn a_request_costs_no_more_statements_than_promised() {
     assert_eq!(statements.len(), 4, "the account, its failures, and one more of both: {statements:#?}");
 }
 
-#[test]
-fn on_sqlite_refreshes_that_wait_together_share_a_commit() {
-    const DEVICES: usize = 12;
-    listen();
-    let test = TestApp::start();
-    if !test.database.url.starts_with("sqlite:") {
-        return;
-    }
-    let (party, first) = test.log_in();
-    let (_, email) = test.account();
-    let mut devices = vec![first];
-    devices.extend((1..DEVICES).map(|_| party.log_in("web", &email).tokens()));
-    let (statements, frames) = asked_by(&test, || {
-        let release = test.database.hold_grants();
-        std::thread::scope(|scope| {
-            for device in &devices {
-                scope.spawn(|| test.relying_party().refresh("web", device.refresh_token()).tokens());
-            }
-            std::thread::sleep(std::time::Duration::from_millis(500));
-            drop(release);
+/// What only SQLite does.
+mod sqlite {
+    use super::*;
+
+    #[test]
+    fn refreshes_that_wait_together_share_a_commit() {
+        const DEVICES: usize = 12;
+        listen();
+        let test = TestApp::start();
+        let (party, first) = test.log_in();
+        let (_, email) = test.account();
+        let mut devices = vec![first];
+        devices.extend((1..DEVICES).map(|_| party.log_in("web", &email).tokens()));
+        let (statements, frames) = asked_by(&test, || {
+            let release = test.database.hold_grants();
+            std::thread::scope(|scope| {
+                for device in &devices {
+                    scope.spawn(|| test.relying_party().refresh("web", device.refresh_token()).tokens());
+                }
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                drop(release);
+            });
         });
-    });
-    assert_eq!(statements.len(), 2 * DEVICES, "{statements:#?}");
-    // The first that came waited for the lock by itself or with others, the rest behind it.
-    let commits = frames.iter().filter(|text| text.contains("COMMIT")).count();
-    assert!(commits <= 2, "{commits} commits for {DEVICES} refreshes");
+        assert_eq!(statements.len(), 2 * DEVICES, "{statements:#?}");
+        // The first that came waited for the lock by itself or with others, the rest behind it.
+        let commits = frames.iter().filter(|text| text.contains("COMMIT")).count();
+        assert!(commits <= 2, "{commits} commits for {DEVICES} refreshes");
+    }
 }
