@@ -60,7 +60,7 @@ impl AddressFailures {
 
     /// Takes the count back: the log-in succeeded, or its password was not looked at.
     pub fn refund(&self, cache: &Cache, network: Network) {
-        cache.add(&key(network), -1, MINUTE);
+        take_back(cache, &key(network), MINUTE);
     }
 }
 
@@ -93,10 +93,16 @@ impl<'c> BeingTried<'c> {
 
 impl Drop for BeingTried<'_> {
     fn drop(&mut self) {
-        // Below zero, the count was forgotten while this was being tried, and there is nothing to take back.
-        if !self.stays && self.cache.add(&self.key, -1, LONGEST_TRY) < 0 {
-            self.cache.add(&self.key, 1, LONGEST_TRY);
+        if !self.stays {
+            take_back(self.cache, &self.key, LONGEST_TRY);
         }
+    }
+}
+
+/// Takes one from a count, if it is there: below zero, it was forgotten meanwhile.
+fn take_back(cache: &Cache, key: &str, window: Duration) {
+    if cache.add(key, -1, window) < 0 {
+        cache.add(key, 1, window);
     }
 }
 

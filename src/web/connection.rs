@@ -1,143 +1,287 @@
-//! A connection from which one request is taken at a time.
+//! A connection that keeps within bounds whoever is at its other end.
 //!
-//! The HTTP library parses all requests that have arrived before it answers the first: of those that a client sends
-//! without reading the answers it would hold some 20 MB a connection. So after a request's head a [`Connection`] hands
-//! over once what arrives next, its body as a rule, and then nothing until the answer is on its way or somebody asks for
-//! the rest of the body. A client that pipelines (RFC 9112 §9.3.2) is served as before, one request after the other.
+//! The HTTP library parses whatever has arrived before it answers the first request, and bounds the time of a
+//! connection's first head alone. Of a client that sends requests and reads no answers it would hold some 20 MB; one that
+//! begins a second head would stay for ever. So a [`Connection`] hands over little at a time (the end of one head, or two),
+//! nothing while a request is at work or an answer is not taken, and ends when a head or an unread body takes too long. What
+//! it takes for the end of a head only paces it: a body that looks like one costs time and goes wrong nowhere. A client that
+//! pipelines (RFC 9112 §9.3.2) is served as ever, one request after the other.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
-/// Whether bytes are taken from a connection. Shared by the connection and the handlers of its requests.
+/// How long a head may take, or what is left of a body that nobody reads. A little longer than the library gives the first
+/// head, which it answers 408.
+const LONGEST_STRAY: Duration = Duration::from_secs(6);
+/// How large a head may become, in bytes, before its end is waited for no more: twice what is answered 431.
+const LARGEST_STRAY: usize = 32 * 1024;
+/// The shortest head: `GET / HTTP/1.0` and two LF.
+const SHORTEST_HEAD: usize = 16;
+
+/// Whose turn it is on a connection: shared by it and the handlers of its requests.
 #[derive(Clone, Default)]
-pub(super) struct ReadGate(Rc<Gate>);
-
-/// How far a gate is open.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Way {
-    #[default]
-    Open,
-    /// Somebody has been let through who may have somebody with them.
-    OnceMore,
-    Closed,
-}
+pub(super) struct Turn(Rc<State>);
 
 #[derive(Default)]
-struct Gate {
-    way: Cell<Way>,
-    /// Who is to be woken when it opens.
-    waiting: RefCell<Option<Waker>>,
+struct State {
+    /// How many requests have begun.
+    begun: Cell<u64>,
+    /// One of them is at work.
+    running: Cell<bool>,
+    /// What it wants of its body.
+    wanted: Cell<Wanted>,
+    /// It has a body, and that was not read.
+    unread: Cell<bool>,
+    /// An answer waits for the client to take it.
+    blocked: Cell<bool>,
+    /// How many bytes were handed over since a head ended, less the body that was read.
+    stray: Cell<usize>,
+    /// Who reads, and whether somebody has to say when to go on.
+    reader: RefCell<Option<Waker>>,
+    parked: Cell<bool>,
 }
 
-impl ReadGate {
-    /// More is wanted: the rest of a body, or the next request.
-    pub(super) fn open(&self) {
-        if self.0.way.replace(Way::Open) == Way::Closed
-            && let Some(waiting) = self.0.waiting.take()
-        {
-            waiting.wake();
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Wanted {
+    #[default]
+    Nothing,
+    Bytes(usize),
+    /// As much as there is: a body in chunks.
+    Any,
+}
+
+impl Turn {
+    /// A request begins, with a body or without; it lasts until the guard is dropped.
+    pub(super) fn begin(&self, body: bool) -> Running {
+        self.0.begun.set(self.0.begun.get().wrapping_add(1));
+        self.0.running.set(true);
+        self.0.wanted.set(Wanted::Nothing);
+        self.0.unread.set(body);
+        Running(self.clone())
+    }
+
+    /// The request that is at work reads its body, of that many bytes, or in chunks.
+    pub(super) fn want_body(&self, length: Option<usize>) {
+        let left = length.map_or(Wanted::Any, |length| match length.saturating_sub(self.0.stray.get()) {
+            0 => Wanted::Nothing,
+            left => Wanted::Bytes(left),
+        });
+        self.0.wanted.set(left);
+        self.0.unpark();
+    }
+
+    /// It has read it whole.
+    pub(super) fn body_was_read(&self, length: Option<usize>) {
+        self.0.wanted.set(Wanted::Nothing);
+        self.0.unread.set(false);
+        // After chunks nobody knows whether something follows them; the time of what may follow is looked at.
+        self.0.stray.set(length.map_or(1, |length| self.0.stray.get().saturating_sub(length)));
+    }
+}
+
+impl State {
+    fn unpark(&self) {
+        if self.parked.replace(false) {
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = &*self.reader.borrow() {
+            reader.wake_by_ref();
+        }
+    }
+}
+
+/// A request at work.
+pub(super) struct Running(Turn);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let state = &*self.0.0;
+        state.running.set(false);
+        state.wanted.set(Wanted::Nothing);
+        if state.unread.get() {
+            // Somebody has to look at the time that the rest of the body takes.
+            state.parked.set(true);
+        }
+        state.unpark();
     }
 }
 
 /// A client's connection.
 pub(super) struct Connection {
     stream: TcpStream,
-    gate: ReadGate,
+    turn: Turn,
     heads: Heads,
-    /// What was read together with a request and follows it.
+    pace: Pace,
+    /// What was read with something else and comes after it.
     held: Bytes,
+    /// When something stray has taken too long; of which request on.
+    due: Option<Pin<Box<Sleep>>>,
+    due_since: u64,
+}
+
+/// How what is handed over is spread over the turns of the library, each of which parses all that it was handed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Free,
+    /// After a head: what comes with it is handed over too.
+    OnceMore,
+    Rest,
 }
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, gate: ReadGate::default(), heads: Heads::default(), held: Bytes::new() }
+        Self {
+            stream,
+            turn: Turn::default(),
+            heads: Heads::default(),
+            pace: Pace::Free,
+            held: Bytes::new(),
+            due: None,
+            due_since: 0,
+        }
     }
 
     /// For the handlers of its requests.
-    pub(super) fn gate(&self) -> ReadGate {
-        self.gate.clone()
+    pub(super) fn turn(&self) -> Turn {
+        self.turn.clone()
+    }
+
+    /// Whether there is something to hand over; if not, its arrival wakes the reader.
+    fn has_more(&self, cx: &mut Context<'_>) -> bool {
+        !self.held.is_empty() || self.stream.poll_read_ready(cx).is_ready()
+    }
+
+    /// ASVS 15.2.2: whether a head, or a body that nobody reads, takes too long or too much room.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let state = &*self.turn.0;
+        if self.due_since != state.begun.get() {
+            self.due_since = state.begun.get();
+            self.due = None;
+        }
+        let (unread, stray) = (state.unread.get(), state.stray.get());
+        if state.running.get() || stray == 0 && !unread {
+            self.due = None;
+            return false;
+        }
+        let due = self.due.get_or_insert_with(|| Box::pin(tokio::time::sleep(LONGEST_STRAY)));
+        due.as_mut().poll(cx).is_ready() || stray > LARGEST_STRAY && !unread
+    }
+
+    /// How many of the next bytes to hand over.
+    fn portion(&mut self, bytes: &[u8]) -> usize {
+        let state = &*self.turn.0;
+        if let Wanted::Bytes(wanted) = state.wanted.get() {
+            let taken = wanted.min(bytes.len());
+            state.wanted.set(if taken == wanted { Wanted::Nothing } else { Wanted::Bytes(wanted - taken) });
+            state.stray.set(state.stray.get() + taken);
+            self.heads = Heads::default();
+            return taken;
+        }
+        let (taken, head_end) = self.heads.portion(bytes);
+        state.stray.set(head_end.map_or(state.stray.get() + taken, |end| taken - end));
+        self.pace = match self.pace {
+            Pace::Free if head_end.is_none() => Pace::Free,
+            Pace::Free if taken == bytes.len() => Pace::OnceMore,
+            Pace::Free | Pace::OnceMore | Pace::Rest => Pace::Rest,
+        };
+        taken
     }
 }
 
 /// Finds where heads end: at an empty line.
 #[derive(Default)]
 struct Heads {
-    /// Nothing but CR has come since the last LF.
+    /// Bytes since the last end; whether one of them is of a line that is not empty; whether the last line is.
+    length: usize,
+    begun: bool,
     line_is_empty: bool,
 }
 
 impl Heads {
-    /// How many of the next bytes to hand over, and whether a head ends there: all of them, or what leads to the end of
-    /// the first head if another one ends after it.
-    fn portion(&mut self, bytes: &[u8]) -> (usize, bool) {
+    /// How many of the next bytes to hand over, and where in them a head ends, if one does: all of them, or what leads to the
+    /// end of the first head if another one ends after it.
+    fn portion(&mut self, bytes: &[u8]) -> (usize, Option<usize>) {
         let mut first = None;
         for (at, byte) in bytes.iter().enumerate() {
-            // RFC 9112 §2.2: a bare LF may end a line.
-            let ends_line = *byte == b'\n';
-            if ends_line && self.line_is_empty {
-                if let Some(end) = first {
-                    self.line_is_empty = false;
-                    return (end, true);
+            self.length += 1;
+            match byte {
+                b'\r' => {}
+                // RFC 9112 §2.2: a bare LF may end a line, and empty lines may precede a head.
+                b'\n' if self.line_is_empty && self.begun && self.length >= SHORTEST_HEAD => {
+                    *self = Self::default();
+                    if first.is_some() {
+                        return (first.unwrap_or(at), first);
+                    }
+                    first = Some(at + 1);
                 }
-                first = Some(at + 1);
-                self.line_is_empty = false;
-            } else if *byte != b'\r' {
-                self.line_is_empty = ends_line;
+                b'\n' => self.line_is_empty = true,
+                _ => (self.begun, self.line_is_empty) = (true, false),
             }
         }
-        (bytes.len(), first.is_some())
+        (bytes.len(), first)
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.gate.0.way.get() == Way::Closed {
-            // As long as nothing has arrived, an arrival wakes us, and nobody need do so after the answer.
-            if !this.held.is_empty() || this.stream.poll_read_ready(cx).is_ready() {
-                this.gate.0.waiting.replace(Some(cx.waker().clone()));
+        let turn = this.turn.clone();
+        let state = &*turn.0;
+        if !state.reader.borrow().as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            state.reader.replace(Some(cx.waker().clone()));
+        }
+        if state.blocked.get() || state.running.get() && state.wanted.get() == Wanted::Nothing {
+            state.parked.set(this.has_more(cx));
+            return Poll::Pending;
+        }
+        if this.is_overdue(cx) {
+            // Nothing read is the end of what the client says.
+            return Poll::Ready(Ok(()));
+        }
+        if this.pace == Pace::Rest {
+            this.pace = Pace::Free;
+            if this.has_more(cx) {
+                cx.waker().wake_by_ref();
             }
             return Poll::Pending;
         }
-        let head_ends = if this.held.is_empty() {
+        if this.held.is_empty() {
             let before = into.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
             let arrived = into.filled().get(before..).unwrap_or_default();
-            let (taken, head_ends) = this.heads.portion(arrived);
+            let taken = this.portion(arrived);
             this.held = Bytes::copy_from_slice(arrived.get(taken..).unwrap_or_default());
             into.set_filled(before + taken);
-            head_ends
         } else {
             let offered = this.held.slice(..this.held.len().min(into.remaining()));
-            let (taken, head_ends) = this.heads.portion(&offered);
+            let taken = this.portion(&offered);
             into.put_slice(&this.held.split_to(taken));
-            head_ends
-        };
-        this.gate.0.way.set(match this.gate.0.way.get() {
-            Way::Open if !head_ends => Way::Open,
-            Way::Open if this.held.is_empty() => Way::OnceMore,
-            Way::Open | Way::OnceMore | Way::Closed => Way::Closed,
-        });
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        // What the client does not read is not written whole, and nothing more is taken from it.
-        if written == bytes.len() {
-            self.gate.open();
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let taken = matches!(result, Poll::Ready(Ok(written)) if written == bytes.len());
+        if self.turn.0.blocked.replace(!taken) && taken {
+            self.turn.0.unpark();
         }
-        Poll::Ready(Ok(written))
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -151,8 +295,6 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -162,45 +304,83 @@ mod tests {
     /// What a connection hands over next, if it does.
     async fn next(connection: &mut Connection) -> Option<Vec<u8>> {
         let mut buffer = [0; 8192];
-        let read = connection.read(&mut buffer);
-        let read = tokio::time::timeout(Duration::from_millis(200), read).await.ok()?.unwrap();
+        let read = tokio::time::timeout(Duration::from_millis(200), connection.read(&mut buffer)).await.ok()?.unwrap();
         Some(buffer[..read].to_vec())
     }
 
+    async fn pair() -> (TcpStream, Connection) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, Connection::new(listener.accept().await.unwrap().0))
+    }
+
     #[test]
-    fn nothing_follows_a_head_before_its_answer_is_written_or_its_body_wanted() {
+    fn one_head_is_handed_over_at_a_time_and_none_while_a_request_is_at_work() {
         actix_web::rt::System::new().block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let mut server = Connection::new(listener.accept().await.unwrap().0);
+            let (mut client, mut server) = pair().await;
             client.write_all(&GET.repeat(3)).await.unwrap();
             assert_eq!(next(&mut server).await.as_deref(), Some(GET));
+            let running = server.turn().begin(false);
             assert_eq!(next(&mut server).await, None);
+            drop(running);
+            assert_eq!(next(&mut server).await.as_deref(), Some(GET));
+            server.turn.0.blocked.set(true);
+            assert_eq!(next(&mut server).await, None, "an answer was not taken");
             server.write_all(b"an answer").await.unwrap();
             assert_eq!(next(&mut server).await.as_deref(), Some(GET));
-            client.write_all(b"more").await.unwrap();
-            assert_eq!(next(&mut server).await, None);
-            server.gate().open();
-            assert_eq!(next(&mut server).await.as_deref(), Some(GET), "first what came before");
-            assert_eq!(next(&mut server).await.as_deref(), Some(&b"more"[..]), "a body may come after its head");
-            client.write_all(b"and more").await.unwrap();
-            assert_eq!(next(&mut server).await, None);
-            server.gate().open();
-            assert_eq!(next(&mut server).await.as_deref(), Some(&b"and more"[..]));
         });
     }
 
     #[test]
-    fn one_head_is_handed_over_at_a_time_with_its_body() {
-        let (get, post) = (GET, b"POST / HTTP/1.1\nHost: a\n\na=b");
+    fn of_a_body_as_much_is_handed_over_as_is_wanted() {
+        actix_web::rt::System::new().block_on(async {
+            let (mut client, mut server) = pair().await;
+            let post = b"POST / HTTP/1.1\r\n\r\n";
+            client.write_all(&[post, &b"a\n\nb"[..], post, b"cd"].concat()).await.unwrap();
+            assert_eq!(next(&mut server).await.as_deref(), Some(&post[..]));
+            let running = server.turn().begin(true);
+            server.turn().want_body(Some(4));
+            assert_eq!(next(&mut server).await.as_deref(), Some(&b"a\n\nb"[..]));
+            assert_eq!(next(&mut server).await, None, "the body was read");
+            server.turn().body_was_read(Some(4));
+            drop(running);
+            assert_eq!(next(&mut server).await.as_deref(), Some(&[&post[..], b"cd"].concat()[..]));
+            server.turn().want_body(Some(2));
+            assert!(server.turn.0.wanted.get() == Wanted::Nothing, "it came with its head");
+        });
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_waited_for_no_longer_than_allowed() {
+        actix_web::rt::System::new().block_on(async {
+            tokio::time::pause();
+            let (mut client, mut server) = pair().await;
+            client.write_all(b"GET / HT").await.unwrap();
+            assert_eq!(next(&mut server).await.as_deref(), Some(&b"GET / HT"[..]));
+            assert_eq!(next(&mut server).await, None);
+            tokio::time::advance(LONGEST_STRAY).await;
+            assert_eq!(next(&mut server).await.as_deref(), Some(&b""[..]));
+            let (mut client, mut server) = pair().await;
+            client.write_all(&vec![b'a'; LARGEST_STRAY + 1]).await.unwrap();
+            let mut taken = 0;
+            while let Some(bytes) = next(&mut server).await.filter(|bytes| !bytes.is_empty()) {
+                taken += bytes.len();
+            }
+            assert_eq!(taken, LARGEST_STRAY + 1, "and then no more");
+        });
+    }
+
+    #[test]
+    fn heads_end_at_an_empty_line_after_one_that_is_not() {
+        let portion = |bytes: &[u8]| Heads::default().portion(bytes);
+        let post = b"POST / HTTP/1.1\nHost: a\n\na=b";
+        assert_eq!(portion(post), (post.len(), Some(post.len() - 3)), "a head and its body stay together");
+        assert_eq!(portion(&GET.repeat(3)), (GET.len(), Some(GET.len())));
+        assert_eq!(portion(&[b"\r\n\r\n", GET].concat()), (GET.len() + 4, Some(GET.len() + 4)));
+        assert_eq!(portion(b"GET / HTTP/1.0\n\n"), (16, Some(16)));
+        assert_eq!(portion(&b"\n".repeat(100)), (100, None));
         let mut heads = Heads::default();
-        assert_eq!(heads.portion(post), (post.len(), true), "a head and its body stay together");
-        assert_eq!(heads.portion(&get.repeat(3)), (get.len(), true));
-        assert_eq!(heads.portion(&get.repeat(2)), (get.len(), true));
-        assert_eq!(heads.portion(get), (get.len(), true));
-        let all_but_the_last = &get[..get.len() - 1];
-        assert_eq!(heads.portion(all_but_the_last), (all_but_the_last.len(), false));
-        assert_eq!(heads.portion(b"\n"), (1, true), "an end that arrives in two parts is seen");
-        assert_eq!(heads.portion(b"a=b"), (3, false));
+        let (most, last) = GET.split_at(GET.len() - 1);
+        assert_eq!((heads.portion(most), heads.portion(last)), ((most.len(), None), (1, Some(1))));
     }
 }

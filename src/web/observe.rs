@@ -5,7 +5,8 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
-use super::{State, error, headers};
+use super::connection::Turn;
+use super::{State, body, error, headers};
 use crate::id::TraceId;
 use crate::metrics::Endpoint;
 use crate::reason::RequestRefusal;
@@ -33,6 +34,8 @@ pub(super) async fn observe<B: MessageBody + 'static>(
     let Some(state) = request.app_data::<web::Data<State>>().cloned() else {
         return next.call(request).await.map(ServiceResponse::map_into_left_body);
     };
+    let turn = request.conn_data::<Turn>();
+    let _running = turn.map(|turn| turn.begin(body::length(request.headers()) != Some(0)));
     let clock = &state.app.clock;
     let began = clock.monotonic();
     let endpoint = Endpoint::at(request.match_info().as_str());

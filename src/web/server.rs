@@ -65,7 +65,7 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.gate())))
+            .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.turn())))
             .finish(map_config(site, |()| AppConfig::default()));
         fn_service(|stream: TcpStream| {
             let peer = stream.peer_addr().ok();

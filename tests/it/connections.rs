@@ -83,3 +83,90 @@ fn a_client_that_has_said_all_and_closes_its_half_is_answered() {
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(statuses(stream), ["400"]);
 }
+
+#[test]
+fn posts_that_are_sent_without_waiting_are_all_served_on_one_connection() {
+    let app = TestApp::start();
+    let forged = post("grant_type=refresh_token&client_id=web&refresh_token=csr_forged", "");
+    let last = post("grant_type=unheard_of&client_id=web", "Connection: close\r\n");
+    let mut stream = connect(&app);
+    stream.write_all(format!("{}{last}", forged.repeat(20)).as_bytes()).unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 400").count(), 21);
+    assert_eq!(answers.to_lowercase().matches("connection: close").count(), 1, "only the last was asked to close");
+}
+
+#[test]
+fn empty_lines_before_a_request_are_passed_over() {
+    let app = TestApp::start();
+    let mut stream = connect(&app);
+    stream.write_all(b"\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    stream.write_all(b"\r\n\r\n\n\n").unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    assert_eq!((&answer[..], statuses(stream)), (&b"HTTP/1.1 200"[..], vec!["200".to_owned()]));
+}
+
+#[test]
+fn a_body_in_chunks_is_read_however_they_are_cut() {
+    let app = TestApp::start();
+    let mut stream = connect(&app);
+    stream.set_nodelay(true).unwrap();
+    let head =
+        "POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let began = Instant::now();
+    let large = "a".repeat(0x9000);
+    let pieces = [
+        head,
+        "Transfer-Encoding: chunked\r\n\r\n",
+        "29\r\ngrant_type=unheard_of&client_id=web&x=\n\r",
+        "\n",
+        "\r\n",
+        "9000\r\n",
+        &large,
+        "\r\n0\r\n",
+        "\r\n",
+    ];
+    for piece in pieces {
+        stream.write_all(piece.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(statuses(stream), ["400"]);
+    assert!(began.elapsed() < Duration::from_secs(5), "it was waited for in vain");
+}
+
+#[test]
+fn nobody_holds_a_connection_by_beginning_something() {
+    let app = TestApp::start();
+    let get = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    let chunked = "HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nabc";
+    let begun = [
+        format!("{get}G"),
+        format!("{get}\r\n\r\n{get}P"),
+        format!("{get}GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: {}", "a".repeat(20_000)),
+        format!("POST /nowhere {chunked}"),
+        format!("POST /token {chunked}"),
+        format!("POST /nowhere {}", chunked.replace("ffff", "2\r\n\n\n\r\nffff")),
+    ];
+    std::thread::scope(|scope| {
+        for begun in &begun {
+            scope.spawn(|| {
+                let mut stream = connect(&app);
+                stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                stream.write_all(begun.as_bytes()).unwrap();
+                let (began, mut buffer) = (Instant::now(), [0; 4096]);
+                // Whoever holds on sends a byte now and then.
+                let closed = |read: std::io::Result<usize>| match read {
+                    Ok(read) => read == 0,
+                    Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+                };
+                while !closed(stream.read(&mut buffer)) {
+                    let _ = stream.write_all(b"a");
+                    assert!(began.elapsed() < Duration::from_secs(25), "still open: {}", &begun[..60]);
+                }
+            });
+        }
+    });
+}

@@ -26,7 +26,7 @@ struct Crowd {
 
 impl Crowd {
     /// Opens that many of each kind and feeds them one byte a second for as long as the server lets them.
-    fn gather(address: SocketAddr, (idle, slow, unread): (usize, usize, usize)) -> Self {
+    fn gather(address: SocketAddr, (idle, slow, deaf): (usize, usize, usize)) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
@@ -46,10 +46,16 @@ impl Crowd {
                 b"POST /token HTTP/1.1\r\nHost: id.example\r\nContent-Type: application/x-www-form-urlencoded\r\n\
                   Content-Length: 60000\r\n\r\n",
             );
+            let large = format!("GET / HTTP/1.1\r\nHost: id.example\r\nX-Slow: {}", "a".repeat(20_000));
+            let second = open(slow, &[http::get("/jwks.json"), large.into_bytes()].concat());
+            let unread = open(
+                slow,
+                b"POST /nowhere HTTP/1.1\r\nHost: id.example\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
+            );
             // Some 400 KB of requests at once, and again each second.
             let unread_requests = http::get("/jwks.json").repeat(10_000);
-            let deaf = open(unread, &unread_requests);
-            let mut fed: Vec<TcpStream> = head.into_iter().chain(body).collect();
+            let deaf = open(deaf, &unread_requests);
+            let mut fed: Vec<TcpStream> = [head, body, second, unread].into_iter().flatten().collect();
             while !stopped.load(Ordering::SeqCst) {
                 fed.retain_mut(|stream| match stream.write(b"a") {
                     Ok(_) => true,
@@ -100,8 +106,8 @@ pub fn slow_clients(run: &mut Run) {
     let most = gauge.end();
     let after = instance.usage();
     run.figure(format_args!(
-        "{} idle, {} slow in the head, {} in the body, {} deaf",
-        sizes.0, sizes.1, sizes.1, sizes.2
+        "{} idle, {} slow in each of first head, second head, body, and body that nobody reads, {} deaf",
+        sizes.0, sizes.1, sizes.2
     ));
     run.figure(format_args!("{} files quiet, {} crowded, {} after", quiet.files, crowded.files, after.files));
     run.figure(format_args!("let go after {}", let_go.map_or("never".to_owned(), span)));
