@@ -14,6 +14,8 @@ use crate::store::epochs::{self, Epochs};
 
 /// How often the epochs are read.
 const BEAT: Duration = Duration::from_secs(1);
+/// How often the log of an embedded database is copied into it.
+const BETWEEN_CHECKPOINTS: Duration = Duration::from_millis(100);
 /// How long the end of the server waits for what runs.
 const LAST_STEP: Duration = Duration::from_secs(1);
 /// A check older than this says nothing.
@@ -97,6 +99,10 @@ impl Jobs {
         let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, nothing, current));
         let mut jobs = Self { running: Vec::new(), health: health.clone() };
         let sweeping = app.clone();
+        if app.db.needs_checkpoints() {
+            let kept = app.clone();
+            jobs.spawn("checkpoint", move |stopped| checkpoint(&kept, stopped))?;
+        }
         jobs.spawn("jobs", move |stopped| run(&app, &health, stopped, seen))?;
         jobs.spawn("sweep", move |stopped| sweep::run(&sweeping, stopped))?;
         Ok(jobs)
@@ -128,6 +134,21 @@ impl Drop for Jobs {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+/// Copies what is committed from the log of an embedded database into it, beside the writer, which otherwise does so
+/// within a commit that requests wait for.
+fn checkpoint(app: &App, stopped: &Receiver<()>) {
+    let mut fails = false;
+    while stopped.recv_timeout(BETWEEN_CHECKPOINTS) == Err(RecvTimeoutError::Timeout) {
+        let outcome = app.db.checkpoint();
+        if let Err(error) = &outcome
+            && !fails
+        {
+            tracing::warn!(%error, "the log of the database is not copied into it");
+        }
+        fails = outcome.is_err();
     }
 }
 

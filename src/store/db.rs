@@ -51,8 +51,22 @@ impl DerefMut for Write<'_> {
 
 /// What a job does once it knows whether its commit is durable.
 type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
-/// A piece of work; it is told why when there is no transaction for it.
-type Job = Box<dyn FnOnce(Result<&mut Conn, Error>) -> Reply + Send>;
+/// What a job does; it is told why when there is no transaction for it.
+type Work = Box<dyn FnOnce(Result<&mut Conn, Error>) -> Reply + Send>;
+/// A piece of work for the writer.
+struct Job {
+    work: Work,
+    durability: Durability,
+}
+
+/// What a commit is worth when the machine fails right after it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It stands.
+    Full,
+    /// It stands or is undone as a whole.
+    Relaxed,
+}
 
 /// The database.
 pub struct Db {
@@ -75,7 +89,8 @@ impl Db {
         let processors = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
         let readers = connections.min(u32::try_from(processors).unwrap_or(connections));
         let pool = r2d2::Pool::builder()
-            .max_size(if single_writer { readers } else { connections })
+            // One more sees to checkpoints.
+            .max_size(if single_writer { readers + 1 } else { connections })
             .min_idle(Some(0))
             .connection_timeout(CHECKOUT_TIMEOUT)
             .test_on_check_out(false)
@@ -104,6 +119,19 @@ impl Db {
         self.pooled(|| true, |conn| work(&mut Read(conn)))
     }
 
+    /// Whether somebody has to see to [`Db::checkpoint`].
+    pub fn needs_checkpoints(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Copies what is committed from the log into the database, as far as nobody holds it up and holding up nobody.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no connection is to be had.
+    pub fn checkpoint(&self) -> Result<(), Error> {
+        self.pooled(|| true, |conn| Ok(dialect::checkpoint(conn)?))
+    }
+
     /// Writes: all of `work` or nothing. `work` may run more than once, so it must not reach outside the transaction;
     /// a refusal that leaves a mark is a value of `T`, since an error undoes the mark.
     ///
@@ -115,9 +143,30 @@ impl Db {
         T: Send + 'static,
         F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
     {
+        self.transaction(Durability::Full, work)
+    }
+
+    /// Writes like [`Db::write`], but without waiting for the disk: for what may be undone by a failing machine, since it
+    /// would be done again.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub fn write_relaxed<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.transaction(Durability::Relaxed, work)
+    }
+
+    fn transaction<T, F>(&self, durability: Durability, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
+    {
         #[cfg(debug_assertions)]
         if self.faults.watch() {
-            return self.faults.around(super::faults::Call::Write, || self.write(work));
+            return self.faults.around(super::faults::Call::Write, || self.transaction(durability, work));
         }
         let Some(writer) = &self.writer else {
             let begun = Cell::new(false);
@@ -125,14 +174,14 @@ impl Db {
                 || !begun.get(),
                 |conn| {
                     begun.set(false);
-                    dialect::begin_write(conn)?;
+                    dialect::begin_write(conn, durability)?;
                     begun.set(true);
                     let outcome = work(&mut Write(Read(conn)));
                     finish(conn, outcome)
                 },
             );
         };
-        ask(writer, move |conn| in_savepoint(conn, &work))
+        ask(writer, durability, move |conn| in_savepoint(conn, &work))
     }
 
     /// Makes one conditional statement, which needs no transaction around it: one round trip, and none after `deadline`.
@@ -155,7 +204,7 @@ impl Db {
         };
         match &self.writer {
             None => self.pooled(|| true, in_time),
-            Some(writer) => ask(writer, in_time),
+            Some(writer) => ask(writer, Durability::Full, in_time),
         }
     }
 
@@ -208,16 +257,18 @@ impl Db {
 /// Has the writer do `work` and waits until its commit is durable.
 fn ask<T: Send + 'static>(
     writer: &Sender<Job>,
+    durability: Durability,
     work: impl FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let (answer, answered) = bounded(1);
-    let job: Job = Box::new(move |conn| {
+    let work: Work = Box::new(move |conn| {
         let outcome = conn.and_then(|conn| survive(|| work(conn)));
         Box::new(move |committed| {
             // The asker may have gone away; the work stands either way.
             let _ = answer.send(outcome.and_then(|value| committed.map(|()| value)));
         })
     });
+    let job = Job { work, durability };
     // The answer is missing only when the writer is gone.
     let not_made = || Error::unavailable("the write was not made");
     writer.send(job).map_err(|_| not_made())?;
@@ -266,7 +317,7 @@ fn run_writer(mut conn: Option<Conn>, url: &DatabaseUrl, jobs: &Receiver<Job>) {
         let result = match connected(&mut conn, url) {
             Ok(conn) => run_batch(conn, first, jobs, &mut replies),
             Err(error) => {
-                replies.push(first(Err(error.clone())));
+                replies.push((first.work)(Err(error.clone())));
                 Err(error)
             }
         };
@@ -287,20 +338,24 @@ fn connected<'c>(conn: &'c mut Option<Conn>, url: &DatabaseUrl) -> Result<&'c mu
 }
 
 fn run_batch(conn: &mut Conn, first: Job, jobs: &Receiver<Job>, replies: &mut Vec<Reply>) -> Result<(), Error> {
-    if let Err(error) = dialect::begin_write(conn).map_err(Error::from) {
-        replies.push(first(Err(error.clone())));
+    // What shares a commit has one that is durable; what need not be is alone.
+    let durability = if jobs.is_empty() { first.durability } else { Durability::Full };
+    if let Err(error) = dialect::begin_write(conn, durability).map_err(Error::from) {
+        replies.push((first.work)(Err(error.clone())));
         return Err(error);
     }
-    replies.push(first(Ok(&mut *conn)));
-    while replies.len() < MAX_BATCH {
+    replies.push((first.work)(Ok(&mut *conn)));
+    while durability == Durability::Full && replies.len() < MAX_BATCH {
         let Ok(job) = jobs.try_recv() else { break };
-        replies.push(job(Ok(&mut *conn)));
+        replies.push((job.work)(Ok(&mut *conn)));
     }
     finish(conn, Ok(()))
 }
 
 #[cfg(test)]
 mod tests {
+    use diesel::RunQueryDsl as _;
+
     use super::*;
 
     #[test]
@@ -337,5 +392,39 @@ mod tests {
         });
         assert_eq!(results, [false, false, false]);
         db.write(move |tx| insert(tx, 4)).unwrap();
+    }
+
+    #[test]
+    fn a_checkpoint_brings_what_is_committed_into_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("countersign.db");
+        let db = Db::open(&DatabaseUrl::Sqlite(file.clone()), 2).unwrap();
+        let size = || std::fs::metadata(&file).unwrap().len();
+        let fill = "CREATE TABLE kept (bytes BLOB NOT NULL); INSERT INTO kept VALUES (zeroblob(100000))";
+        db.write(move |tx| Ok(tx.conn().batch_execute(fill)?)).unwrap();
+        assert!(db.needs_checkpoints() && size() < 100_000);
+        db.checkpoint().unwrap();
+        assert!(size() > 100_000);
+    }
+
+    #[test]
+    fn only_what_says_so_is_committed_without_waiting_for_the_disk() {
+        #[derive(diesel::QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = diesel::sql_types::BigInt)]
+            synchronous: i64,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&DatabaseUrl::Sqlite(folder.path().join("countersign.db")), 2).unwrap();
+        let level = |tx: &mut Write<'_>| {
+            let rows: Vec<Row> = diesel::sql_query("PRAGMA synchronous").load(tx.conn())?;
+            Ok(rows.first().map(|row| row.synchronous))
+        };
+        let (full, normal) = (Some(2), Some(1));
+        assert_eq!(db.write(level).unwrap(), full);
+        assert_eq!(db.write_relaxed(level).unwrap(), normal);
+        assert_eq!(db.write(level).unwrap(), full);
+        assert!(db.write_relaxed(|_| Err::<(), _>(Error::Expired)).is_err());
+        assert_eq!(db.write(level).unwrap(), full);
     }
 }

@@ -17,6 +17,7 @@ use diesel::{Connection as _, MultiConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Error;
+use super::db::Durability;
 use crate::clock::{Clock, Timestamp};
 use crate::settings::DatabaseUrl;
 
@@ -136,13 +137,23 @@ fn create_private_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Copies the log of an embedded database into it.
+pub(super) fn checkpoint(conn: &mut Conn) -> Result<(), DieselError> {
+    match conn {
+        Conn::Sqlite(conn) => conn.batch_execute("PRAGMA wal_checkpoint(PASSIVE)"),
+        Conn::Postgres(_) => Ok(()),
+    }
+}
+
 /// Begins a transaction that will write; on SQLite it takes the write lock at once, so it cannot fail half way.
-pub(super) fn begin_write(conn: &mut Conn) -> Result<(), DieselError> {
-    conn.batch_execute(match conn {
+pub(super) fn begin_write(conn: &mut Conn, durability: Durability) -> Result<(), DieselError> {
+    conn.batch_execute(match (&*conn, durability) {
         // SQLite may undo the whole transaction by itself when a statement fails, on a full disk above all, and what comes
         // after would then be committed as if nothing had been lost. The savepoint is gone with it, and tells.
-        Conn::Sqlite(_) => "BEGIN IMMEDIATE; SAVEPOINT whole",
-        Conn::Postgres(_) => "BEGIN",
+        (Conn::Sqlite(_), Durability::Full) => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; SAVEPOINT whole",
+        (Conn::Sqlite(_), Durability::Relaxed) => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE; SAVEPOINT whole",
+        (Conn::Postgres(_), Durability::Full) => "BEGIN",
+        (Conn::Postgres(_), Durability::Relaxed) => "BEGIN; SET LOCAL synchronous_commit = off",
     })
 }
 
