@@ -174,7 +174,15 @@ impl Database {
     /// Holds the rows of these grants (on SQLite, the whole file) until the value is dropped.
     pub fn hold(&self, handles: &[[u8; 16]]) -> Held {
         let list: Vec<_> = handles.iter().map(|handle| self.bytes(handle)).collect();
-        let lock = format!("BEGIN; UPDATE grants SET scope = scope WHERE handle IN ({})", list.join(", "));
+        self.begin(format!("BEGIN; UPDATE grants SET scope = scope WHERE handle IN ({})", list.join(", ")))
+    }
+
+    /// Keeps a transaction open that reads, as a backup does: until it is dropped SQLite's log only grows.
+    pub fn hold_snapshot(&self) -> Held {
+        self.begin("BEGIN; SELECT COUNT(*) FROM grants".to_owned())
+    }
+
+    fn begin(&self, lock: String) -> Held {
         let (place, (release, released), (holds, held)) = (self.place.clone(), channel::<()>(), channel());
         let thread = thread::spawn(move || {
             let mut conn = place.connect();

@@ -67,10 +67,13 @@ pub fn row(run: &mut Run) {
     let mut freed_at = Instant::now();
     for round in 1..=rounds {
         work_for(run, &fleet, Duration::from_millis(300), "there is room");
+        // A log that may begin anew has room enough for refreshes.
+        let snapshot = site.database.hold_snapshot();
         let filled = disk.fill();
         run.progress(format_args!("round {round}: filled with {filled} bytes"));
         work_for(run, &fleet, run.either(Duration::from_secs(3), Duration::from_secs(8)), "the disk is full");
         disk.free();
+        drop(snapshot);
         freed_at = Instant::now();
         thread::sleep(run.either(Duration::from_secs(2), Duration::from_secs(5)));
     }
