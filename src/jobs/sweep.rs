@@ -51,14 +51,16 @@ pub(super) fn run(app: &App, stopped: &Receiver<()>) {
 /// A sweep, and what it knows of time and pace.
 pub struct Sweep<'a> {
     app: &'a App,
-    started: (Timestamp, Duration),
+    /// When it began, by the wall clock and by the monotonic one.
+    started_at: Timestamp,
+    started: Duration,
     rows: i64,
 }
 
 impl<'a> Sweep<'a> {
     /// A sweep that begins now.
     pub fn new(app: &'a App) -> Self {
-        Self { app, started: (app.clock.now(), app.clock.monotonic()), rows: FEWEST_ROWS }
+        Self { app, started_at: app.clock.now(), started: app.clock.monotonic(), rows: FEWEST_ROWS }
     }
 
     /// Sweeps every table until nothing of it is over; `false` when it was told to stop.
@@ -69,8 +71,8 @@ impl<'a> Sweep<'a> {
     fn table(&mut self, table: &'static str, remove: Remove, stopped: &Receiver<()>) -> bool {
         let app = self.app;
         loop {
-            let (wall, began, limit) = (app.clock.now(), app.clock.monotonic(), self.rows);
-            let now = believable(self.started, (wall, began));
+            let (began, limit) = (app.clock.monotonic(), self.rows);
+            let now = believable(app.clock.now(), self.started_at, began.saturating_sub(self.started));
             let removed = match app.db.write_relaxed(move |tx| remove(tx, now, limit)) {
                 Ok(removed) => removed,
                 Err(error) => {
@@ -92,8 +94,8 @@ impl<'a> Sweep<'a> {
 }
 
 /// The wall clock, unless it has moved further since the start than time has passed.
-fn believable(started: (Timestamp, Duration), (wall, monotonic): (Timestamp, Duration)) -> Timestamp {
-    wall.min(started.0.plus(monotonic.saturating_sub(started.1)))
+fn believable(wall: Timestamp, started_at: Timestamp, passed: Duration) -> Timestamp {
+    wall.min(started_at.plus(passed))
 }
 
 /// As many rows as fit into a step, judged by the last one; never twice as many at once.
@@ -113,10 +115,10 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_ahead_is_not_believed_and_one_that_jumps_back_is() {
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
-        let (started, minute) = ((at(1000), Duration::from_secs(7)), Duration::from_secs(67));
-        assert_eq!(believable(started, (at(1060), minute)), at(1060));
-        assert_eq!(believable(started, (at(400_000_000), minute)), at(1060));
-        assert_eq!(believable(started, (at(500), minute)), at(500));
+        let after_a_minute = |wall| believable(wall, at(1000), Duration::from_mins(1));
+        assert_eq!(after_a_minute(at(1060)), at(1060));
+        assert_eq!(after_a_minute(at(400_000_000)), at(1060));
+        assert_eq!(after_a_minute(at(500)), at(500));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Random interleavings of honest refreshes, repeats, thefts, revocations and passing time, played against the server
-//! and against a model of a few lines that knows nothing of its code.
+//! and against a model of a few lines that knows nothing of its code. Unlike `model.rs`, which knows every interleaving of
+//! the rules alone, it goes through HTTP and the database, idle expiry and the bound on siblings included.
 
 use std::time::Duration;
 
