@@ -50,3 +50,8 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<
     };
     tokio::time::timeout(BODY_DEADLINE, collect).await.unwrap_or_else(|_| Err(RequestRefusal::BodyTooSlow.into()))
 }
+
+/// Reads a body that nobody wants, as far as one might be wanted, so that its connection can go on (RFC 9112 §9.3).
+pub(super) async fn discard(request: &HttpRequest, payload: Payload) {
+    drop(read(request, payload).await);
+}

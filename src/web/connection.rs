@@ -6,6 +6,9 @@
 //! nothing while a request is at work or an answer is not taken, and ends when a head or an unread body takes too long. What
 //! it takes for the end of a head only paces it: a body that looks like one costs time and goes wrong nowhere. A client that
 //! pipelines (RFC 9112 §9.3.2) is served as ever, one request after the other.
+//!
+//! How much of a body is left when a request begins is known because nothing is handed over between the piece that ends its
+//! head and its beginning.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
@@ -25,8 +28,11 @@ use tokio::time::Sleep;
 const LONGEST_STRAY: Duration = Duration::from_secs(6);
 /// How large a head may become, in bytes, before its end is waited for no more: twice what is answered 431.
 const LARGEST_STRAY: usize = 32 * 1024;
-/// The shortest head: `GET / HTTP/1.0` and two LF.
+/// How long a client may take to take an answer.
+const LONGEST_ANSWER: Duration = Duration::from_secs(15);
+/// The shortest head: `GET / HTTP/1.0` and two LF; and the shortest end of a body in chunks: `0`, CRLF, CRLF.
 const SHORTEST_HEAD: usize = 16;
+const SHORTEST_CHUNKS_END: usize = 5;
 
 /// Whose turn it is on a connection: shared by it and the handlers of its requests.
 #[derive(Clone, Default)]
@@ -84,8 +90,8 @@ impl Turn {
     pub(super) fn body_was_read(&self, length: Option<usize>) {
         self.0.wanted.set(Wanted::Nothing);
         self.0.unread.set(false);
-        // After chunks nobody knows whether something follows them; the time of what may follow is looked at.
-        self.0.stray.set(length.map_or(1, |length| self.0.stray.get().saturating_sub(length)));
+        // Chunks end with an empty line, which counts as the end of a head does.
+        self.0.stray.set(self.0.stray.get().saturating_sub(length.unwrap_or(0)));
     }
 }
 
@@ -124,21 +130,15 @@ pub(super) struct Connection {
     stream: TcpStream,
     turn: Turn,
     heads: Heads,
-    pace: Pace,
+    /// A head ended in what was handed over last: the library has to see it before it is handed more.
+    rests: bool,
     /// What was read with something else and comes after it.
     held: Bytes,
     /// When something stray has taken too long; of which request on.
     due: Option<Pin<Box<Sleep>>>,
     due_since: u64,
-}
-
-/// How what is handed over is spread over the turns of the library, each of which parses all that it was handed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    Free,
-    /// After a head: what comes with it is handed over too.
-    OnceMore,
-    Rest,
+    /// When the answer that waits has waited too long.
+    answer_due: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
@@ -147,10 +147,11 @@ impl Connection {
             stream,
             turn: Turn::default(),
             heads: Heads::default(),
-            pace: Pace::Free,
+            rests: false,
             held: Bytes::new(),
             due: None,
             due_since: 0,
+            answer_due: None,
         }
     }
 
@@ -190,13 +191,10 @@ impl Connection {
             self.heads = Heads::default();
             return taken;
         }
-        let (taken, head_end) = self.heads.portion(bytes);
+        let shortest = if state.wanted.get() == Wanted::Any { SHORTEST_CHUNKS_END } else { SHORTEST_HEAD };
+        let (taken, head_end) = self.heads.portion(bytes, shortest);
         state.stray.set(head_end.map_or(state.stray.get() + taken, |end| taken - end));
-        self.pace = match self.pace {
-            Pace::Free if head_end.is_none() => Pace::Free,
-            Pace::Free if taken == bytes.len() => Pace::OnceMore,
-            Pace::Free | Pace::OnceMore | Pace::Rest => Pace::Rest,
-        };
+        self.rests = head_end.is_some();
         taken
     }
 }
@@ -213,14 +211,14 @@ struct Heads {
 impl Heads {
     /// How many of the next bytes to hand over, and where in them a head ends, if one does: all of them, or what leads to the
     /// end of the first head if another one ends after it.
-    fn portion(&mut self, bytes: &[u8]) -> (usize, Option<usize>) {
+    fn portion(&mut self, bytes: &[u8], shortest: usize) -> (usize, Option<usize>) {
         let mut first = None;
         for (at, byte) in bytes.iter().enumerate() {
             self.length += 1;
             match byte {
                 b'\r' => {}
                 // RFC 9112 §2.2: a bare LF may end a line, and empty lines may precede a head.
-                b'\n' if self.line_is_empty && self.begun && self.length >= SHORTEST_HEAD => {
+                b'\n' if self.line_is_empty && self.begun && self.length >= shortest => {
                     *self = Self::default();
                     if first.is_some() {
                         return (first.unwrap_or(at), first);
@@ -247,16 +245,16 @@ impl AsyncRead for Connection {
             state.parked.set(this.has_more(cx));
             return Poll::Pending;
         }
-        if this.is_overdue(cx) {
-            // Nothing read is the end of what the client says.
-            return Poll::Ready(Ok(()));
-        }
-        if this.pace == Pace::Rest {
-            this.pace = Pace::Free;
-            if this.has_more(cx) {
+        let overdue = this.is_overdue(cx);
+        if std::mem::take(&mut this.rests) {
+            if this.has_more(cx) || overdue {
                 cx.waker().wake_by_ref();
             }
             return Poll::Pending;
+        }
+        if overdue {
+            // Nothing read is the end of what the client says.
+            return Poll::Ready(Ok(()));
         }
         if this.held.is_empty() {
             let before = into.filled().len();
@@ -278,10 +276,17 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         let taken = matches!(result, Poll::Ready(Ok(written)) if written == bytes.len());
-        if self.turn.0.blocked.replace(!taken) && taken {
-            self.turn.0.unpark();
+        let was_blocked = self.turn.0.blocked.replace(!taken);
+        if taken {
+            self.answer_due = None;
+            if was_blocked {
+                self.turn.0.unpark();
+            }
+            return result;
         }
-        result
+        // ASVS 15.2.2: a little of it now and then does not do.
+        let due = self.answer_due.get_or_insert_with(|| Box::pin(tokio::time::sleep(LONGEST_ANSWER)));
+        if due.as_mut().poll(cx).is_ready() { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { result }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -372,7 +377,7 @@ mod tests {
 
     #[test]
     fn heads_end_at_an_empty_line_after_one_that_is_not() {
-        let portion = |bytes: &[u8]| Heads::default().portion(bytes);
+        let portion = |bytes: &[u8]| Heads::default().portion(bytes, SHORTEST_HEAD);
         let post = b"POST / HTTP/1.1\nHost: a\n\na=b";
         assert_eq!(portion(post), (post.len(), Some(post.len() - 3)), "a head and its body stay together");
         assert_eq!(portion(&GET.repeat(3)), (GET.len(), Some(GET.len())));
@@ -381,6 +386,7 @@ mod tests {
         assert_eq!(portion(&b"\n".repeat(100)), (100, None));
         let mut heads = Heads::default();
         let (most, last) = GET.split_at(GET.len() - 1);
-        assert_eq!((heads.portion(most), heads.portion(last)), ((most.len(), None), (1, Some(1))));
+        let [first, second] = [most, last].map(|bytes| heads.portion(bytes, SHORTEST_HEAD));
+        assert_eq!((first, second), ((most.len(), None), (1, Some(1))));
     }
 }

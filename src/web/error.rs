@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{State, observe};
+use super::{State, body, observe};
 use crate::metrics::Endpoint;
 use crate::reason::{Refusal, Weight};
 
@@ -82,12 +83,14 @@ fn record(state: &State, endpoint: Endpoint, refusal: &Refusal, trace: &str) {
 }
 
 /// The answer to a request for something that is not here.
-pub(super) async fn not_found() -> HttpResponse {
+pub(super) async fn not_found(request: HttpRequest, payload: Payload) -> HttpResponse {
+    body::discard(&request, payload).await;
     problem(StatusCode::NOT_FOUND, "there is nothing here")
 }
 
 /// The answer to a method that a document does not take.
-pub(super) async fn read_only() -> HttpResponse {
+pub(super) async fn read_only(request: HttpRequest, payload: Payload) -> HttpResponse {
+    body::discard(&request, payload).await;
     let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     answer

@@ -117,7 +117,8 @@ pub(super) async fn introspection(request: HttpRequest, payload: Payload, state:
 }
 
 /// The answer to a method that a protocol endpoint does not take (RFC 6749 §3.2).
-pub(super) async fn method_not_allowed(request: HttpRequest, state: Data<State>) -> HttpResponse {
+pub(super) async fn method_not_allowed(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    body::discard(&request, payload).await;
     error::refuse(&request, &state, &RequestRefusal::MethodNotAllowed.into())
 }
 

@@ -98,6 +98,73 @@ fn posts_that_are_sent_without_waiting_are_all_served_on_one_connection() {
 }
 
 #[test]
+fn large_bodies_are_served_on_one_connection_sent_ahead_or_one_by_one() {
+    let app = TestApp::start();
+    for size in [7_900, 8_192, 9_000, 20_000, 40_000, 64_000] {
+        let form = "a=b&".repeat(size / 4);
+        let [request, last] = ["", "Connection: close\r\n"].map(|more| post(&form, more));
+        let mut ahead = connect(&app);
+        let mut sender = ahead.try_clone().unwrap();
+        let all = format!("{}{last}", request.repeat(4));
+        let sending = std::thread::spawn(move || sender.write_all(all.as_bytes()).unwrap());
+        let mut answers = String::new();
+        ahead.read_to_string(&mut answers).unwrap();
+        sending.join().unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 400").count(), 5, "{size}");
+        assert_eq!(answers.to_lowercase().matches("connection: close").count(), 1, "{size}");
+        let mut stream = connect(&app);
+        for _ in 0..4 {
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = [0; 4096];
+            let read = stream.read(&mut answer).unwrap();
+            assert!(answer[..read].starts_with(b"HTTP/1.1 400"), "{size}");
+        }
+        stream.write_all(last.as_bytes()).unwrap();
+        assert_eq!(statuses(stream), ["400"], "{size}");
+    }
+}
+
+#[test]
+fn a_body_in_chunks_may_be_followed_at_once() {
+    let app = TestApp::start();
+    let chunked = "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n";
+    let chunks = "3\r\na=b\r\n0\r\n\r\n";
+    let [next, last] = ["", "Connection: close\r\n"].map(|more| post("grant_type=unheard_of&client_id=web", more));
+    let mut stream = connect(&app);
+    stream.write_all(format!("{chunked}{chunks}{next}").repeat(3).as_bytes()).unwrap();
+    stream.write_all(last.as_bytes()).unwrap();
+    assert_eq!(statuses(stream), ["400"; 7]);
+    let mut stream = connect(&app);
+    stream.set_nodelay(true).unwrap();
+    let began = Instant::now();
+    let (head, body) = last.split_at(last.len() - 35);
+    for piece in [chunked.to_owned(), format!("{chunks}{head}"), body.to_owned()] {
+        stream.write_all(piece.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    assert_eq!(statuses(stream), ["400"; 2]);
+    assert!(began.elapsed() < Duration::from_secs(5), "it was waited for in vain");
+}
+
+#[test]
+fn a_body_that_nobody_wants_does_not_cost_the_connection() {
+    let app = TestApp::start();
+    let mut stream = connect(&app);
+    stream.set_nodelay(true).unwrap();
+    let form = "a=b";
+    for (method, path, more) in
+        [("POST", "/nowhere", ""), ("PUT", "/token", ""), ("POST", "/jwks.json", "Connection: close\r\n")]
+    {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {}\r\n\r\n", form.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        stream.write_all(form.as_bytes()).unwrap();
+    }
+    assert_eq!(statuses(stream), ["404", "405", "405"]);
+}
+
+#[test]
 fn empty_lines_before_a_request_are_passed_over() {
     let app = TestApp::start();
     let mut stream = connect(&app);
