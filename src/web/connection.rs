@@ -2,7 +2,7 @@
 //!
 //! The HTTP library parses whatever has arrived before it answers the first request, and bounds the time of a
 //! connection's first head alone. Of a client that sends requests and reads no answers it would hold some 20 MB; one that
-//! begins a second head would stay for ever. So a [`Connection`] hands over little at a time (the end of one head, or two),
+//! begins a second head would stay for ever. So a [`Connection`] hands over little at a time (the end of one head),
 //! nothing while a request is at work or an answer is not taken, and ends when a head or an unread body takes too long. What
 //! it takes for the end of a head only paces it: a body that looks like one costs time and goes wrong nowhere. A client that
 //! pipelines (RFC 9112 §9.3.2) is served as ever, one request after the other.
@@ -40,9 +40,9 @@ pub(super) struct Turn(Rc<State>);
 
 #[derive(Default)]
 struct State {
-    /// How many requests have begun.
-    begun: Cell<u64>,
-    /// One of them is at work.
+    /// One has begun since the reader last looked at the time.
+    begun: Cell<bool>,
+    /// One is at work.
     running: Cell<bool>,
     /// What it wants of its body.
     wanted: Cell<Wanted>,
@@ -52,8 +52,9 @@ struct State {
     blocked: Cell<bool>,
     /// How many bytes were handed over since a head ended, less the body that was read.
     stray: Cell<usize>,
-    /// Who reads, and whether somebody has to say when to go on.
+    /// Who reads.
     reader: RefCell<Option<Waker>>,
+    /// It is to be woken at the next change, since nothing else will.
     parked: Cell<bool>,
 }
 
@@ -69,7 +70,7 @@ enum Wanted {
 impl Turn {
     /// A request begins, with a body or without; it lasts until the guard is dropped.
     pub(super) fn begin(&self, body: bool) -> Running {
-        self.0.begun.set(self.0.begun.get().wrapping_add(1));
+        self.0.begun.set(true);
         self.0.running.set(true);
         self.0.wanted.set(Wanted::Nothing);
         self.0.unread.set(body);
@@ -97,13 +98,9 @@ impl Turn {
 
 impl State {
     fn unpark(&self) {
-        if self.parked.replace(false) {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(reader) = &*self.reader.borrow() {
+        if self.parked.replace(false)
+            && let Some(reader) = &*self.reader.borrow()
+        {
             reader.wake_by_ref();
         }
     }
@@ -117,8 +114,8 @@ impl Drop for Running {
         let state = &*self.0.0;
         state.running.set(false);
         state.wanted.set(Wanted::Nothing);
-        if state.unread.get() {
-            // Somebody has to look at the time that the rest of the body takes.
+        if state.unread.get() || state.stray.get() > 0 {
+            // From now on somebody has to look at the time that the rest of it takes.
             state.parked.set(true);
         }
         state.unpark();
@@ -134,9 +131,8 @@ pub(super) struct Connection {
     rests: bool,
     /// What was read with something else and comes after it.
     held: Bytes,
-    /// When something stray has taken too long; of which request on.
+    /// When something stray has taken too long.
     due: Option<Pin<Box<Sleep>>>,
-    due_since: u64,
     /// When the answer that waits has waited too long.
     answer_due: Option<Pin<Box<Sleep>>>,
 }
@@ -150,7 +146,6 @@ impl Connection {
             rests: false,
             held: Bytes::new(),
             due: None,
-            due_since: 0,
             answer_due: None,
         }
     }
@@ -168,8 +163,7 @@ impl Connection {
     /// ASVS 15.2.2: whether a head, or a body that nobody reads, takes too long or too much room.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         let state = &*self.turn.0;
-        if self.due_since != state.begun.get() {
-            self.due_since = state.begun.get();
+        if state.begun.take() {
             self.due = None;
         }
         let (unread, stray) = (state.unread.get(), state.stray.get());
@@ -220,8 +214,8 @@ impl Heads {
                 // RFC 9112 §2.2: a bare LF may end a line, and empty lines may precede a head.
                 b'\n' if self.line_is_empty && self.begun && self.length >= shortest => {
                     *self = Self::default();
-                    if first.is_some() {
-                        return (first.unwrap_or(at), first);
+                    if let Some(end) = first {
+                        return (end, first);
                     }
                     first = Some(at + 1);
                 }
@@ -372,6 +366,18 @@ mod tests {
                 taken += bytes.len();
             }
             assert_eq!(taken, LARGEST_STRAY + 1, "and then no more");
+        });
+    }
+
+    #[test]
+    fn an_answer_that_is_not_taken_is_waited_for_no_longer_than_allowed() {
+        actix_web::rt::System::new().block_on(async {
+            tokio::time::pause();
+            let (_client, mut server) = pair().await;
+            let began = tokio::time::Instant::now();
+            let refused = server.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+            assert!(began.elapsed() >= LONGEST_ANSWER);
         });
     }
 
