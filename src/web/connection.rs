@@ -255,8 +255,10 @@ impl AsyncRead for Connection {
             ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
             let arrived = into.filled().get(before..).unwrap_or_default();
             let taken = this.portion(arrived);
-            this.held = Bytes::copy_from_slice(arrived.get(taken..).unwrap_or_default());
-            into.set_filled(before + taken);
+            if taken < arrived.len() {
+                this.held = Bytes::copy_from_slice(arrived.get(taken..).unwrap_or_default());
+                into.set_filled(before + taken);
+            }
         } else {
             let offered = this.held.slice(..this.held.len().min(into.remaining()));
             let taken = this.portion(&offered);

@@ -2,7 +2,8 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY, ETAG, HeaderMap, IF_NONE_MATCH,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY, ETAG, HeaderMap, HeaderValue,
+    IF_NONE_MATCH,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -10,7 +11,8 @@ use super::State;
 use crate::keys::Document;
 
 /// How long a document may be kept, and longer while we cannot be reached.
-const CACHING: &str = "public, max-age=300, stale-while-revalidate=60, stale-if-error=3600";
+static CACHING: HeaderValue =
+    HeaderValue::from_static("public, max-age=300, stale-while-revalidate=60, stale-if-error=3600");
 
 /// The public signing keys (RFC 7517 §5). Always those that verify every token still alive, and the next one.
 #[utoipa::path(get, path = "/jwks.json", tag = "documents", responses(
@@ -31,7 +33,7 @@ pub(super) async fn metadata(request: HttpRequest, state: web::Data<State>) -> H
 fn serve(request: &HttpRequest, document: &Document, content_type: &'static str) -> HttpResponse {
     let status = if is_known(request.headers(), &document.etag) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let mut answer = HttpResponse::build(status);
-    answer.insert_header((CACHE_CONTROL, CACHING));
+    answer.insert_header((CACHE_CONTROL, CACHING.clone()));
     answer.insert_header((ETAG, document.etag.as_str()));
     // Public to every page: it holds nothing that depends on who asks.
     answer.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));

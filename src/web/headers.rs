@@ -16,25 +16,39 @@ pub(super) fn size_of(head: &RequestHead) -> usize {
     line + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
 }
 
-/// Adds what is not said otherwise: nothing of ours is cached, framed, sniffed, or tells where it came from
-/// (ASVS 3.4, 14.2). Documents that may be cached and read by other pages say so themselves.
+/// What every answer says; nothing of ours is framed, sniffed, or tells where it came from (ASVS 3.4).
+static ALWAYS: [(HeaderName, HeaderValue); 6] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    ),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
+    (PERMISSIONS_POLICY, HeaderValue::from_static("camera=(), geolocation=(), microphone=()")),
+];
+
+/// What an answer says unless it says otherwise: documents that may be cached and read by other pages do (ASVS 14.2).
+static USUALLY: [(HeaderName, HeaderValue); 2] = [
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+];
+
+/// RFC 6797 §6.1.
+static TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+
+/// Adds them.
 pub(super) fn secure(headers: &mut HeaderMap, https: bool) {
-    let mut set = |name: HeaderName, value: &'static str| {
-        headers.insert(name, HeaderValue::from_static(value));
-    };
-    set(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
-    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(X_FRAME_OPTIONS, "DENY");
-    set(REFERRER_POLICY, "no-referrer");
-    set(CROSS_ORIGIN_OPENER_POLICY, "same-origin");
-    set(PERMISSIONS_POLICY, "camera=(), geolocation=(), microphone=()");
-    if https {
-        // RFC 6797 §6.1.
-        set(STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains");
+    for (name, value) in &ALWAYS {
+        headers.insert(name.clone(), value.clone());
     }
-    for (name, value) in [(CACHE_CONTROL, "no-store"), (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin")] {
-        if !headers.contains_key(&name) {
-            headers.insert(name, HeaderValue::from_static(value));
+    for (name, value) in &USUALLY {
+        if !headers.contains_key(name) {
+            headers.insert(name.clone(), value.clone());
         }
+    }
+    if https {
+        headers.insert(STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY.clone());
     }
 }
