@@ -23,15 +23,15 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// How long a head may take, or what is left of a body that nobody reads. A little longer than the library gives the first
-/// head, which it answers 408.
+/// How long a request may take to begin once something of it, or something else, is there. A little longer than the library
+/// gives the first head, which it answers 408.
 const LONGEST_STRAY: Duration = Duration::from_secs(6);
-/// How large a head may become, in bytes, before its end is waited for no more: twice what is answered 431.
+/// How many bytes may come without beginning a request: twice the head that is answered 431.
 const LARGEST_STRAY: usize = 32 * 1024;
 /// How long a client may take to take an answer.
 const LONGEST_ANSWER: Duration = Duration::from_secs(15);
-/// The shortest head: `GET / HTTP/1.0` and two LF; and the shortest end of a body in chunks: `0`, CRLF, CRLF.
-const SHORTEST_HEAD: usize = 16;
+/// The shortest head: `A / HTTP/1.0` and two LF; and the shortest end of a body in chunks: `0`, CRLF, CRLF.
+const SHORTEST_HEAD: usize = 14;
 const SHORTEST_CHUNKS_END: usize = 5;
 
 /// Whose turn it is on a connection: shared by it and the handlers of its requests.
@@ -46,12 +46,12 @@ struct State {
     running: Cell<bool>,
     /// What it wants of its body.
     wanted: Cell<Wanted>,
-    /// It has a body, and that was not read.
-    unread: Cell<bool>,
+    /// It has a body of which nobody knows where it ends: it is in chunks, or was not read.
+    unmeasured: Cell<bool>,
     /// An answer waits for the client to take it.
     blocked: Cell<bool>,
-    /// How many bytes were handed over since a head ended, less the body that was read.
-    stray: Cell<usize>,
+    /// How many bytes were handed over since its head ended, less the body that was read.
+    surplus: Cell<usize>,
     /// Who reads.
     reader: RefCell<Option<Waker>>,
     /// It is to be woken at the next change, since nothing else will.
@@ -73,13 +73,13 @@ impl Turn {
         self.0.begun.set(true);
         self.0.running.set(true);
         self.0.wanted.set(Wanted::Nothing);
-        self.0.unread.set(body);
+        self.0.unmeasured.set(body);
         Running(self.clone())
     }
 
     /// The request that is at work reads its body, of that many bytes, or in chunks.
     pub(super) fn want_body(&self, length: Option<usize>) {
-        let left = length.map_or(Wanted::Any, |length| match length.saturating_sub(self.0.stray.get()) {
+        let left = length.map_or(Wanted::Any, |length| match length.saturating_sub(self.0.surplus.get()) {
             0 => Wanted::Nothing,
             left => Wanted::Bytes(left),
         });
@@ -90,13 +90,19 @@ impl Turn {
     /// It has read it whole.
     pub(super) fn body_was_read(&self, length: Option<usize>) {
         self.0.wanted.set(Wanted::Nothing);
-        self.0.unread.set(false);
-        // Chunks end with an empty line, which counts as the end of a head does.
-        self.0.stray.set(self.0.stray.get().saturating_sub(length.unwrap_or(0)));
+        if let Some(length) = length {
+            self.0.unmeasured.set(false);
+            self.0.surplus.set(self.0.surplus.get().saturating_sub(length));
+        }
     }
 }
 
 impl State {
+    /// Whether more may have been handed over than requests have used. If not, the library knows that the connection is idle.
+    fn has_surplus(&self) -> bool {
+        self.unmeasured.get() || self.surplus.get() > 0
+    }
+
     fn unpark(&self) {
         if self.parked.replace(false)
             && let Some(reader) = &*self.reader.borrow()
@@ -114,8 +120,8 @@ impl Drop for Running {
         let state = &*self.0.0;
         state.running.set(false);
         state.wanted.set(Wanted::Nothing);
-        if state.unread.get() || state.stray.get() > 0 {
-            // From now on somebody has to look at the time that the rest of it takes.
+        if state.has_surplus() {
+            // From now on somebody has to look at the time that the next one takes to begin.
             state.parked.set(true);
         }
         state.unpark();
@@ -131,7 +137,9 @@ pub(super) struct Connection {
     rests: bool,
     /// What was read with something else and comes after it.
     held: Bytes,
-    /// When something stray has taken too long.
+    /// How many bytes were handed over while no request was at work and since one last began.
+    stray: usize,
+    /// When the next request has taken too long to begin.
     due: Option<Pin<Box<Sleep>>>,
     /// When the answer that waits has waited too long.
     answer_due: Option<Pin<Box<Sleep>>>,
@@ -145,6 +153,7 @@ impl Connection {
             heads: Heads::default(),
             rests: false,
             held: Bytes::new(),
+            stray: 0,
             due: None,
             answer_due: None,
         }
@@ -160,19 +169,30 @@ impl Connection {
         !self.held.is_empty() || self.stream.poll_read_ready(cx).is_ready()
     }
 
-    /// ASVS 15.2.2: whether a head, or a body that nobody reads, takes too long or too much room.
+    /// ASVS 15.2.2: whether the next request takes too long to begin, or too many bytes that do not begin one. Only its
+    /// beginning stops the clock: what looks like the end of a head may be none.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
         let state = &*self.turn.0;
         if state.begun.take() {
-            self.due = None;
+            (self.stray, self.due) = (0, None);
         }
-        let (unread, stray) = (state.unread.get(), state.stray.get());
-        if state.running.get() || stray == 0 && !unread {
+        if state.running.get() || self.stray == 0 && !state.has_surplus() {
             self.due = None;
             return false;
         }
         let due = self.due.get_or_insert_with(|| Box::pin(tokio::time::sleep(LONGEST_STRAY)));
-        due.as_mut().poll(cx).is_ready() || stray > LARGEST_STRAY && !unread
+        due.as_mut().poll(cx).is_ready() || self.stray > LARGEST_STRAY
+    }
+
+    /// Notes that this many bytes were handed over. The clock begins anew with the first of them: until then the connection
+    /// may have been idle.
+    fn note(&mut self, taken: usize) {
+        if taken > 0 && !self.turn.0.running.get() {
+            if self.stray == 0 {
+                self.due = None;
+            }
+            self.stray += taken;
+        }
     }
 
     /// How many of the next bytes to hand over.
@@ -181,13 +201,13 @@ impl Connection {
         if let Wanted::Bytes(wanted) = state.wanted.get() {
             let taken = wanted.min(bytes.len());
             state.wanted.set(if taken == wanted { Wanted::Nothing } else { Wanted::Bytes(wanted - taken) });
-            state.stray.set(state.stray.get() + taken);
+            state.surplus.set(state.surplus.get() + taken);
             self.heads = Heads::default();
             return taken;
         }
         let shortest = if state.wanted.get() == Wanted::Any { SHORTEST_CHUNKS_END } else { SHORTEST_HEAD };
         let (taken, head_end) = self.heads.portion(bytes, shortest);
-        state.stray.set(head_end.map_or(state.stray.get() + taken, |end| taken - end));
+        state.surplus.set(head_end.map_or(state.surplus.get() + taken, |end| taken - end));
         self.rests = head_end.is_some();
         taken
     }
@@ -255,6 +275,7 @@ impl AsyncRead for Connection {
             ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
             let arrived = into.filled().get(before..).unwrap_or_default();
             let taken = this.portion(arrived);
+            this.note(taken);
             if taken < arrived.len() {
                 this.held = Bytes::copy_from_slice(arrived.get(taken..).unwrap_or_default());
                 into.set_filled(before + taken);
@@ -262,6 +283,7 @@ impl AsyncRead for Connection {
         } else {
             let offered = this.held.slice(..this.held.len().min(into.remaining()));
             let taken = this.portion(&offered);
+            this.note(taken);
             into.put_slice(&this.held.split_to(taken));
         }
         Poll::Ready(Ok(()))

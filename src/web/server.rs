@@ -23,8 +23,8 @@ use crate::jobs::Jobs;
 const SHUTDOWN_SECONDS: u64 = 12;
 /// How long the head of a request may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept: longer than proxies keep theirs, so that none sends a request into its end.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// A server that listens and is about to serve.
 pub struct Server {
@@ -69,6 +69,8 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
             .finish(map_config(site, |()| AppConfig::default()));
         fn_service(|stream: TcpStream| {
             let peer = stream.peer_addr().ok();
+            // Each answer is one write: to wait for more of it would only delay the next one.
+            drop(stream.set_nodelay(true));
             ready(Ok((Connection::new(stream), Protocol::Http1, peer)))
         })
         .and_then(protocol)

@@ -216,6 +216,7 @@ fn nobody_holds_a_connection_by_beginning_something() {
         format!("POST /nowhere {chunked}"),
         format!("POST /token {chunked}"),
         format!("POST /nowhere {}", chunked.replace("ffff", "2\r\n\n\n\r\nffff")),
+        format!("GET /livez {chunked}"),
     ];
     std::thread::scope(|scope| {
         for (begun, silent) in begun.iter().flat_map(|begun| [(begun, false), (begun, true)]) {
@@ -243,4 +244,80 @@ fn nobody_holds_a_connection_by_beginning_something() {
             });
         }
     });
+}
+
+#[test]
+fn what_begins_no_request_holds_no_connection_whatever_came_before() {
+    let app = TestApp::start();
+    let fixed = |body: &str| format!("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let chunked = |chunks: &str| format!("POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let pairs = [
+        (fixed("aaaaaaaaaaaaaa"), "\r\n\r\n"),
+        (fixed("aaaaaaaaaaaaaaaaaaaa\n"), "\n"),
+        (fixed("aaaaaaaaaaaaaaaaaaaa\n"), "\r\n"),
+        (chunked("5\r\nabcde\r\n0\r\n\r\n"), "\r\n"),
+        (chunked("1\r\na\r\n0\r\n\r\n"), "\n\n\n\n\n"),
+    ];
+    std::thread::scope(|scope| {
+        for (request, rest) in &pairs {
+            let app = &app;
+            scope.spawn(move || {
+                let mut stream = connect(app);
+                stream.write_all(request.as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(300));
+                stream.write_all(rest.as_bytes()).unwrap();
+                // It is read to its end, or the read times out after 20 s.
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                assert_eq!(answer.matches("HTTP/1.1 404").count(), 1, "{request:?}, then {rest:?}: {answer}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_client_that_idles_and_then_sends_slowly_is_answered() {
+    let app = TestApp::start();
+    let chunks = "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    let get = "GET /livez HTTP/1.1\r\nHost: x\r\n";
+    let firsts = [
+        format!("{get}\r\n"),
+        format!("{get}{chunks}"),
+        format!("POST /x HTTP/1.1\r\nHost: x\r\n{chunks}"),
+        format!("{get}\r\n\r\n"),
+    ];
+    std::thread::scope(|scope| {
+        for first in &firsts {
+            let app = &app;
+            scope.spawn(move || {
+                let mut stream = connect(app);
+                stream.write_all(first.as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(4500));
+                for piece in ["GET /livez HT", "TP/1.1\r\nHost: x\r\nConnection: cl", "ose\r\n\r\n"] {
+                    stream.write_all(piece.as_bytes()).unwrap();
+                    std::thread::sleep(Duration::from_millis(1200));
+                }
+                assert_eq!(statuses(stream).len(), 2, "{first:?}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_client_that_reads_late_gets_every_answer() {
+    const COUNT: usize = 600;
+    let app = TestApp::start();
+    let mut stream = connect(&app);
+    let mut writer = stream.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        let get = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+        let last = "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        writer.write_all((get.repeat(COUNT) + last).as_bytes()).unwrap();
+    });
+    std::thread::sleep(Duration::from_secs(8));
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).unwrap();
+    sending.join().unwrap();
+    let answers = String::from_utf8_lossy(&answers);
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), COUNT + 1);
 }
