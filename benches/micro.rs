@@ -54,7 +54,8 @@ fn steps(criterion: &mut Criterion) {
     };
     let mint = || exchange(&app, parse(), &context(), &mut HashMemory::default()).ok().unwrap();
     let token = mint().access_token;
-    let keys = &app.derived.refresh_token_mac;
+    let secrets = app.secrets.load();
+    let keys = &secrets.refresh_token_mac;
     let refresh_token = RefreshToken { handle: Handle([7; 16]), generation: 9, sibling: 1 }.seal(keys).unwrap();
     let forged = refresh_token.replace(&refresh_token[80..], if refresh_token.ends_with('A') { "B" } else { "A" });
 

@@ -2,7 +2,11 @@
 
 pub mod accounts;
 pub mod clients;
+pub mod keys;
 
+use crate::app::StartError;
+use crate::keys::MasterKeyError;
+use crate::keys::life::{LifeError, NotNow};
 use crate::login_name::NameError;
 use crate::password_hash::HashError;
 use crate::protocol::client_metadata::MetadataError;
@@ -47,12 +51,48 @@ pub enum AdminError {
     /// Only one secret is in force.
     #[error("only one secret is in force: there is no old one to drop")]
     NoOldSecret,
+    /// A signing key does not take that step.
+    #[error(transparent)]
+    Keys(#[from] LifeError),
+    /// The master key is not in a file that could be added to.
+    #[error(
+        "the master key is in keys.master_key: add version {version} to it at every instance, restart them, run this again"
+    )]
+    MasterKeyIsASetting {
+        /// The version to add.
+        version: u8,
+    },
+    /// Some instances could not read what is encrypted under it.
+    #[error(
+        "{lacking} of {live} instances do not have version {version} of the master key: copy the file to them and run this \
+         again"
+    )]
+    MasterKeyNotEverywhere {
+        /// The version.
+        version: u8,
+        /// How many lack it.
+        lacking: usize,
+        /// Of how many.
+        live: usize,
+    },
+    /// The master key's own reason.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The keys could not be loaded.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The hash could not be made.
     #[error(transparent)]
     Hash(#[from] HashError),
     /// The store's own reason.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl AdminError {
+    fn not_now(error: NotNow) -> Self {
+        Self::Keys(error.into())
+    }
 }
 
 /// A conflict of rows means that a name is taken.

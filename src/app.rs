@@ -1,11 +1,16 @@
 //! Everything that a request may need, built from the settings; and what a client is told when the store did not do
 //! it. No other logic.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use crate::cache::{Cache, CacheError};
 use crate::clients::Clients;
 use crate::clock::Clock;
+use crate::keys::life::Life;
+use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
 use crate::limits::AddressFailures;
@@ -16,7 +21,8 @@ use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{PurposeKey, Random};
 use crate::settings::Settings;
 use crate::store::migrate::{self, MigrateError};
-use crate::store::{self, Db, signing_keys};
+use crate::store::signing_keys::{self, StoredKey};
+use crate::store::{self, Db};
 
 /// Threads for refreshes. More than processors, since each waits for its commit to be durable, and on SQLite those that
 /// wait together share one.
@@ -59,14 +65,29 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// Keys derived from the master key, one list for each purpose, the newest version last.
-pub struct DerivedKeys {
+/// The master key and what derives from it, one list for each purpose, the version that makes new things last.
+pub struct Secrets {
+    /// The master key.
+    pub master_key: Arc<MasterKey>,
     /// Authenticate refresh tokens.
     pub refresh_token_mac: Vec<(u8, PurposeKey)>,
     /// Hash client secrets.
     pub client_secret_hash: Vec<(u8, PurposeKey)>,
-    /// Hash the names under which log-ins are counted. Only the newest: older counts may be forgotten.
+    /// Hash the names under which log-ins are counted. Only one: older counts may be forgotten.
     pub login_attempt: PurposeKey,
+}
+
+impl Secrets {
+    fn new(master_key: MasterKey) -> Result<Self, KeysError> {
+        Ok(Self {
+            refresh_token_mac: master_key.derive_all(Purpose::RefreshTokenMac),
+            client_secret_hash: master_key.derive_all(Purpose::ClientSecretHash),
+            login_attempt: master_key
+                .derive(master_key.version(), Purpose::LoginAttemptKey)
+                .ok_or(KeysError::NoActiveKey)?,
+            master_key: Arc::new(master_key),
+        })
+    }
 }
 
 /// The parts that rules need and that commands share with the server.
@@ -83,10 +104,8 @@ pub struct App {
     pub db: Db,
     /// Short-lived counters.
     pub cache: Cache,
-    /// The master key.
-    pub master_key: MasterKey,
-    /// What derives from it.
-    pub derived: DerivedKeys,
+    /// The master key and what derives from it.
+    pub secrets: ArcSwap<Secrets>,
     /// Signing keys.
     pub keyring: Keyring,
     /// Clients.
@@ -110,16 +129,10 @@ impl App {
         let random = Random;
         migrate::apply(&settings.database)?;
         let db = Db::open(&settings.database, settings.database_connections)?;
-        let first_start = db.read(signing_keys::load_published)?.is_empty();
-        let master_key = MasterKey::load_or_create(&settings.keys.master_key_file, &random, first_start)?;
-        let keyring = Keyring::open(&db, &master_key, settings.keys.rsa_bits, &clock)?;
-        let derived = DerivedKeys {
-            refresh_token_mac: master_key.derive_all(Purpose::RefreshTokenMac),
-            client_secret_hash: master_key.derive_all(Purpose::ClientSecretHash),
-            login_attempt: master_key
-                .derive(master_key.version(), Purpose::LoginAttemptKey)
-                .ok_or(KeysError::NoActiveKey)?,
-        };
+        let stored = db.read(signing_keys::load_published)?;
+        let master_key = load_master_key(&settings, &stored, &random)?;
+        let keyring = Keyring::open(&db, &master_key, (settings.keys.rsa_bits, settings.tokens.access_ttl))?;
+        keyring.confirm(clock.monotonic());
         Ok(Self {
             clients: Clients::open(&db)?,
             cache: Cache::open(&settings.cache, &clock)?,
@@ -132,10 +145,68 @@ impl App {
             clock,
             random,
             db,
-            master_key,
-            derived,
+            secrets: ArcSwap::from_pointee(Secrets::new(master_key)?),
             keyring,
         })
+    }
+}
+
+/// The master key, of which that version is in force that the keys in the database are under; made on first start.
+fn load_master_key(settings: &Settings, stored: &[StoredKey], random: &Random) -> Result<MasterKey, MasterKeyError> {
+    let master_key = match &settings.master_key {
+        Some(text) => MasterKey::from_setting(text)?,
+        None => MasterKey::load_or_create(&settings.keys.master_key_file, random, stored.is_empty())?,
+    };
+    let in_force = stored.iter().map(|key| key.key_version).max();
+    Ok(in_force.map_or(master_key.clone(), |version| master_key.put_in_force(version)))
+}
+
+impl App {
+    /// Reads the master key again, and takes the signing keys anew that are under it.
+    ///
+    /// # Errors
+    /// [`StartError`]; what was in use stays in use.
+    pub fn reload_keys(&self) -> Result<(), StartError> {
+        let stored = self.db.read(signing_keys::load_published)?;
+        let master_key = load_master_key(&self.settings, &stored, &self.random)?;
+        self.keyring.reload(&self.db, &master_key)?;
+        if *self.secrets.load().master_key != master_key {
+            self.secrets.store(Arc::new(Secrets::new(master_key)?));
+        }
+        Ok(())
+    }
+
+    /// Reads the master key again: it may have a version that nothing is under yet.
+    ///
+    /// # Errors
+    /// [`StartError`]; what was in use stays in use.
+    pub fn reload_master_key(&self) -> Result<(), StartError> {
+        let master_key = load_master_key(&self.settings, &self.keyring.list(), &self.random)?;
+        if *self.secrets.load().master_key != master_key {
+            self.secrets.store(Arc::new(Secrets::new(master_key)?));
+        }
+        Ok(())
+    }
+
+    /// The steps of signing keys.
+    pub fn key_life(&self) -> Life<'_> {
+        Life {
+            db: &self.db,
+            master: self.secrets.load().master_key.clone(),
+            schedule: schedule(&self.settings),
+            rsa_bits: self.settings.keys.rsa_bits,
+            random: self.random,
+        }
+    }
+}
+
+/// How signing keys rotate under these settings.
+pub fn schedule(settings: &Settings) -> Schedule {
+    Schedule {
+        rotate_every: settings.keys.rotate_every,
+        publish_lead: settings.keys.publish_lead,
+        retain: settings.keys.retain,
+        usual_life: settings.tokens.access_ttl,
     }
 }
 

@@ -4,10 +4,12 @@ mod accounts;
 mod clients;
 mod demo;
 mod health;
+mod keys;
 mod logging;
 mod output;
 mod password;
 mod serve;
+mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,11 +17,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::admin::AdminError;
-use crate::app::{App, StartError};
+use crate::app::{App, StartError, schedule};
 use crate::clock::Clock;
-use crate::keys::{self, MasterKeyError};
+use crate::keys::MasterKeyError;
+use crate::keys::schedule::ScheduleError;
 use crate::protocol::client_metadata::MetadataError;
-use crate::secret::Random;
 use crate::settings::{DatabaseUrl, Settings, SettingsError};
 use crate::store::migrate::{self, MigrateError};
 use output::Output;
@@ -63,7 +65,7 @@ enum Command {
     Clients(clients::ClientsCommand),
     /// Keys.
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(keys::KeysCommand),
     /// Ask a server whether it is ready: exit code 0 if so.
     Health {
         /// The address of its /readyz, http only; that of the server with the same settings if left out.
@@ -78,17 +80,6 @@ enum ConfigCommand {
     Check,
 }
 
-#[derive(Subcommand)]
-enum KeysCommand {
-    /// Write a new master key to a file that does not exist yet.
-    NewMasterKey {
-        /// The file.
-        file: PathBuf,
-    },
-    /// List the published signing keys.
-    List,
-}
-
 /// Why a command did not do its work.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
@@ -101,6 +92,8 @@ enum CommandError {
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
     #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    #[error(transparent)]
     Admin(#[from] AdminError),
     #[error("{setting}: cannot listen on {address}: {source}")]
     Listen { setting: &'static str, address: std::net::SocketAddr, source: std::io::Error },
@@ -112,6 +105,8 @@ enum CommandError {
     Reach { url: String, source: std::io::Error },
     #[error("{0}")]
     Usage(&'static str),
+    #[error("{rejected} of {tokens} good tokens would be rejected")]
+    GoodTokensRejected { rejected: u64, tokens: u64 },
     #[error("not ready: {0}")]
     NotReady(String),
     #[error(transparent)]
@@ -157,20 +152,14 @@ fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandErro
         Command::Serve { demo: true } => demo::serve(settings()?, output),
         Command::Migrate { status } => run_migrate(&settings()?, *status, output),
         Command::Config(ConfigCommand::Check) => {
-            output.value(&settings()?.printable());
+            let settings = settings()?;
+            schedule(&settings).check()?;
+            output.value(&settings.printable());
             Ok(())
         }
         Command::Accounts(command) => accounts::run(command, |makes| open(settings()?, makes), output),
         Command::Clients(command) => clients::run(command, |makes| open(settings()?, makes), output),
-        Command::Keys(KeysCommand::NewMasterKey { file }) => {
-            keys::create_master_key(file, &Random)?;
-            output.either(&serde_json::json!({ "file": file }), || format!("made {}", file.display()));
-            Ok(())
-        }
-        Command::Keys(KeysCommand::List) => {
-            list_keys(&open(settings()?, Makes::Nothing)?, output);
-            Ok(())
-        }
+        Command::Keys(command) => keys::run(command, || Ok(settings()?), output),
         Command::Health { url } => {
             health::run(&url.clone().map_or_else(|| Ok(health::own_url(&settings()?)), Ok::<_, CommandError>)?)?;
             output.either(&serde_json::json!({ "ready": true }), || "ready".to_owned());
@@ -194,6 +183,7 @@ fn open(settings: Settings, makes: Makes) -> Result<App, CommandError> {
     {
         return Err(CommandError::NoDatabase(path.clone()));
     }
+    schedule(&settings).check()?;
     logging::start_for_command(&settings.log);
     let issuer = settings.issuer_at(settings.http.listen);
     Ok(App::open(settings, issuer, Clock::system())?)
@@ -219,22 +209,4 @@ fn run_migrate(settings: &Settings, only_status: bool, output: &Output) -> Resul
         },
     );
     Ok(())
-}
-
-fn list_keys(app: &App, output: &Output) {
-    let listed: Vec<_> = app
-        .keyring
-        .list()
-        .iter()
-        .map(|key| {
-            serde_json::json!({
-                "kid": key.kid,
-                "state": key.state.as_str(),
-                "bits": key.modulus.len() * 8,
-                "published_at": key.published_at.to_string(),
-                "activated_at": key.activated_at.map(|at| at.to_string()),
-            })
-        })
-        .collect();
-    output.rows(&listed);
 }

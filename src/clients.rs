@@ -39,6 +39,11 @@ impl Clients {
         Ok(())
     }
 
+    /// Every client.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.snapshot.load().values().cloned().collect()
+    }
+
     /// The client of that identifier.
     pub fn find(&self, id: &ClientId) -> Option<Arc<Client>> {
         self.snapshot.load().get(id).cloned()

@@ -1,6 +1,7 @@
 //! What a server does by itself: once a second it looks whether its parts answer and whether clients or keys have
 //! changed; beside that it sweeps away what is over.
 
+mod keys;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -96,14 +97,17 @@ impl Jobs {
         let health = Arc::new(Health::default());
         // Everything is taken once more: a change between loading it and reading the epochs would go unnoticed.
         let nothing = Epochs::default();
+        let mut key_job = keys::KeyJob::new(&app);
+        key_job.begin(&app);
         let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, nothing, current));
+        key_job.beat(&app, seen);
         let mut jobs = Self { running: Vec::new(), health: health.clone() };
         let sweeping = app.clone();
         if app.db.needs_checkpoints() {
             let kept = app.clone();
             jobs.spawn("checkpoint", move |stopped| checkpoint(&kept, stopped))?;
         }
-        jobs.spawn("jobs", move |stopped| run(&app, &health, stopped, seen))?;
+        jobs.spawn("jobs", move |stopped| run(&app, &health, stopped, (seen, key_job)))?;
         jobs.spawn("sweep", move |stopped| sweep::run(&sweeping, stopped))?;
         Ok(jobs)
     }
@@ -152,12 +156,14 @@ fn checkpoint(app: &App, stopped: &Receiver<()>) {
     }
 }
 
-fn run(app: &App, health: &Health, stopped: &Receiver<()>, mut seen: Epochs) {
+fn run(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut keys): (Epochs, keys::KeyJob)) {
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
         if let Some(current) = check(app, health) {
             seen = follow(app, health, seen, current);
+            keys.beat(app, seen);
         }
     }
+    keys.leave(app);
 }
 
 /// Looks whether the parts answer; the epochs, if the database does.
@@ -183,12 +189,15 @@ fn follow(app: &App, health: &Health, seen: Epochs, current: Epochs) -> Epochs {
         }
     }
     if current.signing_keys != seen.signing_keys {
-        match app.keyring.reload(&app.db, &app.master_key) {
+        match app.reload_keys() {
             Ok(()) => followed.signing_keys = current.signing_keys,
             Err(error) => tracing::error!(%error, "signing keys could not be loaded: the old ones stay"),
         }
     }
     let current_keys = followed.signing_keys == current.signing_keys;
+    if current_keys {
+        app.keyring.confirm(app.clock.monotonic());
+    }
     health.signing_keys.store(current_keys, Ordering::Relaxed);
     followed
 }

@@ -2,27 +2,37 @@
 //! `jsonwebtoken`, `rsa` and the private-key operations of `aws-lc-rs` (RFC 7515, 7517, 7518, 7638).
 //! Refuses to know what a token says.
 
+pub mod consumers;
 mod generate;
+mod import;
 mod jwks;
+pub mod life;
 mod master;
+pub mod rehearsal;
+pub mod schedule;
 mod sign;
 mod verify;
 mod wrap;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::DecodingKey;
 
+pub use import::{ImportError, MAX_PEM_BYTES};
 pub use jwks::Document;
 pub use master::{MasterKey, MasterKeyError, Purpose};
 pub use verify::{Rejected, VerifiedClaims};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::secret::Random;
-use crate::store::signing_keys::{self, KeyState, StoredKey};
+use crate::store::instances;
+use crate::store::signing_keys::{self, KeyOrigin, KeyState, StoredKey};
 use crate::store::{self, Db};
+use schedule::UNCONFIRMED;
 
 /// Why signing keys cannot be had or used.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +63,22 @@ pub enum KeysError {
     /// No key is active.
     #[error("no signing key is active")]
     NoActiveKey,
+    /// The keys could not be compared with the database's for a minute: one may have been taken out of the JWKS since.
+    #[error("the signing keys could not be compared with the database's for {} s", UNCONFIRMED.as_secs())]
+    Unconfirmed,
+    /// The key took a step since it was loaded.
+    #[error("signing key {kid} does not sign any more")]
+    Replaced {
+        /// The key.
+        kid: String,
+    },
 }
 
 /// The published keys at one moment.
 struct KeySet {
     active: sign::ActiveKey,
+    /// The longest life of a token that the active key may sign without its row being raised first, in seconds.
+    noted_life: AtomicU64,
     verifiers: HashMap<String, DecodingKey>,
     jwks: Arc<Document>,
     listed: Vec<StoredKey>,
@@ -66,6 +87,8 @@ struct KeySet {
 /// The signing keys, swapped whole when they change.
 pub struct Keyring {
     set: ArcSwap<KeySet>,
+    /// When they were last found to be the database's, in milliseconds of the monotonic clock.
+    confirmed_at_ms: AtomicU64,
 }
 
 impl Keyring {
@@ -73,16 +96,16 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeysError`]. Another instance that makes the first keys at the same time is no error: its keys are used.
-    pub fn open(db: &Db, master: &MasterKey, rsa_bits: usize, clock: &Clock) -> Result<Self, KeysError> {
+    pub fn open(db: &Db, master: &MasterKey, (rsa_bits, usual_life): (usize, Duration)) -> Result<Self, KeysError> {
         let mut stored = db.read(signing_keys::load_published)?;
         if stored.is_empty() {
-            match create_first_keys(db, master, rsa_bits, clock.now()) {
+            match create_first_keys(db, master, rsa_bits, usual_life) {
                 Ok(()) | Err(KeysError::Store(store::Error::Conflict(_))) => {}
                 Err(error) => return Err(error),
             }
             stored = db.read(signing_keys::load_published)?;
         }
-        Ok(Self { set: ArcSwap::from_pointee(KeySet::new(master, stored)?) })
+        Ok(Self { set: ArcSwap::from_pointee(KeySet::new(master, stored)?), confirmed_at_ms: AtomicU64::new(0) })
     }
 
     /// Takes the published keys anew; the old ones stay in use when that fails.
@@ -95,12 +118,51 @@ impl Keyring {
         Ok(())
     }
 
-    /// Signs claims as an RFC 9068 access token with the active key.
+    /// The keys are the database's at `now`, a monotonic reading.
+    pub fn confirm(&self, now: Duration) {
+        self.confirmed_at_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Whether they were the database's a moment before `now`, a monotonic reading.
+    pub fn is_confirmed(&self, now: Duration) -> bool {
+        let confirmed_at = Duration::from_millis(self.confirmed_at_ms.load(Ordering::Acquire));
+        now.saturating_sub(confirmed_at) < UNCONFIRMED
+    }
+
+    /// Whether a token of this life can be signed without [`Keyring::note_life`].
+    pub fn knows_life(&self, life: Duration) -> bool {
+        life.as_secs() <= self.set.load().noted_life.load(Ordering::Acquire)
+    }
+
+    /// Notes in the active key's row that it signs tokens of this life: it will be published for as long as they live.
     ///
     /// # Errors
-    /// [`KeysError::Unusable`].
-    pub fn sign(&self, claims: &impl serde::Serialize) -> Result<String, KeysError> {
-        self.set.load().active.sign(claims)
+    /// [`KeysError::Store`]; [`KeysError::Replaced`].
+    pub fn note_life(&self, db: &Db, life: Duration) -> Result<(), KeysError> {
+        let set = self.set.load_full();
+        let kid = set.active.kid().to_owned();
+        if !db.write(move |tx| signing_keys::raise_longest_life(tx, &kid, life))? {
+            return Err(KeysError::Replaced { kid: set.active.kid().to_owned() });
+        }
+        set.noted_life.fetch_max(life.as_secs(), Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Signs claims as an RFC 9068 access token with the active key, at `now`, a monotonic reading. The token lives for
+    /// `life`, which must have been noted.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn sign(&self, claims: &impl serde::Serialize, life: Duration, now: Duration) -> Result<String, KeysError> {
+        if !self.is_confirmed(now) {
+            return Err(KeysError::Unconfirmed);
+        }
+        let set = self.set.load();
+        // The active key may have changed since its life was noted.
+        if life.as_secs() > set.noted_life.load(Ordering::Acquire) {
+            return Err(KeysError::Replaced { kid: set.active.kid().to_owned() });
+        }
+        set.active.sign(claims)
     }
 
     /// Verifies an access token of this issuer at `now`. Whom it is for is the caller's question.
@@ -124,34 +186,58 @@ impl Keyring {
 
 impl KeySet {
     fn new(master: &MasterKey, stored: Vec<StoredKey>) -> Result<Self, KeysError> {
-        let signer = stored.iter().find(|key| key.state == KeyState::Active).ok_or(KeysError::NoActiveKey)?;
-        let active = sign::ActiveKey::new(signer, wrap::unwrap(master, signer)?)?;
-        // Every published key must open under our master key, whether it signs or not: a row that someone else wrote
-        // would let them sign for every verifier.
-        for key in stored.iter().filter(|key| key.state != KeyState::Active) {
-            sign::ActiveKey::new(key, wrap::unwrap(master, key)?)?;
+        let mut active = None;
+        for key in &stored {
+            let parsed = wrap::see_it_work(master, key)?;
+            if key.state == KeyState::Active {
+                active = parsed.map(|parsed| (sign::ActiveKey::new(parsed), key.longest_life));
+            }
         }
+        let (active, noted_life) = active.ok_or(KeysError::NoActiveKey)?;
         let verifiers = stored
             .iter()
             .map(|key| (key.kid.clone(), DecodingKey::from_rsa_raw_components(&key.modulus, &key.exponent)))
             .collect();
-        Ok(Self { active, verifiers, jwks: Arc::new(jwks::document(&stored)), listed: stored })
+        let jwks = Arc::new(jwks::document(&stored));
+        Ok(Self { active, noted_life: AtomicU64::new(noted_life.as_secs()), verifiers, jwks, listed: stored })
     }
 }
 
 /// Makes both first keys at once, one on each of two threads.
-fn create_first_keys(db: &Db, master: &MasterKey, bits: usize, now: Timestamp) -> Result<(), KeysError> {
+fn create_first_keys(db: &Db, master: &MasterKey, bits: usize, usual_life: Duration) -> Result<(), KeysError> {
     let (one, two) = std::thread::scope(|scope| {
         let standby = scope.spawn(|| generate::generate(bits));
         (generate::generate(bits), standby.join().unwrap_or(Err(KeysError::NotGenerated)))
     });
-    let active = wrap::stored(master, &one?, (1, KeyState::Active), now)?;
-    let next = wrap::stored(master, &two?, (2, KeyState::Next), now)?;
+    let active = wrap::stored(master, &one?, KeyState::Active, KeyOrigin::Generated)?;
+    let standby = wrap::stored(master, &two?, KeyState::Standby, KeyOrigin::Generated)?;
     db.write(move |tx| {
-        signing_keys::insert(tx, &active)?;
-        signing_keys::insert(tx, &next)
+        let now = instances::now(tx)?;
+        let active = StoredKey { activated_at: Some(now), longest_life: usual_life, ..active.clone() };
+        for (key, position) in [(&active, 1), (&standby, 2)] {
+            signing_keys::insert(tx, &StoredKey { position, published_at: now, ..key.clone() })?;
+        }
+        Ok(())
     })?;
     Ok(())
+}
+
+/// The public half of a key as PEM (RFC 7468 §13) and as a JWK (RFC 7517 §4).
+///
+/// # Errors
+/// [`KeysError::Unusable`].
+pub fn public_forms(key: &StoredKey) -> Result<(String, serde_json::Value), KeysError> {
+    let pem = import::public_pem(&key.modulus, &key.exponent)
+        .map_err(|_| KeysError::Unusable { kid: key.kid.clone(), why: "its numbers are no RSA key" })?;
+    Ok((pem, jwks::jwk(key)))
+}
+
+/// Adds a version to a master key file, and says which.
+///
+/// # Errors
+/// [`MasterKeyError`]; the file is as it was then.
+pub fn add_master_key_version(path: &std::path::Path, random: &Random) -> Result<u8, MasterKeyError> {
+    master::add_version(path, random)
 }
 
 /// Makes a new master key file.

@@ -208,6 +208,8 @@ refusals! {
         StoreCorrupt = "capacity.store_corrupt", ServerError, None, Fault;
         /// No signing key, or it does not sign.
         CannotSign = "capacity.cannot_sign", TemporarilyUnavailable, Some("a part is away: wait and try again"), Fault;
+        /// The keys could not be compared with the database's for a minute.
+        KeysUnconfirmed = "capacity.keys_unconfirmed", TemporarilyUnavailable, Some("a part is away: wait and try again"), Routine;
         /// No memory for a hash.
         CannotHash = "capacity.cannot_hash", TemporarilyUnavailable, Some("a part is away: wait and try again"), Fault;
         /// A defect.

@@ -74,10 +74,21 @@ struct WrittenCache {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
+    /// The master key itself, instead of its file.
+    master_key: SecretText,
     /// Where the master key is.
     pub master_key_file: PathBuf,
     /// Size of new signing keys in bits.
     pub rsa_bits: usize,
+    /// How long a key signs.
+    #[serde(with = "duration")]
+    pub rotate_every: Duration,
+    /// How long a key is published before it signs.
+    #[serde(with = "duration")]
+    pub publish_lead: Duration,
+    /// How long a key is at least published after it signed last.
+    #[serde(with = "duration")]
+    pub retain: Duration,
 }
 
 /// `[tokens]`.
@@ -200,6 +211,8 @@ pub struct Settings {
     pub database_connections: u32,
     /// The cache.
     pub cache: CacheUrl,
+    /// The master key, if it is not in a file.
+    pub master_key: Option<PlainSecret>,
     /// `[keys]`.
     pub keys: Keys,
     /// `[tokens]`.
@@ -295,6 +308,23 @@ impl Serialize for SecretUrl {
 impl std::fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&redact(&self.0))
+    }
+}
+
+/// A secret as written: shown as `…`, or as nothing when there is none.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+struct SecretText(String);
+
+impl Serialize for SecretText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.0.is_empty() { "" } else { "…" })
+    }
+}
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
     }
 }
 

@@ -2,6 +2,7 @@
 //! Portable SQL only: what differs between SQLite and PostgreSQL stands in `dialect.rs` and nowhere else.
 
 pub mod accounts;
+pub mod audit;
 pub mod clients;
 mod db;
 mod dialect;
@@ -9,6 +10,7 @@ pub mod epochs;
 #[cfg(debug_assertions)]
 pub mod faults;
 pub mod grants;
+pub mod instances;
 pub mod login_attempts;
 pub mod migrate;
 mod prepared;
@@ -28,8 +30,8 @@ pub use dialect::DatabaseTime;
 pub struct Cause(String);
 
 impl Cause {
-    /// Drivers speak in several lines; a log and a terminal want one.
-    fn new(said: impl fmt::Display) -> Self {
+    /// In one line: drivers speak in several, a log and a terminal want one.
+    pub fn new(said: impl fmt::Display) -> Self {
         Self(said.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "))
     }
 }

@@ -242,7 +242,8 @@ fn group_commit(plan: &Plan, report: &mut Report) {
         return;
     }
     let ground = Ground::new(Backend::Sqlite, 1);
-    let keys = &ground.app.derived.refresh_token_mac;
+    let secrets = ground.app.secrets.load();
+    let keys = &secrets.refresh_token_mac;
     let handles: Vec<_> = ground
         .add_grants(CLIENTS)
         .iter()
@@ -411,7 +412,8 @@ fn one_token(plan: &Plan, report: &mut Report) {
             });
             longest.push(f64::from(waits.into_iter().max().unwrap_or(0)) / 1000.0);
             // Every winner would have moved the generation on.
-            let keys = &ground.app.derived.refresh_token_mac;
+            let secrets = ground.app.secrets.load();
+            let keys = &secrets.refresh_token_mac;
             let handle = RefreshToken::open(&token, keys).expect("a token of ours").handle;
             let found = ground.app.db.read(|tx| grants::find_by_handle(tx, handle)).expect("a read").expect("a grant");
             assert!(found.grant.ended_at.is_none(), "a repeat ended the grant");

@@ -130,7 +130,7 @@ impl Ground {
                     end.as_micros()
                 ));
                 let first = RefreshToken { handle, generation: 1, sibling: 1 };
-                tokens.push(first.seal(&self.app.derived.refresh_token_mac).expect("a MAC key"));
+                tokens.push(first.seal(&self.app.secrets.load().refresh_token_mac).expect("a MAC key"));
             }
             self.execute(&sql);
         }

@@ -104,7 +104,7 @@ pub fn disable(app: &App, id: AccountId) -> Result<usize, AdminError> {
 /// # Errors
 /// [`AdminError::NotFound`]; the store's own reasons.
 pub fn enable(app: &App, id: AccountId) -> Result<(), AdminError> {
-    let key = app.derived.login_attempt.clone();
+    let key = app.secrets.load().login_attempt.clone();
     let found = app.db.write(move |tx| {
         login::forgive(tx, &key, id)?;
         accounts::set_disabled(tx, id, None)
@@ -120,7 +120,7 @@ pub fn set_password(app: &App, account: &Account, password: &PlainSecret) -> Res
     let names = [Some(LoginKey::of(&account.email)), account.username.as_deref().map(LoginKey::of)];
     refuse_bad_password(app, password, [names[0].as_ref(), names[1].as_ref()])?;
     let hash = app.hasher.hash(&mut HashMemory::default(), &app.random, password)?;
-    let (id, now, key) = (account.id, app.clock.now(), app.derived.login_attempt.clone());
+    let (id, now, key) = (account.id, app.clock.now(), app.secrets.load().login_attempt.clone());
     // ASVS 7.4.3: whoever knew the old password is out.
     let ended = app.db.write(move |tx| {
         if !accounts::set_password(tx, id, &hash)? {

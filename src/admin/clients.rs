@@ -123,9 +123,9 @@ fn secrets_of(tx: &mut Read<'_>, id: &ClientId) -> Result<Vec<ClientSecret>, Err
 
 fn new_secret(app: &App, id: &ClientId) -> Result<(ClientSecret, PlainSecret), AdminError> {
     let plain = new_client_secret(&app.random);
-    let version = app.master_key.version();
+    let version = app.secrets.load().master_key.version();
     let gone = AdminError::Store(Error::Corrupt { table: "client_secrets" });
-    let key = app.master_key.derive(version, Purpose::ClientSecretHash).ok_or(gone)?;
+    let key = app.secrets.load().master_key.derive(version, Purpose::ClientSecretHash).ok_or(gone)?;
     let now = app.clock.now();
     let kept = ClientSecret {
         id: ClientSecretId::new(now, &app.random),

@@ -1,7 +1,8 @@
 //! Printing: results to standard output, errors to standard error.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,6 +14,20 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(json: bool) -> Self {
         Self { json }
+    }
+
+    /// How much is done, from 0 to 1: a line on a terminal's standard error that overwrites itself.
+    pub(super) fn progress(&self, done: f64) {
+        let mut stream = std::io::stderr().lock();
+        if !self.json && stream.is_terminal() {
+            let end = if done < 1.0 { "" } else { "\r    \r" };
+            let _ = write!(stream, "\r{:3.0} %{end}", done * 100.0);
+        }
+    }
+
+    /// Whether JSON is wanted.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
     }
 
     /// A line for people; nothing when JSON is wanted.
@@ -62,4 +77,23 @@ fn block(row: &Value) -> String {
 fn print(text: &str) {
     // A closed pipe is how `| head` says that it has seen enough.
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Whole seconds for people, or that there is no end.
+pub(super) fn span_text(span: Option<Duration>) -> String {
+    let whole = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs())).to_string();
+    span.map_or_else(|| "as long as it runs".to_owned(), whole)
+}
+
+/// Rows under a head, in columns.
+pub(super) fn table(head: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }

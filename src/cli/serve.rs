@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::{CommandError, logging};
-use crate::app::App;
+use crate::app::{App, schedule};
 use crate::clock::Clock;
 use crate::settings::Settings;
 use crate::web;
@@ -42,6 +42,7 @@ pub(super) fn start(
     settings: Settings,
     announce: impl FnOnce(&App, SocketAddr) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
+    schedule(&settings).check()?;
     let _log = logging::start(&settings.log);
     raise_file_limit();
     forbid_looking_inside();

@@ -173,8 +173,8 @@ fn attempt_keys(app: &App, account: Option<&Account>, key: &LoginKey, network: N
     let who = account.map_or_else(|| key.as_str().as_bytes(), |account| account.id.as_bytes());
     let network = network.to_string();
     AttemptKeys {
-        from_network: app.derived.login_attempt.mac(&[b"network", who, network.as_bytes()]),
-        from_anywhere: anywhere_key(&app.derived.login_attempt, who),
+        from_network: app.secrets.load().login_attempt.mac(&[b"network", who, network.as_bytes()]),
+        from_anywhere: anywhere_key(&app.secrets.load().login_attempt, who),
     }
 }
 

@@ -2,7 +2,7 @@
 //! it as it would a key from elsewhere. No private-key operation of `rsa` is used (RUSTSEC-2023-0071 concerns those).
 
 use aws_lc_rs::encoding::AsDer as _;
-use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::rsa::{KeyPair as AwsLcKeyPair, KeySize};
 use rsa::RsaPrivateKey;
 use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::traits::PublicKeyParts as _;
@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::KeysError;
 
-/// A fresh RSA key.
-pub(super) struct GeneratedKey {
+/// An RSA key.
+pub(super) struct KeyPair {
     /// PKCS#8 DER (RFC 5208).
     pub(super) pkcs8: Zeroizing<Vec<u8>>,
     /// Big endian.
@@ -21,9 +21,9 @@ pub(super) struct GeneratedKey {
 }
 
 /// Generates a key of `bits` bits, 2048 or 3072, with the exponent 65537.
-pub(super) fn generate(bits: usize) -> Result<GeneratedKey, KeysError> {
+pub(super) fn generate(bits: usize) -> Result<KeyPair, KeysError> {
     let size = if bits == 3072 { KeySize::Rsa3072 } else { KeySize::Rsa2048 };
-    let pair = KeyPair::generate(size).map_err(|_| KeysError::NotGenerated)?;
+    let pair = AwsLcKeyPair::generate(size).map_err(|_| KeysError::NotGenerated)?;
     let der = pair.as_der().map_err(|_| KeysError::NotGenerated)?;
     let pkcs8 = Zeroizing::new(der.as_ref().to_vec());
     let key = RsaPrivateKey::from_pkcs8_der(&pkcs8).map_err(|_| KeysError::NotGenerated)?;
@@ -33,5 +33,5 @@ pub(super) fn generate(bits: usize) -> Result<GeneratedKey, KeysError> {
     if modulus.len() * 8 != bits || exponent != [1, 0, 1] {
         return Err(KeysError::NotGenerated);
     }
-    Ok(GeneratedKey { pkcs8, modulus, exponent })
+    Ok(KeyPair { pkcs8, modulus, exponent })
 }

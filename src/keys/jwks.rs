@@ -43,18 +43,25 @@ struct Jwks<'k> {
 
 /// The JWKS of the published keys.
 pub(super) fn document(keys: &[StoredKey]) -> Document {
-    let keys = keys
-        .iter()
-        .map(|key| Jwk {
+    Document::new(&Jwks { keys: keys.iter().map(Jwk::of).collect() })
+}
+
+/// One key as JSON.
+pub(super) fn jwk(key: &StoredKey) -> serde_json::Value {
+    serde_json::to_value(Jwk::of(key)).unwrap_or_default()
+}
+
+impl<'k> Jwk<'k> {
+    fn of(key: &'k StoredKey) -> Self {
+        Self {
             kty: "RSA",
             key_use: "sig",
             alg: "RS256",
             kid: &key.kid,
             n: encode_base64url(&key.modulus),
             e: encode_base64url(&key.exponent),
-        })
-        .collect();
-    Document::new(&Jwks { keys })
+        }
+    }
 }
 
 /// The name of a key: the SHA-256 thumbprint of its required members in lexical order (RFC 7638 §3).

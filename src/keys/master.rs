@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroizing;
 
-use crate::secret::{PurposeKey, Random, decode_base64url, encode_base64url};
+use crate::secret::{PlainSecret, PurposeKey, Random, decode_base64url, encode_base64url};
 
 /// The most bytes that a master key file may have.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
@@ -57,8 +57,12 @@ pub enum MasterKeyError {
 /// What a derived key is for. Keys of different purposes have nothing in common (ASVS 11.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Encrypts the private halves of signing keys.
+    /// Encrypts the private halves of signing keys in use.
     SigningKeyWrap,
+    /// Encrypts the private half of the key that will take over.
+    StandbyKeyWrap,
+    /// Proves that we wrote the row of a key that only verifies.
+    VerifyOnlyProof,
     /// Authenticates refresh tokens.
     RefreshTokenMac,
     /// Hashes client secrets.
@@ -71,6 +75,8 @@ impl Purpose {
     const fn label(self) -> &'static [u8] {
         match self {
             Self::SigningKeyWrap => b"countersign signing key wrap",
+            Self::StandbyKeyWrap => b"countersign standby key wrap",
+            Self::VerifyOnlyProof => b"countersign verify-only key proof",
             Self::RefreshTokenMac => b"countersign refresh token mac",
             Self::ClientSecretHash => b"countersign client secret hash",
             Self::LoginAttemptKey => b"countersign login attempt key",
@@ -78,9 +84,12 @@ impl Purpose {
     }
 }
 
-/// All versions of the master key that are in force; the newest makes new things, the others open old ones.
+/// All versions of the master key that we have. One makes new things, all open old ones: a newer version waits until every
+/// instance has it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct MasterKey {
     versions: Vec<(u8, Zeroizing<[u8; 32]>)>,
+    in_force: u8,
 }
 
 struct KeyLength;
@@ -117,7 +126,7 @@ impl MasterKey {
     fn parse(text: &str, path: &Path) -> Result<Self, MasterKeyError> {
         let malformed = || MasterKeyError::Malformed { path: path.to_owned() };
         let mut versions: Vec<(u8, Zeroizing<[u8; 32]>)> = Vec::new();
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        for line in text.split(['\n', ',']).filter(|line| !line.trim().is_empty()) {
             let (version, encoded) = line.trim().split_once(' ').ok_or_else(malformed)?;
             let version: u8 = version.parse().map_err(|_| malformed())?;
             let bytes = Zeroizing::new(decode_base64url(encoded.trim()).ok_or_else(malformed)?);
@@ -136,7 +145,8 @@ impl MasterKey {
             versions.push((version, Zeroizing::new(key)));
         }
         versions.sort_by_key(|(version, _)| *version);
-        if versions.is_empty() { Err(malformed()) } else { Ok(Self { versions }) }
+        let in_force = versions.last().map(|(version, _)| *version).ok_or_else(malformed)?;
+        Ok(Self { versions, in_force })
     }
 
     /// Reads the file, or makes one if `may_create`.
@@ -159,9 +169,29 @@ impl MasterKey {
         Self::load(path)?.ok_or_else(lost)
     }
 
-    /// The newest version.
+    /// From a setting: lines as in the file, divided by commas or line breaks.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`] when it is malformed or weak.
+    pub fn from_setting(text: &PlainSecret) -> Result<Self, MasterKeyError> {
+        Self::parse(text.expose(), Path::new("keys.master_key"))
+    }
+
+    /// The version that makes new things.
     pub fn version(&self) -> u8 {
+        self.in_force
+    }
+
+    /// The newest version.
+    pub fn newest(&self) -> u8 {
         self.versions.last().map_or(0, |(version, _)| *version)
+    }
+
+    /// The same versions, of which this one makes new things, if it is there.
+    #[must_use]
+    pub fn put_in_force(&self, version: u8) -> Self {
+        let known = self.versions.iter().any(|(known, _)| *known == version);
+        Self { in_force: if known { version } else { self.in_force }, ..self.clone() }
     }
 
     /// The key for a purpose under a version; `None` when that version is not in force.
@@ -173,27 +203,59 @@ impl MasterKey {
         Some(PurposeKey::new(*derived))
     }
 
-    /// The key for a purpose under every version in force, the newest last.
+    /// The key for a purpose under every version, the one that makes new things last.
     pub fn derive_all(&self, purpose: Purpose) -> Vec<(u8, PurposeKey)> {
-        let derive = |(version, _): &(u8, _)| self.derive(*version, purpose).map(|key| (*version, key));
-        self.versions.iter().filter_map(derive).collect()
+        let others = self.versions.iter().map(|(version, _)| *version).filter(|version| *version != self.in_force);
+        let all = others.chain([self.in_force]);
+        all.filter_map(|version| Some((version, self.derive(version, purpose)?))).collect()
     }
+}
+
+/// Adds a version to a master key file, which is the old one or the new one, never half of it (ASVS 13.3.2). Says which.
+pub(super) fn add_version(path: &Path, random: &Random) -> Result<u8, MasterKeyError> {
+    let failed = |source| MasterKeyError::Io { path: path.to_owned(), source };
+    let known = MasterKey::load(path)?.ok_or_else(|| MasterKeyError::Lost { path: path.to_owned() })?;
+    let version = known.newest().checked_add(1).ok_or_else(|| MasterKeyError::Malformed { path: path.to_owned() })?;
+    let fresh = Zeroizing::new(random.bytes::<32>());
+    let mut text = Zeroizing::new(String::with_capacity(64 * (known.versions.len() + 1)));
+    for (version, key) in known.versions.iter().chain([&(version, fresh)]) {
+        text.push_str(&Zeroizing::new(format!("{version} {}\n", encode_base64url(key.as_slice()))));
+    }
+    let write = || -> io::Result<()> {
+        let folder = folder_of(path);
+        let temporary = write_temporary(folder, &text, random)?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(failed)?;
+    Ok(version)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a file that only its owner may read, and waits until it is on the disk.
+fn write_temporary(folder: &Path, text: &str, random: &Random) -> io::Result<PathBuf> {
+    let temporary = folder.join(format!(".master.key.{}", encode_base64url(&random.bytes::<9>())));
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        drop(fs::remove_file(&temporary));
+        return Err(error);
+    }
+    Ok(temporary)
 }
 
 /// Writes a new master key so that the file is whole or not there at all, and never replaces one.
 pub(super) fn create(path: &Path, random: &Random) -> Result<(), MasterKeyError> {
     let write = || -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         fs::create_dir_all(folder)?;
-        let temporary = folder.join(format!(".master.key.{}", encode_base64url(&random.bytes::<9>())));
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
         let key = Zeroizing::new(random.bytes::<32>());
         let line = Zeroizing::new(format!("1 {}\n", encode_base64url(key.as_slice())));
-        let linked = file
-            .write_all(line.as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::hard_link(&temporary, path))
-            .and_then(|()| fs::File::open(folder)?.sync_all());
+        let temporary = write_temporary(folder, &line, random)?;
+        let linked = fs::hard_link(&temporary, path).and_then(|()| fs::File::open(folder)?.sync_all());
         fs::remove_file(&temporary)?;
         linked
     };
@@ -215,15 +277,21 @@ mod tests {
     #[test]
     fn purposes_and_versions_derive_keys_that_have_nothing_in_common() {
         let master = parse(&(line(1, Random.bytes()) + &line(2, Random.bytes()))).unwrap();
-        let purposes =
-            [Purpose::SigningKeyWrap, Purpose::RefreshTokenMac, Purpose::ClientSecretHash, Purpose::LoginAttemptKey];
+        let purposes = [
+            Purpose::SigningKeyWrap,
+            Purpose::StandbyKeyWrap,
+            Purpose::VerifyOnlyProof,
+            Purpose::RefreshTokenMac,
+            Purpose::ClientSecretHash,
+            Purpose::LoginAttemptKey,
+        ];
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for version in [1, 2] {
             keys.extend(purposes.map(|purpose| *master.derive(version, purpose).unwrap().expose()));
         }
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 8);
+        assert_eq!(keys.len(), 12);
         assert!(master.derive(3, Purpose::RefreshTokenMac).is_none());
         assert_eq!(master.version(), 2);
     }

@@ -2,6 +2,7 @@
 //! provider seam takes a factory of signers, and ours finds the parsed key by the name that the encoding key carries.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -11,13 +12,16 @@ use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 use jsonwebtoken::signature::{Error as SignatureError, Signer};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use super::KeysError;
 use crate::store::signing_keys::StoredKey;
 
-/// Parsed keys by `kid`. The provider's factories are plain functions, so what they find must be reachable from one.
-static PARSED: LazyLock<RwLock<HashMap<String, Arc<RsaKeyPair>>>> = LazyLock::new(RwLock::default);
+/// Keys that sign, by a number that their encoding key carries. The provider's factories are plain functions, so what they
+/// find must be reachable from one.
+static PARSED: LazyLock<RwLock<HashMap<u64, Arc<RsaKeyPair>>>> = LazyLock::new(RwLock::default);
+
+/// How many have signed in this process.
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 static PROVIDER: CryptoProvider =
     CryptoProvider { signer_factory: find_signer, verifier_factory: make_verifier, key_utils: KEY_UTILS };
@@ -42,12 +46,12 @@ impl JwtSigner for ParsedSigner {
     }
 }
 
-/// The signer of the key whose `kid` the encoding key carries in place of key material.
+/// The signer of the key whose number the encoding key carries in place of key material.
 fn find_signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, JwtError> {
-    let parsed = std::str::from_utf8(key.as_bytes())
-        .ok()
-        .filter(|_| *algorithm == Algorithm::RS256)
-        .and_then(|kid| PARSED.read().unwrap_or_else(PoisonError::into_inner).get(kid).cloned());
+    let parsed =
+        <[u8; 8]>::try_from(key.as_bytes()).ok().filter(|_| *algorithm == Algorithm::RS256).and_then(|number| {
+            PARSED.read().unwrap_or_else(PoisonError::into_inner).get(&u64::from_be_bytes(number)).cloned()
+        });
     parsed
         .map(|parsed| Box::new(ParsedSigner(parsed)) as Box<dyn JwtSigner>)
         .ok_or_else(|| ErrorKind::InvalidKeyFormat.into())
@@ -57,47 +61,72 @@ fn make_verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn Jwt
     (aws_lc::DEFAULT_PROVIDER.verifier_factory)(algorithm, key)
 }
 
-/// A key that signs, ready to.
-pub(super) struct ActiveKey {
+/// A private half, parsed, that was seen to work.
+pub(super) struct ParsedKey {
     kid: String,
-    header: Header,
-    reference: EncodingKey,
+    pair: Arc<RsaKeyPair>,
 }
 
-impl ActiveKey {
+impl ParsedKey {
     /// Parses a private half and sees it sign something that the public half in the row verifies.
-    pub(super) fn new(stored: &StoredKey, pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, KeysError> {
+    pub(super) fn new(stored: &StoredKey, pkcs8: &[u8]) -> Result<Self, KeysError> {
         let unusable = |why| KeysError::Unusable { kid: stored.kid.clone(), why };
-        let parsed = RsaKeyPair::from_pkcs8(&pkcs8).map_err(|_| unusable("its private half is no RSA key"))?;
-        drop(pkcs8);
+        let pair = RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| unusable("its private half is no RSA key"))?;
         let kid = super::jwks::thumbprint(&stored.modulus, &stored.exponent);
         if kid != stored.kid {
             return Err(unusable("its public half does not have this kid"));
         }
-        let parsed = Arc::new(parsed);
+        let pair = Arc::new(pair);
         let sample = b"countersign self-test";
-        let signature = ParsedSigner(parsed.clone()).try_sign(sample).map_err(|_| unusable("it does not sign"))?;
-        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, parsed.public_key().as_ref());
+        let signature = ParsedSigner(pair.clone()).try_sign(sample).map_err(|_| unusable("it does not sign"))?;
+        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref());
         let same = aws_lc_rs::signature::RsaPublicKeyComponents { n: &stored.modulus, e: &stored.exponent };
         let verified = public.verify(sample, &signature).is_ok()
             && same.verify(&RSA_PKCS1_2048_8192_SHA256, sample, &signature).is_ok();
         if !verified {
             return Err(unusable("its public half does not verify what its private half signs"));
         }
+        Ok(Self { kid, pair })
+    }
+}
+
+/// The key that signs, ready to; its private half goes when it is dropped.
+pub(super) struct ActiveKey {
+    kid: String,
+    number: u64,
+    header: Header,
+    reference: EncodingKey,
+}
+
+impl ActiveKey {
+    /// Makes a key the one that signs.
+    pub(super) fn new(key: ParsedKey) -> Self {
         // The first to come installs; everyone after finds it installed.
         let _ = PROVIDER.install_default();
-        PARSED.write().unwrap_or_else(PoisonError::into_inner).insert(kid.clone(), parsed);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        PARSED.write().unwrap_or_else(PoisonError::into_inner).insert(number, key.pair);
         let mut header = Header::new(Algorithm::RS256);
         // RFC 9068 §2.1: typ at+jwt.
         header.typ = Some("at+jwt".to_owned());
-        header.kid = Some(kid.clone());
-        let reference = EncodingKey::from_rsa_der(kid.as_bytes());
-        Ok(Self { kid, header, reference })
+        header.kid = Some(key.kid.clone());
+        let reference = EncodingKey::from_rsa_der(&number.to_be_bytes());
+        Self { kid: key.kid, number, header, reference }
+    }
+
+    /// RFC 7638 thumbprint.
+    pub(super) fn kid(&self) -> &str {
+        &self.kid
     }
 
     /// Signs claims as an access token.
     pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, KeysError> {
         jsonwebtoken::encode(&self.header, claims, &self.reference)
             .map_err(|_| KeysError::Unusable { kid: self.kid.clone(), why: "it does not sign" })
+    }
+}
+
+impl Drop for ActiveKey {
+    fn drop(&mut self) {
+        PARSED.write().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
     }
 }

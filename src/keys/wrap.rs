@@ -1,72 +1,148 @@
 //! Private halves at rest: AES-256-GCM under a key derived from the master key, bound to the key's name, its purpose and
-//! the master key's version, so that no two rows can be swapped (ASVS 11.3.3).
+//! the master key's version, so that no two rows can be swapped (ASVS 11.3.3). A standby is under a key of its own, so
+//! that whoever gets hold of what opens the active key has not got the one that will replace it. The row of a verify-only
+//! key holds its thumbprint instead: proof that we wrote the row.
+
+use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use zeroize::Zeroizing;
 
-use super::generate::GeneratedKey;
+use super::generate::KeyPair;
 use super::jwks::thumbprint;
 use super::master::{MasterKey, Purpose};
 use super::{KeysError, sign};
 use crate::clock::Timestamp;
-use crate::store::signing_keys::{KeyState, StoredKey};
+use crate::store::signing_keys::{KeyOrigin, KeyState, StoredKey};
 
-fn aad(kid: &str, version: u8) -> Vec<u8> {
-    format!("{kid}|signing_key|{version}").into_bytes()
+fn purpose_of(key: &StoredKey) -> Purpose {
+    match (key.origin, key.state) {
+        (KeyOrigin::VerifyOnly, _) => Purpose::VerifyOnlyProof,
+        (_, KeyState::Standby) => Purpose::StandbyKeyWrap,
+        (_, KeyState::Active | KeyState::Retiring | KeyState::Retired | KeyState::Compromised) => {
+            Purpose::SigningKeyWrap
+        }
+    }
 }
 
-fn cipher(master: &MasterKey, version: u8) -> Option<RandomizedNonceKey> {
-    let key = master.derive(version, Purpose::SigningKeyWrap)?;
+fn aad(kid: &str, purpose: Purpose, version: u8) -> Vec<u8> {
+    let purpose = match purpose {
+        Purpose::StandbyKeyWrap => "standby_key",
+        Purpose::VerifyOnlyProof => "verify_only_key",
+        Purpose::SigningKeyWrap | Purpose::RefreshTokenMac | Purpose::ClientSecretHash | Purpose::LoginAttemptKey => {
+            "signing_key"
+        }
+    };
+    format!("{kid}|{purpose}|{version}").into_bytes()
+}
+
+fn cipher(master: &MasterKey, version: u8, purpose: Purpose) -> Option<RandomizedNonceKey> {
+    let key = master.derive(version, purpose)?;
     RandomizedNonceKey::new(&AES_256_GCM, key.expose()).ok()
 }
 
-/// The row of a new key, after seeing it sign and verify.
-pub(super) fn stored(
-    master: &MasterKey,
-    key: &GeneratedKey,
-    (position, state): (u32, KeyState),
-    now: Timestamp,
-) -> Result<StoredKey, KeysError> {
-    let kid = thumbprint(&key.modulus, &key.exponent);
-    let unusable = |why| KeysError::Unusable { kid: kid.clone(), why };
+/// Encrypts `plain` for a row under the version of the master key that is in force.
+fn seal(master: &MasterKey, key: StoredKey, purpose: Purpose, plain: &[u8]) -> Result<StoredKey, KeysError> {
+    let unusable = |why| KeysError::Unusable { kid: key.kid.clone(), why };
     let version = master.version();
     // Room for the tag from the start, so that the plain key is not left behind in a smaller allocation.
-    let mut sealed = Vec::with_capacity(key.pkcs8.len() + AES_256_GCM.tag_len());
-    sealed.extend_from_slice(&key.pkcs8);
-    let nonce = cipher(master, version)
+    let mut sealed = Vec::with_capacity(plain.len() + AES_256_GCM.tag_len());
+    sealed.extend_from_slice(plain);
+    let nonce = cipher(master, version, purpose)
         .ok_or_else(|| unusable("no cipher"))?
-        .seal_in_place_append_tag(Aad::from(aad(&kid, version)), &mut sealed)
+        .seal_in_place_append_tag(Aad::from(aad(&key.kid, purpose, version)), &mut sealed)
         .map_err(|_| unusable("it cannot be encrypted"))?;
     let mut wrapped = nonce.as_ref().to_vec();
     wrapped.append(&mut sealed);
-    let stored = StoredKey {
-        kid: kid.clone(),
-        position,
-        state,
-        modulus: key.modulus.clone(),
-        exponent: key.exponent.clone(),
-        wrapped: Some(wrapped),
-        key_version: version,
-        published_at: now,
-        activated_at: (state == KeyState::Active).then_some(now),
-    };
-    sign::ActiveKey::new(&stored, unwrap(master, &stored)?)?;
-    Ok(stored)
+    Ok(StoredKey { wrapped: Some(wrapped), key_version: version, ..key })
 }
 
-/// The private half of a row, as PKCS#8 DER.
-pub(super) fn unwrap(master: &MasterKey, key: &StoredKey) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+fn open(master: &MasterKey, key: &StoredKey, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     let wrong = || KeysError::WrongMasterKey { kid: key.kid.clone() };
     let gone = || KeysError::Unusable { kid: key.kid.clone(), why: "its private half is gone" };
     let wrapped = key.wrapped.as_ref().ok_or_else(gone)?;
     let (nonce, sealed) = wrapped.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
     let mut opened = Zeroizing::new(sealed.to_vec());
-    let length = cipher(master, key.key_version)
+    let length = cipher(master, key.key_version, purpose)
         .ok_or_else(wrong)?
-        .open_in_place(nonce, Aad::from(aad(&key.kid, key.key_version)), &mut opened)
+        .open_in_place(nonce, Aad::from(aad(&key.kid, purpose, key.key_version)), &mut opened)
         .map_err(|_| wrong())?
         .len();
     opened.truncate(length);
     Ok(opened)
+}
+
+/// A row not yet stored: its position and instants are the database's to say.
+fn unstored(kid: String, key: &KeyPair, state: KeyState, origin: KeyOrigin) -> StoredKey {
+    StoredKey {
+        kid,
+        position: 0,
+        state,
+        origin,
+        modulus: key.modulus.clone(),
+        exponent: key.exponent.clone(),
+        wrapped: None,
+        key_version: 0,
+        published_at: Timestamp::from_micros(0),
+        activated_at: None,
+        retiring_at: None,
+        ended_at: None,
+        longest_life: Duration::ZERO,
+    }
+}
+
+/// The row of a key with its private half, after seeing it sign and verify.
+pub(super) fn stored(
+    master: &MasterKey,
+    key: &KeyPair,
+    state: KeyState,
+    origin: KeyOrigin,
+) -> Result<StoredKey, KeysError> {
+    let row = unstored(thumbprint(&key.modulus, &key.exponent), key, state, origin);
+    let purpose = purpose_of(&row);
+    let row = seal(master, row, purpose, &key.pkcs8)?;
+    see_it_work(master, &row)?;
+    Ok(row)
+}
+
+/// The row of a key that only verifies, under the name that its issuer gave it; nothing that it signed lives longer than
+/// `longest_life`.
+pub(super) fn verify_only(
+    master: &MasterKey,
+    kid: &str,
+    (modulus, exponent): (Vec<u8>, Vec<u8>),
+    longest_life: Duration,
+) -> Result<StoredKey, KeysError> {
+    let proof = thumbprint(&modulus, &exponent);
+    let key = KeyPair { pkcs8: Zeroizing::new(Vec::new()), modulus, exponent };
+    let row = unstored(kid.to_owned(), &key, KeyState::Retiring, KeyOrigin::VerifyOnly);
+    seal(master, StoredKey { longest_life, ..row }, Purpose::VerifyOnlyProof, proof.as_bytes())
+}
+
+/// Opens a published key and sees it sign what its public half verifies; `None` when it only verifies. Every published
+/// key must open under our master key, whether it signs or not: a row that someone else wrote would let them sign for
+/// every verifier.
+pub(super) fn see_it_work(master: &MasterKey, key: &StoredKey) -> Result<Option<sign::ParsedKey>, KeysError> {
+    let opened = open(master, key, purpose_of(key))?;
+    if key.origin != KeyOrigin::VerifyOnly {
+        return sign::ParsedKey::new(key, &opened).map(Some);
+    }
+    if opened.as_slice() == thumbprint(&key.modulus, &key.exponent).as_bytes() {
+        return Ok(None);
+    }
+    Err(KeysError::Unusable { kid: key.kid.clone(), why: "its public half is not the one that was imported" })
+}
+
+/// The row encrypted under the version of the master key that is in force.
+pub(super) fn renew(master: &MasterKey, key: StoredKey) -> Result<StoredKey, KeysError> {
+    let purpose = purpose_of(&key);
+    let opened = open(master, &key, purpose)?;
+    seal(master, key, purpose, &opened)
+}
+
+/// The row with its private half encrypted as that of a key in use.
+pub(super) fn promote(master: &MasterKey, standby: StoredKey) -> Result<StoredKey, KeysError> {
+    let opened = open(master, &standby, Purpose::StandbyKeyWrap)?;
+    seal(master, standby, Purpose::SigningKeyWrap, &opened)
 }

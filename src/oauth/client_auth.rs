@@ -25,7 +25,7 @@ pub fn authenticate(app: &App, presented: &PresentedClient) -> Result<Arc<Client
     let proven = match &presented.method {
         Method::Bare => true,
         Method::Basic(secret) | Method::Post(secret) => {
-            secret_fits(&app.derived.client_secret_hash, found.as_deref(), &presented.client_id, secret)
+            secret_fits(&app.secrets.load().client_secret_hash, found.as_deref(), &presented.client_id, secret)
         }
     };
     let client = found.ok_or_else(|| refuse(ClientRefusal::Unknown))?;

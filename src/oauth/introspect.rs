@@ -26,7 +26,7 @@ pub fn introspect(app: &App, call: &PresentedToken) -> Result<IntrospectionRespo
     if caller.metadata.is_public() {
         return Err(Refusal::from(ClientRefusal::PublicMayNotIntrospect).of_client(&caller.id));
     }
-    let active = match RefreshToken::open(call.token.expose(), &app.derived.refresh_token_mac) {
+    let active = match RefreshToken::open(call.token.expose(), &app.secrets.load().refresh_token_mac) {
         Some(token) => active_refresh_token(app, &caller, &token)?,
         None => active_access_token(app, &caller, call.token.expose())?,
     };

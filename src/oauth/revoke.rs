@@ -17,7 +17,7 @@ use crate::token::revoke::{end_grant, revoke_access_token};
 /// The client is not who it says, or a part is away: success always means that the end is durable.
 pub fn revoke(app: &App, call: &PresentedToken, context: &RequestContext) -> Result<(), Refusal> {
     let client = client_auth::authenticate(app, &call.presented)?;
-    if let Some(token) = RefreshToken::open(call.token.expose(), &app.derived.refresh_token_mac) {
+    if let Some(token) = RefreshToken::open(call.token.expose(), &app.secrets.load().refresh_token_mac) {
         // A spent token revokes as well as a live one: its holder wants the whole grant gone.
         if let Some(found) = app.db.read(|tx| grants::find_by_handle(tx, token.handle))? {
             end_if_own(app, &client, &found, context)?;

@@ -1,6 +1,7 @@
 //! The token endpoint (RFC 6749 §3.2). The phases that every grant type passes stand here, so none can skip one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::grant::{client_credentials, password, refresh};
 use super::{RequestContext, client_auth};
@@ -45,12 +46,19 @@ impl TokenCall {
     }
 
     /// Where this call belongs, so that a flood of one kind does not drown another.
-    pub fn lane(&self) -> LaneKind {
+    pub fn lane(&self, app: &App) -> LaneKind {
         match self.request.offer {
+            // A life that the active key has not signed yet is written into its row first.
+            Offer::ClientCredentials if !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,
             Offer::ClientCredentials => LaneKind::Here,
             Offer::RefreshToken { .. } => LaneKind::Token,
             Offer::Password(_) => LaneKind::Hash,
         }
+    }
+
+    fn access_ttl(&self, app: &App) -> Duration {
+        let client = app.clients.find(&self.presented.client_id);
+        client.map_or(app.settings.tokens.access_ttl, |client| issue::access_ttl(app, &client))
     }
 }
 

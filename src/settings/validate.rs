@@ -54,6 +54,7 @@ pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
         database,
         database_connections: written.database.connections,
         cache: cache(&written)?,
+        master_key: Some(&written.keys.master_key.0).filter(|text| !text.is_empty()).map(PlainSecret::new),
         keys: written.keys.clone(),
         tokens: written.tokens.clone(),
         passwords: written.passwords.clone(),

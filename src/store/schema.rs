@@ -81,6 +81,7 @@ diesel::table! {
         kid -> Text,
         position -> Integer,
         state -> Text,
+        origin -> Text,
         modulus -> Binary,
         exponent -> Binary,
         wrapped -> Nullable<Binary>,
@@ -88,7 +89,29 @@ diesel::table! {
         published_at -> BigInt,
         activated_at -> Nullable<BigInt>,
         retiring_at -> Nullable<BigInt>,
-        retired_at -> Nullable<BigInt>,
+        ended_at -> Nullable<BigInt>,
+        longest_life -> BigInt,
+    }
+}
+
+diesel::table! {
+    instances (id) {
+        id -> Binary,
+        seen_at -> BigInt,
+        left_at -> Nullable<BigInt>,
+        signing_keys_epoch -> BigInt,
+        master_key_version -> Integer,
+    }
+}
+
+diesel::table! {
+    audit_events (id) {
+        id -> Binary,
+        at -> BigInt,
+        actor -> Text,
+        event -> Text,
+        subject -> Text,
+        details -> Text,
     }
 }
 

@@ -1,5 +1,9 @@
-//! Rows of signing keys. The private half is stored encrypted; this module never sees it otherwise.
+//! Rows of signing keys. The private half is stored encrypted; this module never sees it otherwise. Every instant in them
+//! is the database's, so that all instances see the same one.
 
+use std::time::Duration;
+
+use diesel::dsl::max;
 use diesel::prelude::*;
 
 use super::epochs::{self, Topic};
@@ -13,45 +17,88 @@ const TABLE: &str = "signing_keys";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// Published, not yet signing.
-    Next,
+    Standby,
     /// Published and signing.
     Active,
     /// Published, no longer signing.
     Retiring,
     /// A record.
     Retired,
+    /// A record of a key that somebody else may have.
+    Compromised,
 }
 
 impl KeyState {
+    const ALL: [Self; 5] = [Self::Standby, Self::Active, Self::Retiring, Self::Retired, Self::Compromised];
+
     /// The spelling in the database and for people.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Next => "next",
+            Self::Standby => "standby",
             Self::Active => "active",
             Self::Retiring => "retiring",
             Self::Retired => "retired",
+            Self::Compromised => "compromised",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Next, Self::Active, Self::Retiring, Self::Retired].into_iter().find(|state| state.as_str() == text)
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// Whether a key in this state is in the JWKS.
+    pub const fn is_published(self) -> bool {
+        match self {
+            Self::Standby | Self::Active | Self::Retiring => true,
+            Self::Retired | Self::Compromised => false,
+        }
+    }
+}
+
+/// Where a key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// Made here.
+    Generated,
+    /// Made elsewhere, brought here with its private half.
+    Imported,
+    /// Another issuer's, without its private half: tokens from before a move live out their time.
+    VerifyOnly,
+}
+
+impl KeyOrigin {
+    const ALL: [Self; 3] = [Self::Generated, Self::Imported, Self::VerifyOnly];
+
+    /// The spelling in the database and for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generated => "generated",
+            Self::Imported => "imported",
+            Self::VerifyOnly => "verify_only",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.as_str() == text)
     }
 }
 
 /// A signing key as it is stored.
 #[derive(Clone, Debug)]
 pub struct StoredKey {
-    /// RFC 7638 thumbprint.
+    /// RFC 7638 thumbprint; of a verify-only key, the name that its issuer gave it.
     pub kid: String,
     /// Counts keys from 1; two instances that make a key at once make the same position, and one of them fails.
     pub position: u32,
     /// Where it is in its life.
     pub state: KeyState,
+    /// Where it comes from.
+    pub origin: KeyOrigin,
     /// RSA modulus, big endian.
     pub modulus: Vec<u8>,
     /// RSA public exponent, big endian.
     pub exponent: Vec<u8>,
-    /// The encrypted private half; gone once retired.
+    /// The private half, encrypted; of a verify-only key, proof that we wrote the row. Gone with the key's end.
     pub wrapped: Option<Vec<u8>>,
     /// The version of the master key that it is encrypted under.
     pub key_version: u8,
@@ -59,67 +106,155 @@ pub struct StoredKey {
     pub published_at: Timestamp,
     /// Since when it signs or has signed.
     pub activated_at: Option<Timestamp>,
+    /// Since when it signs no longer.
+    pub retiring_at: Option<Timestamp>,
+    /// Since when it is out of the JWKS.
+    pub ended_at: Option<Timestamp>,
+    /// The longest life of any token that it may have signed. Raised before such a token is signed.
+    pub longest_life: Duration,
 }
 
-type Row = (String, i32, String, Vec<u8>, Vec<u8>, Option<Vec<u8>>, i32, i64, Option<i64>);
-
-fn parse(
-    (kid, position, state, modulus, exponent, wrapped, key_version, published_at, activated_at): Row,
-) -> Option<StoredKey> {
-    Some(StoredKey {
-        kid,
-        position: u32::try_from(position).ok()?,
-        state: KeyState::parse(&state)?,
-        modulus,
-        exponent,
-        wrapped,
-        key_version: u8::try_from(key_version).ok()?,
-        published_at: Timestamp::from_micros(published_at),
-        activated_at: activated_at.map(Timestamp::from_micros),
-    })
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = signing_keys)]
+struct Row {
+    kid: String,
+    position: i32,
+    state: String,
+    origin: String,
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+    wrapped: Option<Vec<u8>>,
+    key_version: i32,
+    published_at: i64,
+    activated_at: Option<i64>,
+    retiring_at: Option<i64>,
+    ended_at: Option<i64>,
+    longest_life: i64,
 }
 
-/// Every key that is not retired, the oldest first.
+impl TryFrom<Row> for StoredKey {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let corrupt = Error::Corrupt { table: TABLE };
+        let read = |row: Row| {
+            Some(Self {
+                kid: row.kid,
+                position: u32::try_from(row.position).ok()?,
+                state: KeyState::parse(&row.state)?,
+                origin: KeyOrigin::parse(&row.origin)?,
+                modulus: row.modulus,
+                exponent: row.exponent,
+                wrapped: row.wrapped,
+                key_version: u8::try_from(row.key_version).ok()?,
+                published_at: Timestamp::from_micros(row.published_at),
+                activated_at: row.activated_at.map(Timestamp::from_micros),
+                retiring_at: row.retiring_at.map(Timestamp::from_micros),
+                ended_at: row.ended_at.map(Timestamp::from_micros),
+                longest_life: Duration::from_secs(u64::try_from(row.longest_life).ok()?),
+            })
+        };
+        read(row).ok_or(corrupt)
+    }
+}
+
+impl StoredKey {
+    fn to_row(&self) -> Result<Row, Error> {
+        let corrupt = |_| Error::Corrupt { table: TABLE };
+        Ok(Row {
+            kid: self.kid.clone(),
+            position: i32::try_from(self.position).map_err(corrupt)?,
+            state: self.state.as_str().to_owned(),
+            origin: self.origin.as_str().to_owned(),
+            modulus: self.modulus.clone(),
+            exponent: self.exponent.clone(),
+            wrapped: self.wrapped.clone(),
+            key_version: i32::from(self.key_version),
+            published_at: self.published_at.as_micros(),
+            activated_at: self.activated_at.map(Timestamp::as_micros),
+            retiring_at: self.retiring_at.map(Timestamp::as_micros),
+            ended_at: self.ended_at.map(Timestamp::as_micros),
+            longest_life: i64::try_from(self.longest_life.as_secs()).map_err(corrupt)?,
+        })
+    }
+}
+
+/// Every key that there is or was, the oldest first.
+///
+/// # Errors
+/// [`Error::Corrupt`] when one cannot be read: a JWKS must not silently lack a key.
+pub fn load_all(tx: &mut Read<'_>) -> Result<Vec<StoredKey>, Error> {
+    let rows: Vec<Row> = signing_keys::table.order(signing_keys::position).select(Row::as_select()).load(tx.conn())?;
+    rows.into_iter().map(StoredKey::try_from).collect()
+}
+
+/// Every key in the JWKS, the oldest first.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when one cannot be read: a JWKS must not silently lack a key.
 pub fn load_published(tx: &mut Read<'_>) -> Result<Vec<StoredKey>, Error> {
+    let published = [KeyState::Standby, KeyState::Active, KeyState::Retiring].map(KeyState::as_str);
     let rows: Vec<Row> = signing_keys::table
-        .filter(signing_keys::state.ne(KeyState::Retired.as_str()))
+        .filter(signing_keys::state.eq_any(published))
         .order(signing_keys::position)
-        .select((
-            signing_keys::kid,
-            signing_keys::position,
-            signing_keys::state,
-            signing_keys::modulus,
-            signing_keys::exponent,
-            signing_keys::wrapped,
-            signing_keys::key_version,
-            signing_keys::published_at,
-            signing_keys::activated_at,
-        ))
+        .select(Row::as_select())
         .load(tx.conn())?;
-    rows.into_iter().map(|row| parse(row).ok_or(Error::Corrupt { table: TABLE })).collect()
+    rows.into_iter().map(StoredKey::try_from).collect()
+}
+
+/// The position that comes next; 1 for the first key.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn next_position(tx: &mut Read<'_>) -> Result<u32, Error> {
+    let last: Option<i32> = signing_keys::table.select(max(signing_keys::position)).first(tx.conn())?;
+    u32::try_from(last.unwrap_or(0).saturating_add(1)).map_err(|_| Error::Corrupt { table: TABLE })
 }
 
 /// Adds a key.
 ///
 /// # Errors
-/// [`Error::Conflict`] when another instance has added one at that position or in that state.
+/// [`Error::Conflict`] when another instance has added one at that position, there is an active one already, or there
+/// ever was one of that name.
 pub fn insert(tx: &mut Write<'_>, key: &StoredKey) -> Result<(), Error> {
-    let corrupt = |_| Error::Corrupt { table: TABLE };
-    diesel::insert_into(signing_keys::table)
-        .values((
-            signing_keys::kid.eq(&key.kid),
-            signing_keys::position.eq(i32::try_from(key.position).map_err(corrupt)?),
-            signing_keys::state.eq(key.state.as_str()),
-            signing_keys::modulus.eq(&key.modulus),
-            signing_keys::exponent.eq(&key.exponent),
-            signing_keys::wrapped.eq(key.wrapped.as_ref()),
-            signing_keys::key_version.eq(i32::from(key.key_version)),
-            signing_keys::published_at.eq(key.published_at.as_micros()),
-            signing_keys::activated_at.eq(key.activated_at.map(Timestamp::as_micros)),
-        ))
-        .execute(tx.conn())?;
+    diesel::insert_into(signing_keys::table).values(key.to_row()?).execute(tx.conn())?;
     epochs::advance(tx, Topic::SigningKeys)
+}
+
+/// Writes a key's state, instants and private half, if it is still in the state `from`. `false` when it is not; nothing is
+/// changed then.
+///
+/// # Errors
+/// [`Error::Conflict`] when it would be a second active one.
+pub fn change(tx: &mut Write<'_>, from: KeyState, key: &StoredKey) -> Result<bool, Error> {
+    let row = key.to_row()?;
+    let changed = diesel::update(
+        signing_keys::table.filter(signing_keys::kid.eq(row.kid)).filter(signing_keys::state.eq(from.as_str())),
+    )
+    .set((
+        signing_keys::state.eq(row.state),
+        signing_keys::wrapped.eq(row.wrapped),
+        signing_keys::key_version.eq(row.key_version),
+        signing_keys::activated_at.eq(row.activated_at),
+        signing_keys::retiring_at.eq(row.retiring_at),
+        signing_keys::ended_at.eq(row.ended_at),
+    ))
+    .execute(tx.conn())?;
+    epochs::advance(tx, Topic::SigningKeys)?;
+    Ok(changed == 1)
+}
+
+/// Notes that the key signs tokens of this life. `false` when it is not active any more.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn raise_longest_life(tx: &mut Write<'_>, kid: &str, life: Duration) -> Result<bool, Error> {
+    let seconds = i64::try_from(life.as_secs()).map_err(|_| Error::Corrupt { table: TABLE })?;
+    let active =
+        signing_keys::table.filter(signing_keys::kid.eq(kid)).filter(signing_keys::state.eq(KeyState::Active.as_str()));
+    diesel::update(active.filter(signing_keys::longest_life.lt(seconds)))
+        .set(signing_keys::longest_life.eq(seconds))
+        .execute(tx.conn())?;
+    let noted: Option<i64> = active.select(signing_keys::longest_life).first(tx.conn()).optional()?;
+    Ok(noted.is_some_and(|noted| noted >= seconds))
 }

@@ -1,10 +1,13 @@
 //! Minting access tokens (RFC 9068).
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Authorization, Person};
 use crate::app::App;
+use crate::keys::KeysError;
 use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
 use crate::protocol::resource::{Resource, Resources};
 use crate::protocol::token_response::TokenResponse;
@@ -46,13 +49,13 @@ struct PersonClaims<'a> {
 /// The answer to a token request: a fresh access token and, if there is one, the refresh token beside it.
 ///
 /// # Errors
-/// [`ClientRefusal::ClaimsTooLarge`]; [`CapacityRefusal::CannotSign`].
+/// [`ClientRefusal::ClaimsTooLarge`]; [`CapacityRefusal::CannotSign`]; [`CapacityRefusal::KeysUnconfirmed`].
 pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<String>) -> Result<TokenResponse, Refusal> {
     let roles = authorization.person.as_ref().map_or(&[][..], |person| &person.roles);
     refuse_large_claims(&authorization.client, roles)?;
     let now = app.clock.now();
     let client = &authorization.client;
-    let wanted = now.plus(client.metadata.access_ttl.unwrap_or(app.settings.tokens.access_ttl));
+    let wanted = now.plus(access_ttl(app, client));
     // RFC 9700 §2.2.1: an access token does not outlive the grant it came from.
     let expires_at = authorization.person.as_ref().map_or(wanted, |person| wanted.min(person.grant_expires_at));
     let subject = authorization.person.as_ref().map(|person| person.account_id.to_string());
@@ -69,10 +72,11 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         person: authorization.person.as_ref().map(person_claims),
         extra: &client.metadata.extra_claims,
     };
-    let access_token = app.keyring.sign(&claims).map_err(|error| {
-        tracing::error!(%error, "signing failed");
-        Refusal::from(CapacityRefusal::CannotSign)
-    })?;
+    let life = expires_at.since(now);
+    if !app.keyring.knows_life(life) {
+        app.keyring.note_life(&app.db, life).map_err(|error| cannot_sign(&error))?;
+    }
+    let access_token = app.keyring.sign(&claims, life, app.clock.monotonic()).map_err(|error| cannot_sign(&error))?;
     app.metrics.record_access_token(authorization.grant_type);
     Ok(TokenResponse {
         access_token,
@@ -81,6 +85,19 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         refresh_token,
         scope: claims.scope,
     })
+}
+
+fn cannot_sign(error: &KeysError) -> Refusal {
+    if matches!(error, KeysError::Unconfirmed) {
+        return CapacityRefusal::KeysUnconfirmed.into();
+    }
+    tracing::error!(%error, "signing failed");
+    CapacityRefusal::CannotSign.into()
+}
+
+/// How long an access token for this client lives, unless its grant ends before.
+pub fn access_ttl(app: &App, client: &Client) -> Duration {
+    client.metadata.access_ttl.unwrap_or(app.settings.tokens.access_ttl)
 }
 
 /// RFC 9068 §3: the resources asked for or, when a client has none, the issuer itself. Never empty.

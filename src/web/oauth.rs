@@ -70,7 +70,7 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
         let headers = request.headers();
         let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
         let app = state.app.clone();
-        match call.lane() {
+        match call.lane(&app) {
             LaneKind::Here => {
                 span(&request, &state).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default()))
             }

@@ -23,6 +23,7 @@ mod architecture;
 mod cli;
 mod connections;
 mod interop;
+mod key_life;
 mod keys;
 mod login;
 mod model;
@@ -31,6 +32,7 @@ mod operation;
 mod postgres;
 mod readme;
 mod refusals;
+mod rehearsal;
 mod relying_party;
 mod settings;
 #[cfg(debug_assertions)]

@@ -98,7 +98,7 @@ fn whoever_has_the_database_alone_cannot_make_a_refresh_token() {
     let guessed = forged.seal(&[(1, PurposeKey::new(Random.bytes()))]).unwrap();
     assert_eq!(party.refresh("web", &guessed).error(), "invalid_grant");
     // The MAC key is all that was missing.
-    assert_eq!(forged.seal(&app.app.derived.refresh_token_mac).as_deref(), tokens.refresh.as_deref());
+    assert_eq!(forged.seal(&app.app.secrets.load().refresh_token_mac).as_deref(), tokens.refresh.as_deref());
     party.refresh("web", tokens.refresh_token()).tokens();
 }
 

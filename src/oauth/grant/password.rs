@@ -50,7 +50,7 @@ pub fn authorize(
     tracing::info!(event = "logged_in", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);
     let first = RefreshToken { handle: grant.handle, generation: 1, sibling: 1 };
     let refresh_token = if client.metadata.grant_types.contains(&GrantType::RefreshToken) {
-        Some(first.seal(&app.derived.refresh_token_mac).ok_or(CapacityRefusal::CannotSign)?)
+        Some(first.seal(&app.secrets.load().refresh_token_mac).ok_or(CapacityRefusal::CannotSign)?)
     } else {
         None
     };

@@ -37,7 +37,7 @@ pub fn redeem(
     (token, attempt): (&PlainSecret, Option<Digest>),
     context: &RequestContext,
 ) -> Result<(Authorization, String), Refusal> {
-    let keys = &app.derived.refresh_token_mac;
+    let keys = &app.secrets.load().refresh_token_mac;
     // A forged or mangled token dies here, before any database call.
     let token = RefreshToken::open(token.expose(), keys)
         .ok_or_else(|| Refusal::from(GrantRefusal::NotAuthentic).of_client(&client.id))?;

@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use crate::app::{AUDIENCE, TestApp};
 
+/// Claims as a token of the server that holds the key.
+fn sign(app: &TestApp, claims: &serde_json::Value) -> String {
+    app.app.keyring.sign(claims, Duration::from_secs(1), app.app.clock.monotonic()).unwrap()
+}
+
 fn keys(value: &serde_json::Value) -> BTreeSet<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
@@ -150,16 +155,16 @@ fn our_own_verification_refuses_what_is_not_exactly_ours() {
     ] {
         let mut claims = base.clone();
         claims[name] = value;
-        resigned.push((app.app.keyring.sign(&claims).unwrap(), Rejected::BadClaims));
+        resigned.push((sign(&app, &claims), Rejected::BadClaims));
     }
     let mut other = base.clone();
     other["iss"] = "https://other.example".into();
-    resigned.push((app.app.keyring.sign(&other).unwrap(), Rejected::OtherIssuer));
+    resigned.push((sign(&app, &other), Rejected::OtherIssuer));
     let mut early = base.clone();
     early["iat"] = (app.app.clock.now().unix_seconds() + 31).into();
-    resigned.push((app.app.keyring.sign(&early).unwrap(), Rejected::OutOfTime));
+    resigned.push((sign(&app, &early), Rejected::OutOfTime));
     early["iat"] = (app.app.clock.now().unix_seconds() + 30).into();
-    assert!(verify(&app.app.keyring.sign(&early).unwrap()).is_ok(), "clocks may be half a minute apart");
+    assert!(verify(&sign(&app, &early)).is_ok(), "clocks may be half a minute apart");
     for (token, rejected) in resigned {
         assert_eq!(verify(&token), Err(rejected));
     }

@@ -66,6 +66,7 @@ impl Stage {
     pub fn advance(&self, span: Duration) {
         for app in &self.apps {
             app.clock.advance(span);
+            app.keyring.confirm(app.clock.monotonic());
         }
     }
 
@@ -120,7 +121,7 @@ impl Stage {
             grants::insert(tx, &grant, &account.password_hash, now.plus(Duration::from_mins(1)))
         });
         assert!(made.unwrap(), "the account is as it was");
-        (id, first.seal(&app.derived.refresh_token_mac).unwrap())
+        (id, first.seal(&app.secrets.load().refresh_token_mac).unwrap())
     }
 
     /// The row as an instance finds it.
@@ -131,7 +132,7 @@ impl Stage {
 
     /// What a token says.
     pub fn open(&self, token: &str) -> RefreshToken {
-        RefreshToken::open(token, &self.apps[0].derived.refresh_token_mac).expect("an issued token is authentic")
+        RefreshToken::open(token, &self.apps[0].secrets.load().refresh_token_mac).expect("an issued token is authentic")
     }
 }
 

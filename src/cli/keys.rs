@@ -1,0 +1,271 @@
+//! `countersign keys …`
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::output::{Output, span_text, table};
+use super::{CommandError, Makes, simulate};
+use crate::admin::AdminError;
+use crate::admin::keys::{self, KeyReport};
+use crate::app::App;
+use crate::clock::Deadline;
+use crate::keys::life::begin_anew;
+use crate::keys::{MAX_PEM_BYTES, MasterKey, create_master_key, public_forms};
+use crate::secret::Random;
+use crate::settings::Settings;
+use crate::store::Db;
+use crate::store::migrate;
+
+/// How long a command waits for the instances to follow.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+#[derive(Subcommand)]
+pub(super) enum KeysCommand {
+    /// Write a new master key to a file that does not exist yet.
+    NewMasterKey {
+        /// The file.
+        file: PathBuf,
+    },
+    /// List the signing keys: state, age, next step and from when on it is safe, and until when their tokens live.
+    List {
+        /// Also those that are only a record.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Let the standby sign now; refused while some verifiers cannot know it yet.
+    Rotate {
+        /// Which one, if several stand by; the one published longest if left out.
+        #[arg(long, value_name = "KID")]
+        to: Option<String>,
+        /// Even though some verifiers will reject good tokens for a while; says which.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Make one more key that stands by.
+    Generate {
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Bring a key from elsewhere: a private one stands by, a public one only verifies.
+    Import(ImportArguments),
+    /// Print the public half of a key as PEM, or as a JWK with --json.
+    Export {
+        /// The key.
+        kid: String,
+        /// The public half: no other leaves this service.
+        #[arg(long, required = true)]
+        public: bool,
+    },
+    /// Encrypt the signing keys under a new version of the master key, with every server running.
+    Rewrap {
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Give up every signing key because the master key is lost; the next start makes new ones.
+    BeginAnew,
+    /// Rehearse a schedule against models of those who verify; fails when one of them would reject a good token.
+    Simulate(Box<simulate::Arguments>),
+    /// End a key that somebody else may have: it leaves the JWKS and its private half is destroyed at once.
+    Compromise {
+        /// The key.
+        kid: String,
+        #[command(flatten)]
+        run: Run,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct Run {
+    /// Change nothing: say what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
+pub(super) struct ImportArguments {
+    /// RSA in PEM: PKCS#8 or PKCS#1 for a private key, BEGIN (RSA) PUBLIC KEY for a public one.
+    file: PathBuf,
+    /// It is another issuer's public key: what it signed is verified until it has expired.
+    #[arg(long, requires_all = ["kid", "tokens_live"])]
+    verify_only: bool,
+    /// The name that the other issuer gave it.
+    #[arg(long, requires = "verify_only")]
+    kid: Option<String>,
+    /// How long the tokens live that it signed, such as 1h.
+    #[arg(long, value_name = "DURATION", requires = "verify_only", value_parser = humantime::parse_duration)]
+    tokens_live: Option<Duration>,
+    #[command(flatten)]
+    run: Run,
+}
+
+pub(super) fn run(
+    command: &KeysCommand,
+    settings: impl Fn() -> Result<Settings, CommandError>,
+    output: &Output,
+) -> Result<(), CommandError> {
+    let open = |makes| super::open(settings()?, makes);
+    let actor = actor();
+    match command {
+        KeysCommand::NewMasterKey { file } => {
+            create_master_key(file, &Random)?;
+            output.either(&json!({ "file": file }), || format!("made {}", file.display()));
+        }
+        KeysCommand::List { all } => {
+            let (_, reports) = keys::list(&open(Makes::Nothing)?, *all)?;
+            output.rows(&reports.iter().map(describe).collect::<Vec<_>>());
+        }
+        KeysCommand::Rewrap { run } => rewrap(&open(Makes::Nothing)?, run, output)?,
+        KeysCommand::BeginAnew => {
+            let settings = settings()?;
+            migrate::apply(&settings.database)?;
+            let db = Db::open(&settings.database, settings.database_connections)?;
+            let master_key = match &settings.master_key {
+                Some(text) => Some(MasterKey::from_setting(text)?),
+                None => MasterKey::load(&settings.keys.master_key_file)?,
+            };
+            let given_up = begin_anew(&db, master_key.as_ref(), Random, &actor).map_err(AdminError::from)?;
+            output.row(&json!({ "signing_keys_given_up": given_up }));
+        }
+        KeysCommand::Simulate(arguments) => simulate::run(arguments, &settings()?, output)?,
+        KeysCommand::Rotate { to, force, run } => rotate(&open(Makes::Nothing)?, to.as_deref(), (*force, run), output)?,
+        KeysCommand::Generate { run } => {
+            let kid = keys::generate(&open(Makes::Nothing)?, run.dry_run, &actor)?;
+            output.row(&json!({ "kid": kid, "state": "standby", "dry_run": run.dry_run }));
+        }
+        KeysCommand::Import(arguments) => {
+            let pem = read_pem(&arguments.file)?;
+            let app = open(Makes::Nothing)?;
+            let (life, dry_run) = (app.key_life(), arguments.run.dry_run);
+            let (kid, state) = match (&arguments.kid, arguments.tokens_live) {
+                (Some(kid), Some(span)) => (life.import_public((kid, &pem), span, &actor, dry_run), "retiring"),
+                _ => (life.import(&pem, &actor, dry_run), "standby"),
+            };
+            let kid = kid.map_err(AdminError::from)?;
+            output.row(&json!({ "kid": kid, "state": state, "dry_run": dry_run }));
+        }
+        KeysCommand::Export { kid, public: _ } => {
+            let key = keys::find(&open(Makes::Nothing)?, kid)?;
+            let (pem, jwk) = public_forms(&key).map_err(crate::app::StartError::from)?;
+            output.either(&jwk, || pem.trim_end().to_owned());
+        }
+        KeysCommand::Compromise { kid, run } => compromise(&open(Makes::Nothing)?, kid, run, output)?,
+    }
+    Ok(())
+}
+
+fn rotate(app: &App, to: Option<&str>, (force, run): (bool, &Run), output: &Output) -> Result<(), CommandError> {
+    let rotation = keys::rotate(app, to, (force, run.dry_run), &actor())?;
+    let reject: Vec<_> = rotation
+        .reject
+        .iter()
+        .map(|(name, span)| json!({ "consumer": name, "rejects_for": span_text(*span) }))
+        .collect();
+    let mut row = json!({ "signed_before": rotation.from, "signs_now": rotation.to, "dry_run": run.dry_run });
+    add(&mut row, (!reject.is_empty()).then(|| ("good_tokens_rejected_by", json!(reject))));
+    add(&mut row, if run.dry_run { None } else { wait_until_followed(app)? });
+    output.row(&row);
+    Ok(())
+}
+
+fn compromise(app: &App, kid: &str, run: &Run, output: &Output) -> Result<(), CommandError> {
+    let ended = keys::compromise(app, kid, run.dry_run, &actor())?;
+    let mut row = json!({
+        "kid": kid, "was": ended.was.as_str(), "signs_now": ended.signs_now, "dry_run": run.dry_run,
+        "its_good_tokens_would_have_lived_until": ended.tokens_live_until.map(|at| at.to_string()),
+    });
+    add(&mut row, if run.dry_run { None } else { wait_until_followed(app)? });
+    if output.is_json() {
+        let accepts = acceptances().map(|[consumer, quiet, poked, remedy]| {
+            json!({ "consumer": consumer, "accepts_for": quiet, "once_it_meets_the_new_key": poked, "ended_by": remedy })
+        });
+        add(&mut row, Some(("may_be_accepted_by", accepts.collect())));
+    }
+    output.row(&row);
+    let head = ["consumer", "accepts it for", "once it meets the new key", "at once ended by"];
+    output.line("\nWhoever verifies locally may go on accepting it:\n");
+    output.line(&table(head.map(str::to_owned).to_vec(), acceptances().map(|one| one.to_vec())));
+    Ok(())
+}
+
+fn rewrap(app: &App, run: &Run, output: &Output) -> Result<(), CommandError> {
+    let patience = Deadline::after(&app.clock, LONGEST_WAIT);
+    let done = loop {
+        match keys::rewrap(app, run.dry_run, &actor()) {
+            Err(AdminError::MasterKeyNotEverywhere { .. }) if !patience.has_passed() => pause(),
+            done => break done?,
+        }
+    };
+    output.row(&json!({
+        "master_key_version": done.version, "signing_keys": done.keys, "dry_run": run.dry_run,
+        "older_versions_needed_by": format!("refresh tokens for {}, and {} client secrets",
+            span_text(Some(app.settings.tokens.refresh_absolute_ttl)), done.older_client_secrets),
+    }));
+    Ok(())
+}
+
+/// Who may accept a key that has left the JWKS, for how long, and what ends that.
+fn acceptances() -> impl Iterator<Item = [String; 4]> {
+    keys::consumers().iter().map(|consumer| {
+        let (quiet, poked) = consumer.forgets();
+        [consumer.name.to_owned(), span_text(quiet), span_text(poked), consumer.remedy.to_owned()]
+    })
+}
+
+/// Waits until every serving instance publishes what was changed.
+fn wait_until_followed(app: &App) -> Result<Option<(&'static str, Value)>, CommandError> {
+    let patience = Deadline::after(&app.clock, LONGEST_WAIT);
+    loop {
+        let (followed, live) = keys::in_force(app)?;
+        if followed == live || patience.has_passed() {
+            return Ok(Some(("in_force_at", json!(format!("{followed} of {live} instances")))));
+        }
+        pause();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command waits for servers and holds nobody up")]
+fn pause() {
+    std::thread::sleep(BETWEEN_LOOKS);
+}
+
+fn describe(report: &KeyReport) -> Value {
+    let key = &report.key;
+    let mut row = json!({
+        "kid": key.kid, "state": key.state.as_str(), "origin": key.origin.as_str(), "bits": key.modulus.len() * 8,
+        "published_at": key.published_at.to_string(), "activated_at": key.activated_at.map(|at| at.to_string()),
+        "age": span_text(Some(report.age)), "longest_token_life": span_text(Some(key.longest_life)),
+        "tokens_live_until": report.tokens_live_until.map(|at| at.to_string()),
+    });
+    if let Some(next) = report.next {
+        add(&mut row, Some(("next_step", json!(next.what))));
+        add(&mut row, next.due.map(|at| ("due", json!(at.to_string()))));
+        add(&mut row, Some(("safe_from", json!(next.safe_from.to_string()))));
+    }
+    row
+}
+
+fn add(row: &mut Value, member: Option<(&'static str, Value)>) {
+    if let (Some(members), Some((name, value))) = (row.as_object_mut(), member) {
+        members.insert(name.to_owned(), value);
+    }
+}
+
+fn read_pem(file: &Path) -> Result<String, CommandError> {
+    let mut text = String::new();
+    std::fs::File::open(file)
+        .and_then(|opened| opened.take(MAX_PEM_BYTES).read_to_string(&mut text))
+        .map_err(|source| CommandError::Read { file: file.to_owned(), source })?;
+    Ok(text)
+}
+
+/// Who runs this command, for the audit trail.
+fn actor() -> String {
+    format!("command line, uid {}", rustix::process::getuid().as_raw())
+}

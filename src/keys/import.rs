@@ -1,0 +1,113 @@
+//! Keys from elsewhere. What is weak or not ours to use is refused, by name (RFC 8725 §3.5, NIST SP 800-131A).
+
+use rsa::pkcs1::{DecodeRsaPrivateKey as _, DecodeRsaPublicKey as _};
+use rsa::pkcs8::{
+    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding,
+};
+use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
+use rsa::{BigUint, RsaPrivateKey, RsaPublicKey};
+use zeroize::Zeroizing;
+
+use super::generate::KeyPair;
+
+/// The smallest modulus in bits.
+const LEAST_BITS: usize = 2048;
+/// The largest: verifying takes longer with each bit, and some verifiers take no more.
+const MOST_BITS: usize = 4096;
+/// The most bytes of a file that may be a key.
+pub const MAX_PEM_BYTES: u64 = 64 * 1024;
+/// The most characters of a `kid` that another issuer chose.
+const MAX_KID_BYTES: usize = 200;
+
+/// Why a key from elsewhere is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// Not what is read here.
+    #[error(
+        "it is no RSA private key in PEM: PKCS#8 (BEGIN PRIVATE KEY) or PKCS#1 (BEGIN RSA PRIVATE KEY), not encrypted"
+    )]
+    NotAPrivateKey,
+    /// Not what is read here.
+    #[error("it is no RSA public key in PEM: BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY")]
+    NotAPublicKey,
+    /// Somebody may factor it.
+    #[error("its modulus has {0} bits: it must have {LEAST_BITS} to {MOST_BITS}, a multiple of 8")]
+    WrongSize(usize),
+    /// Too small a one makes forgeries easier; others are not understood everywhere.
+    #[error("its public exponent is not 65537")]
+    WrongExponent,
+    /// Anyone can factor it.
+    #[error("its two primes are too close to each other: anyone can find them")]
+    PrimesTooClose,
+    /// Its numbers do not belong together.
+    #[error("its numbers do not belong together: it is corrupt")]
+    Inconsistent,
+    /// It cannot be in a JWKS or a header.
+    #[error("the kid must have 1 to {MAX_KID_BYTES} visible ASCII characters")]
+    MalformedKid,
+}
+
+/// Reads a private key.
+///
+/// # Errors
+/// [`ImportError`].
+pub(super) fn private_key(pem: &str) -> Result<KeyPair, ImportError> {
+    let key = RsaPrivateKey::from_pkcs8_pem(pem)
+        .or_else(|_| RsaPrivateKey::from_pkcs1_pem(pem))
+        .map_err(|_| ImportError::NotAPrivateKey)?;
+    refuse_weak(&key.to_public_key())?;
+    key.validate().map_err(|_| ImportError::Inconsistent)?;
+    let [one, other] = key.primes() else { return Err(ImportError::Inconsistent) };
+    // FIPS 186-5 appendix A.1.3: |p - q| > 2^(nlen/2 - 100), or Fermat's method finds them.
+    let apart = if one > other { one - other } else { other - one };
+    if apart.bits() <= key.n().bits() / 2 - 100 {
+        return Err(ImportError::PrimesTooClose);
+    }
+    let der = key.to_pkcs8_der().map_err(|_| ImportError::Inconsistent)?;
+    let pkcs8 = Zeroizing::new(der.as_bytes().to_vec());
+    Ok(KeyPair { pkcs8, modulus: key.n().to_bytes_be(), exponent: key.e().to_bytes_be() })
+}
+
+/// Reads a public key: its modulus and exponent, big endian.
+///
+/// # Errors
+/// [`ImportError`].
+pub(super) fn public_key(pem: &str) -> Result<(Vec<u8>, Vec<u8>), ImportError> {
+    let key = RsaPublicKey::from_public_key_pem(pem)
+        .or_else(|_| RsaPublicKey::from_pkcs1_pem(pem))
+        .map_err(|_| ImportError::NotAPublicKey)?;
+    refuse_weak(&key)?;
+    Ok((key.n().to_bytes_be(), key.e().to_bytes_be()))
+}
+
+/// A public key as PEM (RFC 7468 §13).
+///
+/// # Errors
+/// [`ImportError::Inconsistent`] when the numbers are no RSA key.
+pub(super) fn public_pem(modulus: &[u8], exponent: &[u8]) -> Result<String, ImportError> {
+    RsaPublicKey::new(BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(exponent))
+        .ok()
+        .and_then(|key| key.to_public_key_pem(LineEnding::LF).ok())
+        .ok_or(ImportError::Inconsistent)
+}
+
+/// Whether another issuer's name for a key can be ours too. It is an opaque string (RFC 8725 §3.10).
+///
+/// # Errors
+/// [`ImportError::MalformedKid`].
+pub(super) fn check_kid(kid: &str) -> Result<(), ImportError> {
+    let fits = (1..=MAX_KID_BYTES).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(()) } else { Err(ImportError::MalformedKid) }
+}
+
+fn refuse_weak(key: &RsaPublicKey) -> Result<(), ImportError> {
+    let bits = key.n().bits();
+    if !(LEAST_BITS..=MOST_BITS).contains(&bits) || !bits.is_multiple_of(8) {
+        return Err(ImportError::WrongSize(bits));
+    }
+    // RFC 8017 §3.1: the exponent that everyone can use.
+    if *key.e() != BigUint::from(65_537_u32) {
+        return Err(ImportError::WrongExponent);
+    }
+    Ok(())
+}

@@ -1,0 +1,472 @@
+//! What happens to signing keys, each step one transaction: two instances that take it at once, or one that is killed in
+//! it, leave one active key and a whole row for every key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::generate::{self, KeyPair};
+use super::import::{self, ImportError};
+use super::master::MasterKey;
+use super::schedule::{self, MOST_PUBLISHED, Schedule, Step, UNCONFIRMED};
+use super::{KeysError, wrap};
+use crate::clock::Timestamp;
+use crate::secret::Random;
+use crate::store::audit::{self, AuditEvent};
+use crate::store::epochs;
+use crate::store::instances::{self, Instance};
+use crate::store::signing_keys::{self, KeyOrigin, KeyState, StoredKey};
+use crate::store::{self, Db, Read, Write};
+
+/// Who takes a step by itself.
+const SYSTEM: &str = "system";
+
+/// Why a key does not take a step; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotNow {
+    /// Caches may lack it.
+    #[error("key {kid} may sign from {safe_from} on: some verifiers hold a JWKS from before it was published")]
+    NotYetKnown {
+        /// The key.
+        kid: String,
+        /// From when on they do not.
+        safe_from: Timestamp,
+    },
+    /// An instance serves another JWKS.
+    #[error("{lagging} of {live} instances do not publish the newest keys yet: wait a few seconds")]
+    NotYetPublished {
+        /// How many.
+        lagging: usize,
+        /// Of how many.
+        live: usize,
+    },
+    /// The JWKS is full.
+    #[error("there are {MOST_PUBLISHED} keys in the JWKS, which some verifiers take no more of: the next leaves at {}",
+        .leaves_at.map_or_else(|| "no set time".to_owned(), |at| at.to_string()))]
+    Full {
+        /// When one leaves.
+        leaves_at: Option<Timestamp>,
+    },
+    /// The key is not in the state for it, or another did the same at the same time.
+    #[error("the keys are not as they were a moment ago, or {kid} is not one that can do this: look at `keys list`")]
+    Otherwise {
+        /// The key.
+        kid: String,
+    },
+}
+
+/// Why a step was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    /// It is not its time.
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
+    /// A key from elsewhere that is refused.
+    #[error("the key is refused: {0}")]
+    Import(#[from] ImportError),
+    /// A name is never used twice.
+    #[error("key {kid} is here already, or was: a key is never used again")]
+    Known {
+        /// The key.
+        kid: String,
+    },
+    /// The master key is there.
+    #[error("key {kid} opens under the master key: nothing is lost")]
+    NotLost {
+        /// The key.
+        kid: String,
+    },
+    /// The keys' own reason.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The store's own reason.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Takes steps in the lives of keys.
+pub struct Life<'a> {
+    /// Where they are.
+    pub db: &'a Db,
+    /// What encrypts them.
+    pub master: Arc<MasterKey>,
+    /// When they are due.
+    pub schedule: Schedule,
+    /// Size of new ones.
+    pub rsa_bits: usize,
+    /// For names of events.
+    pub random: Random,
+}
+
+/// What the database says at one moment.
+pub struct Situation {
+    /// Its clock.
+    pub now: Timestamp,
+    /// The published keys.
+    pub keys: Vec<StoredKey>,
+    /// The epoch of the keys.
+    pub epoch: i64,
+    /// The instances that serve.
+    pub live: Vec<Instance>,
+}
+
+impl Situation {
+    /// Looks.
+    ///
+    /// # Errors
+    /// The store's own reasons.
+    pub fn load(tx: &mut Read<'_>) -> Result<Self, store::Error> {
+        Ok(Self {
+            now: instances::now(tx)?,
+            keys: signing_keys::load_published(tx)?,
+            epoch: epochs::load(tx)?.signing_keys,
+            live: instances::live(tx, UNCONFIRMED)?,
+        })
+    }
+
+    fn key(&self, kid: &str, state: KeyState) -> Result<&StoredKey, NotNow> {
+        let fits = |key: &&StoredKey| key.kid == kid && key.state == state;
+        self.keys.iter().find(fits).ok_or_else(|| NotNow::Otherwise { kid: kid.to_owned() })
+    }
+
+    /// Whether every instance publishes the keys as they are.
+    ///
+    /// # Errors
+    /// [`NotNow::NotYetPublished`].
+    pub fn all_publish(&self) -> Result<(), NotNow> {
+        let lagging = self.live.iter().filter(|instance| instance.signing_keys_epoch < self.epoch).count();
+        if lagging == 0 { Ok(()) } else { Err(NotNow::NotYetPublished { lagging, live: self.live.len() }) }
+    }
+
+    /// Whether a standby may sign without any verifier rejecting what it signs.
+    ///
+    /// # Errors
+    /// [`NotNow`].
+    pub fn may_rotate(&self, schedule: Schedule, standby: &StoredKey) -> Result<(), NotNow> {
+        let safe_from = schedule.may_sign_from(standby);
+        if self.now < safe_from {
+            return Err(NotNow::NotYetKnown { kid: standby.kid.clone(), safe_from });
+        }
+        self.has_room(schedule)?;
+        self.all_publish()
+    }
+
+    /// Whether one more key may be published.
+    ///
+    /// # Errors
+    /// [`NotNow::Full`].
+    pub fn has_room(&self, schedule: Schedule) -> Result<(), NotNow> {
+        if self.keys.len() < MOST_PUBLISHED {
+            return Ok(());
+        }
+        let leaves_at = self.keys.iter().filter_map(|key| schedule.leaves_at(key)).min_by_key(|at| at.as_micros());
+        Err(NotNow::Full { leaves_at })
+    }
+}
+
+impl Life<'_> {
+    /// Takes the step that is due at `now`, if one is. `Ok(None)` also when another instance took it.
+    ///
+    /// # Errors
+    /// [`LifeError`]; [`NotNow`] when the step is due but has to wait.
+    pub fn take_due_step(
+        &self,
+        situation: &Situation,
+        now: Timestamp,
+        silent_since: Option<Timestamp>,
+    ) -> Result<Option<Step>, LifeError> {
+        let Some(step) = self.schedule.due(&situation.keys, now.min(situation.now), silent_since) else {
+            return Ok(None);
+        };
+        let taken = match &step {
+            Step::Generate => self.generate(SYSTEM).map(drop),
+            Step::Rotate { to, .. } => self.rotate(to, SYSTEM, false),
+            Step::Retire { kid } => self.retire(kid),
+        };
+        match taken {
+            Ok(()) => Ok(Some(step)),
+            Err(LifeError::NotNow(NotNow::Otherwise { .. }) | LifeError::Store(store::Error::Conflict(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a key that stands by.
+    ///
+    /// # Errors
+    /// [`NotNow::Full`]; [`LifeError`].
+    pub fn generate(&self, actor: &str) -> Result<String, LifeError> {
+        let key = generate::generate(self.rsa_bits)?;
+        let made = self.standby(&key, KeyOrigin::Generated)?;
+        self.publish(made, actor, "key_generated")
+    }
+
+    /// Publishes a private key from elsewhere (PEM), which stands by from now on. With `dry_run` it is only looked at.
+    ///
+    /// # Errors
+    /// [`LifeError::Import`]; [`NotNow::Full`]; [`LifeError`], also when the key is here or was.
+    pub fn import(&self, pem: &str, actor: &str, dry_run: bool) -> Result<String, LifeError> {
+        let made = self.standby(&import::private_key(pem)?, KeyOrigin::Imported)?;
+        if dry_run { self.may_publish(&made) } else { self.publish(made, actor, "key_imported") }
+    }
+
+    /// Publishes another issuer's public key (PEM) under its name, for as long as what it signed lives.
+    ///
+    /// # Errors
+    /// As [`Life::import`].
+    pub fn import_public(
+        &self,
+        (kid, pem): (&str, &str),
+        longest_life: Duration,
+        actor: &str,
+        dry_run: bool,
+    ) -> Result<String, LifeError> {
+        import::check_kid(kid)?;
+        let made = wrap::verify_only(&self.master, kid, import::public_key(pem)?, longest_life)?;
+        if dry_run { self.may_publish(&made) } else { self.publish(made, actor, "key_imported") }
+    }
+
+    /// Whether a key could be published now.
+    fn may_publish(&self, made: &StoredKey) -> Result<String, LifeError> {
+        let (situation, all) = self.db.read(|tx| Ok((Situation::load(tx)?, signing_keys::load_all(tx)?)))?;
+        situation.has_room(self.schedule)?;
+        if all.iter().any(|key| key.kid == made.kid) {
+            return Err(LifeError::Known { kid: made.kid.clone() });
+        }
+        Ok(made.kid.clone())
+    }
+
+    /// Publishes a key that stands by or only verifies.
+    fn publish(&self, made: StoredKey, actor: &str, event: &'static str) -> Result<String, LifeError> {
+        self.may_publish(&made)?;
+        let (schedule, kid) = (self.schedule, made.kid.clone());
+        let audit =
+            self.audit(actor, event, &kid, json!({ "bits": made.modulus.len() * 8, "origin": made.origin.as_str() }));
+        self.write(move |tx| {
+            let situation = Situation::load(tx)?;
+            if let Err(full) = situation.has_room(schedule) {
+                return Ok(Err(full));
+            }
+            insert_now(tx, &made, situation.now)?;
+            audit(tx)?;
+            Ok(Ok(()))
+        })?;
+        Ok(kid)
+    }
+
+    /// Lets a standby sign from now on, and makes another one. With `force`, whoever lacks the key in his cache.
+    ///
+    /// # Errors
+    /// [`NotNow`], unless forced; [`LifeError`].
+    pub fn rotate(&self, to: &str, actor: &str, force: bool) -> Result<(), LifeError> {
+        let before = self.db.read(Situation::load)?;
+        let promoted = before.key(to, KeyState::Standby)?.clone();
+        let schedule = self.schedule;
+        if !force {
+            before.may_rotate(schedule, &promoted)?;
+        }
+        let next = self.standby(&generate::generate(self.rsa_bits)?, KeyOrigin::Generated)?;
+        let promoted = self.promoted(promoted)?;
+        let from = schedule::active(&before.keys).map(|key| key.kid.clone());
+        let details = json!({ "from": from, "standby": next.kid, "forced": force });
+        let audit = self.audit(actor, "key_rotated", to, details);
+        self.write(move |tx| {
+            let situation = Situation::load(tx)?;
+            if !force && let Err(not_now) = situation.may_rotate(schedule, &promoted) {
+                return Ok(Err(not_now));
+            }
+            if let Some(old) = schedule::active(&situation.keys) {
+                let retiring = StoredKey { state: KeyState::Retiring, retiring_at: Some(situation.now), ..old.clone() };
+                signing_keys::change(tx, KeyState::Active, &retiring)?;
+            }
+            activate(tx, &promoted, situation.now)?;
+            insert_now(tx, &next, situation.now)?;
+            audit(tx)?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Takes a key out of the JWKS that nothing alive was signed with, and destroys its private half.
+    fn retire(&self, kid: &str) -> Result<(), LifeError> {
+        let (kid, schedule) = (kid.to_owned(), self.schedule);
+        let audit = self.audit(SYSTEM, "key_retired", &kid, json!({}));
+        self.write(move |tx| {
+            let situation = Situation::load(tx)?;
+            let key = match situation.key(&kid, KeyState::Retiring) {
+                Ok(key) if schedule.leaves_at(key).is_some_and(|at| at <= situation.now) => key,
+                Ok(_) => return Ok(Err(NotNow::Otherwise { kid: kid.clone() })),
+                Err(not_now) => return Ok(Err(not_now)),
+            };
+            end(tx, key, KeyState::Retired, situation.now)?;
+            audit(tx)?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Ends a key that somebody else may have: it leaves the JWKS at once, its private half is destroyed, and the standby
+    /// signs if it was the active one, known to every cache or not. Returns the key that signs now.
+    ///
+    /// # Errors
+    /// [`NotNow::Otherwise`] when no published key has that name; [`LifeError`].
+    pub fn compromise(&self, kid: &str, actor: &str) -> Result<String, LifeError> {
+        let before = self.db.read(Situation::load)?;
+        let otherwise = || NotNow::Otherwise { kid: kid.to_owned() };
+        let lost = before.keys.iter().find(|key| key.kid == kid).ok_or_else(otherwise)?.clone();
+        let others: Vec<StoredKey> = before.keys.iter().filter(|key| key.kid != kid).cloned().collect();
+        let fresh = || self.standby(&generate::generate(self.rsa_bits)?, KeyOrigin::Generated);
+        let successor = schedule::successor(&others).cloned();
+        let heir = match (lost.state == KeyState::Active, &successor) {
+            (false, _) => Heir::NotNeeded,
+            (true, Some(standby)) => Heir::Standby(self.promoted(standby.clone())?),
+            // Unknown to caches, but ours alone.
+            (true, None) => Heir::Fresh(self.promoted(fresh()?)?),
+        };
+        let made = if lost.state == KeyState::Active || successor.is_none() { Some(fresh()?) } else { None };
+        let signs = match &heir {
+            Heir::NotNeeded => schedule::active(&others).map(|key| key.kid.clone()),
+            Heir::Standby(key) | Heir::Fresh(key) => Some(key.kid.clone()),
+        };
+        let details = json!({ "was": lost.state.as_str(), "signs_now": signs });
+        let (audit, kid) = (self.audit(actor, "key_compromised", kid, details), kid.to_owned());
+        self.write(move |tx| {
+            let situation = Situation::load(tx)?;
+            let key = match situation.key(&kid, lost.state) {
+                Ok(key) => key,
+                Err(not_now) => return Ok(Err(not_now)),
+            };
+            end(tx, key, KeyState::Compromised, situation.now)?;
+            match &heir {
+                Heir::NotNeeded => {}
+                Heir::Standby(promoted) => activate(tx, promoted, situation.now)?,
+                Heir::Fresh(promoted) => {
+                    insert_now(tx, promoted, situation.now)?;
+                    activate(tx, promoted, situation.now)?;
+                }
+            }
+            if let Some(made) = &made {
+                insert_now(tx, made, situation.now)?;
+            }
+            audit(tx)?;
+            Ok(Ok(()))
+        })?;
+        signs.ok_or(KeysError::NoActiveKey).map_err(LifeError::from)
+    }
+
+    /// Encrypts every private half under the newest version of the master key, which is in force from then on. Returns how
+    /// many there were that were not.
+    ///
+    /// # Errors
+    /// [`NotNow::Otherwise`] when a key takes a step at the same moment; [`LifeError`].
+    pub fn rewrap(&self, actor: &str) -> Result<usize, LifeError> {
+        let version = self.master.newest();
+        let master = self.master.put_in_force(version);
+        let published = self.db.read(signing_keys::load_published)?;
+        let old = published.into_iter().filter(|key| key.key_version != version);
+        let renewed = old.map(|key| wrap::renew(&master, key)).collect::<Result<Vec<_>, _>>()?;
+        let count = renewed.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        let details = json!({ "keys": count });
+        let audit = self.audit(actor, "keys_rewrapped", &format!("master key version {version}"), details);
+        self.write(move |tx| {
+            let situation = Situation::load(tx)?;
+            for key in &renewed {
+                if let Err(not_now) = situation.key(&key.kid, key.state) {
+                    return Ok(Err(not_now));
+                }
+                signing_keys::change(tx, key.state, key)?;
+            }
+            audit(tx)?;
+            Ok(Ok(()))
+        })?;
+        Ok(count)
+    }
+
+    fn standby(&self, key: &KeyPair, origin: KeyOrigin) -> Result<StoredKey, KeysError> {
+        wrap::stored(&self.master, key, KeyState::Standby, origin)
+    }
+
+    /// The row of a standby as that of an active key: its private half is encrypted as one that is in use.
+    fn promoted(&self, standby: StoredKey) -> Result<StoredKey, KeysError> {
+        let longest_life = self.schedule.usual_life;
+        wrap::promote(&self.master, StoredKey { longest_life, ..standby })
+    }
+
+    fn audit(
+        &self,
+        actor: &str,
+        event: &'static str,
+        subject: &str,
+        details: serde_json::Value,
+    ) -> impl Fn(&mut Write<'_>) -> Result<(), store::Error> + Send + 'static {
+        let event = AuditEvent { actor: actor.to_owned(), event, subject: subject.to_owned(), details };
+        let id = self.random.bytes::<16>();
+        move |tx| audit::record(tx, id, &event)
+    }
+
+    /// One transaction that may find that it is not the time.
+    fn write(
+        &self,
+        work: impl Fn(&mut Write<'_>) -> Result<Result<(), NotNow>, store::Error> + Send + 'static,
+    ) -> Result<(), LifeError> {
+        Ok(self.db.write(work)??)
+    }
+}
+
+/// Gives up every published key whose master key is lost: they leave the JWKS, and the next start makes new ones. Returns how
+/// many.
+///
+/// # Errors
+/// [`LifeError::NotLost`] when one of them opens; [`LifeError`].
+pub fn begin_anew(db: &Db, master: Option<&MasterKey>, random: Random, actor: &str) -> Result<usize, LifeError> {
+    let published = db.read(signing_keys::load_published)?;
+    let opens = |key: &&StoredKey| master.is_some_and(|master| wrap::see_it_work(master, key).is_ok());
+    if let Some(key) = published.iter().find(opens) {
+        return Err(LifeError::NotLost { kid: key.kid.clone() });
+    }
+    let count = published.len();
+    let event = AuditEvent {
+        actor: actor.to_owned(),
+        event: "keys_given_up",
+        subject: "all signing keys".to_owned(),
+        details: json!({ "keys": count }),
+    };
+    let id = random.bytes::<16>();
+    db.write(move |tx| {
+        let now = instances::now(tx)?;
+        for key in &published {
+            end(tx, key, KeyState::Retired, now)?;
+        }
+        audit::record(tx, id, &event)
+    })?;
+    Ok(count)
+}
+
+/// Who signs once the active key is lost.
+enum Heir {
+    NotNeeded,
+    Standby(StoredKey),
+    Fresh(StoredKey),
+}
+
+fn insert_now(tx: &mut Write<'_>, made: &StoredKey, now: Timestamp) -> Result<(), store::Error> {
+    let position = signing_keys::next_position(tx)?;
+    let retiring_at = (made.state == KeyState::Retiring).then_some(now);
+    signing_keys::insert(tx, &StoredKey { position, published_at: now, retiring_at, ..made.clone() })
+}
+
+fn activate(tx: &mut Write<'_>, promoted: &StoredKey, now: Timestamp) -> Result<(), store::Error> {
+    let active = StoredKey { state: KeyState::Active, activated_at: Some(now), ..promoted.clone() };
+    if signing_keys::change(tx, KeyState::Standby, &active)? {
+        signing_keys::raise_longest_life(tx, &active.kid, active.longest_life)?;
+        return Ok(());
+    }
+    Err(store::Error::Conflict(store::Cause::new("the standby took a step meanwhile")))
+}
+
+fn end(tx: &mut Write<'_>, key: &StoredKey, state: KeyState, now: Timestamp) -> Result<(), store::Error> {
+    let ended = StoredKey { state, ended_at: Some(now), wrapped: None, ..key.clone() };
+    signing_keys::change(tx, key.state, &ended)?;
+    Ok(())
+}

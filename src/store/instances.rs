@@ -1,0 +1,101 @@
+//! The instances that serve on this database: what each of them publishes and can open, as it says itself.
+
+use std::time::Duration;
+
+use diesel::dsl::max;
+use diesel::prelude::*;
+
+use super::dialect::database_now;
+use super::schema::instances;
+use super::{Error, Read, Write};
+use crate::clock::Timestamp;
+
+const TABLE: &str = "instances";
+
+/// What names an instance: random bytes of its own.
+pub type InstanceId = [u8; 16];
+
+/// What an instance last said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// When, on the database's clock.
+    pub seen_at: Timestamp,
+    /// The epoch of the signing keys that it publishes.
+    pub signing_keys_epoch: i64,
+    /// The newest version of the master key that it has.
+    pub master_key_version: u8,
+}
+
+/// The database's clock.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn now(tx: &mut Read<'_>) -> Result<Timestamp, Error> {
+    let micros: i64 = diesel::select(database_now()).first(tx.conn())?;
+    Ok(Timestamp::from_micros(micros))
+}
+
+/// An instance says that it is there.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn beat(tx: &mut Write<'_>, id: InstanceId, epoch: i64, master_key_version: u8) -> Result<(), Error> {
+    let version = i32::from(master_key_version);
+    let said = (
+        instances::seen_at.eq(database_now()),
+        instances::left_at.eq(None::<i64>),
+        instances::signing_keys_epoch.eq(epoch),
+        instances::master_key_version.eq(version),
+    );
+    let known = diesel::update(instances::table.find(id.as_slice())).set(said).execute(tx.conn())?;
+    if known == 0 {
+        diesel::insert_into(instances::table).values((instances::id.eq(id.as_slice()), said)).execute(tx.conn())?;
+    }
+    Ok(())
+}
+
+/// An instance ends in good order: nobody need wait for it.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn leave(tx: &mut Write<'_>, id: InstanceId) -> Result<(), Error> {
+    diesel::update(instances::table.find(id.as_slice()))
+        .set((instances::seen_at.eq(database_now()), instances::left_at.eq(database_now().nullable())))
+        .execute(tx.conn())?;
+    Ok(())
+}
+
+/// The instances that were there within `span`.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub fn live(tx: &mut Read<'_>, span: Duration) -> Result<Vec<Instance>, Error> {
+    let since = now(tx)?.minus(span).as_micros();
+    let rows: Vec<(i64, i64, i32)> = instances::table
+        .filter(instances::seen_at.ge(since).and(instances::left_at.is_null()))
+        .select((instances::seen_at, instances::signing_keys_epoch, instances::master_key_version))
+        .load(tx.conn())?;
+    let read = |(seen_at, signing_keys_epoch, version): (i64, i64, i32)| {
+        let master_key_version = u8::try_from(version).map_err(|_| Error::Corrupt { table: TABLE })?;
+        Ok(Instance { seen_at: Timestamp::from_micros(seen_at), signing_keys_epoch, master_key_version })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// When any instance was last there.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn last_seen(tx: &mut Read<'_>) -> Result<Option<Timestamp>, Error> {
+    let last: Option<i64> = instances::table.select(max(instances::seen_at)).first(tx.conn())?;
+    Ok(last.map(Timestamp::from_micros))
+}
+
+/// Forgets instances that were not there since `before`.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn forget(tx: &mut Write<'_>, before: Timestamp) -> Result<(), Error> {
+    diesel::delete(instances::table.filter(instances::seen_at.lt(before.as_micros()))).execute(tx.conn())?;
+    Ok(())
+}

@@ -1,0 +1,392 @@
+//! Signing keys from birth to end, on real databases. Time passes by moving the instants in the rows back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use countersign::admin::{AdminError, keys};
+use countersign::app::App;
+use countersign::clock::Clock;
+use countersign::keys::life::{LifeError, NotNow};
+use countersign::keys::{ImportError, KeysError};
+use countersign::store::audit;
+use countersign::store::signing_keys::{self, KeyState, StoredKey};
+use serde_json::{Value, json};
+
+use crate::app::{AUDIENCE, Backend, TestApp, TestDatabase, backend};
+
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Lets time pass for the keys in those states.
+fn pass(database: &TestDatabase, span: Duration, states: &str) {
+    let micros = span.as_micros();
+    database.execute(&format!(
+        "UPDATE signing_keys SET published_at = published_at - {micros}, activated_at = activated_at - {micros}, \
+         retiring_at = retiring_at - {micros} WHERE state IN ({states})"
+    ));
+    database.execute("UPDATE epochs SET value = value + 1 WHERE name = 'signing_keys'");
+}
+
+fn all(app: &App) -> Vec<StoredKey> {
+    app.db.read(signing_keys::load_all).unwrap()
+}
+
+fn in_state(app: &App, state: KeyState) -> Vec<String> {
+    all(app).into_iter().filter(|key| key.state == state).map(|key| key.kid).collect()
+}
+
+fn listed(app: &TestApp) -> Vec<String> {
+    let jwks = app.relying_party().get("/jwks.json", &[]).json();
+    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits for what a server does within seconds.
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn token(app: &TestApp, secret: &str) -> (String, String) {
+    let tokens = app.relying_party().client_credentials("svc", secret, &[]).tokens();
+    (tokens.jose_header()["kid"].as_str().unwrap().to_owned(), tokens.access.clone())
+}
+
+fn is_active(app: &TestApp, secret: &str, token: &str) -> bool {
+    app.relying_party().introspect("svc", secret, token).json()["active"] == true
+}
+
+fn events(app: &App) -> Vec<String> {
+    app.db.read(|tx| audit::last(tx, 100)).unwrap().into_iter().map(|event| event.event).collect()
+}
+
+#[test]
+fn a_key_signs_when_its_turn_comes_and_leaves_when_no_token_of_it_is_alive() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let secret = app.confidential_client();
+    let (first, old_token) = token(&app, &secret);
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    assert_eq!(listed(&app), [first.clone(), standby.clone()]);
+    // Its turn is over, but the standby was published a moment ago.
+    pass(&app.database, 90 * DAY, "'active'");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(token(&app, &secret).0, first);
+    pass(&app.database, DAY, "'standby'");
+    wait_for("the standby signs", || token(&app, &secret).0 == standby);
+    let now_listed = listed(&app);
+    assert_eq!(now_listed[..2], [first.clone(), standby.clone()]);
+    assert_eq!(now_listed.len(), 3, "a new one stands by");
+    assert!(is_active(&app, &secret, &old_token), "what the first signed is good");
+    // A few seconds short of its time it is still there.
+    pass(&app.database, DAY - Duration::from_secs(30), "'retiring'");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(listed(&app).contains(&first));
+    pass(&app.database, Duration::from_secs(31), "'retiring'");
+    wait_for("the first leaves", || !listed(&app).contains(&first));
+    let retired = all(&app.app).into_iter().find(|key| key.kid == first).unwrap();
+    assert_eq!((retired.state, retired.wrapped), (KeyState::Retired, None), "its private half is destroyed");
+    assert!(!is_active(&app, &secret, &old_token), "a retired key verifies nothing");
+    let seen = events(&app.app);
+    assert!(seen.contains(&"key_rotated".to_owned()) && seen.contains(&"key_retired".to_owned()), "{seen:?}");
+}
+
+#[test]
+fn a_standby_that_caches_may_lack_does_not_sign_unless_forced() {
+    let app = TestApp::start();
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    let refused = keys::rotate(&app.app, None, (false, false), "a test").err().unwrap();
+    let AdminError::Keys(LifeError::NotNow(NotNow::NotYetKnown { kid, safe_from })) = &refused else {
+        panic!("{refused}")
+    };
+    let published_at = all(&app.app)[1].published_at;
+    assert_eq!((kid, *safe_from), (&standby, published_at.plus(DAY)));
+    let planned = keys::rotate(&app.app, None, (true, true), "a test").unwrap();
+    assert!(planned.reject.iter().any(|(name, span)| *name == "Istio" && *span == Some(Duration::from_mins(20))));
+    assert_eq!(in_state(&app.app, KeyState::Standby), std::slice::from_ref(&standby), "a dry run changes nothing");
+    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    assert_eq!(in_state(&app.app, KeyState::Active), [standby]);
+    let unknown = keys::rotate(&app.app, Some("../../etc/passwd"), (true, false), "a test").err().unwrap();
+    assert!(matches!(unknown, AdminError::NotFound(_)), "{unknown}");
+}
+
+#[test]
+fn no_key_signs_before_every_instance_publishes_it() {
+    let app = TestApp::start();
+    pass(&app.database, DAY, "'standby'");
+    let id = if backend() == Backend::Sqlite { "x'00000000000000000000000000000001'" } else { "'\\x01'" };
+    let now =
+        i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros()).unwrap();
+    app.database.execute(&format!(
+        "INSERT INTO instances (id, seen_at, signing_keys_epoch, master_key_version) VALUES ({id}, {now}, 0, 1)"
+    ));
+    wait_for("this instance follows", || {
+        let refused = keys::rotate(&app.app, None, (false, true), "a test").err();
+        matches!(refused, Some(AdminError::Keys(LifeError::NotNow(NotNow::NotYetPublished { lagging: 1, live: 2 }))))
+    });
+    // One that was not there for a minute signs nothing and is not waited for.
+    app.database.execute(&format!("UPDATE instances SET seen_at = {} WHERE id = {id}", now - 61_000_000));
+    keys::rotate(&app.app, None, (false, false), "a test").unwrap();
+}
+
+#[test]
+fn instances_that_rotate_at_once_leave_one_active_key() {
+    let database = Arc::new(TestDatabase::prepared());
+    pass(&database, DAY, "'standby'");
+    let open = || App::open(database.settings(&[]), "http://127.0.0.1".to_owned(), Clock::system()).unwrap();
+    let instances: Vec<App> = (0..4).map(|_| open()).collect();
+    for round in 0_usize..10 {
+        let standby = in_state(&instances[0], KeyState::Standby).remove(0);
+        let won: usize = std::thread::scope(|scope| {
+            let rotate = |app| {
+                let standby = standby.clone();
+                scope.spawn(move || App::key_life(app).rotate(&standby, "a test", false).is_ok())
+            };
+            let rotating: Vec<_> = instances.iter().map(rotate).collect();
+            rotating.into_iter().map(|one| usize::from(one.join().unwrap())).sum()
+        });
+        assert_eq!(won, 1, "round {round}");
+        assert_eq!(in_state(&instances[0], KeyState::Active), [standby]);
+        assert_eq!(in_state(&instances[0], KeyState::Standby).len(), 1);
+        assert_eq!(all(&instances[0]).len(), 3 + round, "one key was made");
+        pass(&database, 2 * DAY, "'standby', 'retiring'");
+        let situation = instances[0].db.read(countersign::keys::life::Situation::load).unwrap();
+        while instances[0].key_life().take_due_step(&situation, situation.now, None).unwrap().is_some() {}
+    }
+}
+
+#[test]
+fn a_compromised_key_is_gone_everywhere_within_seconds() {
+    let app = TestApp::start();
+    let second = app.second_instance();
+    let secret = app.confidential_client();
+    wait_for("the second instance knows the client", || second.app.clients.all().len() == 1);
+    let (first, old_token) = token(&app, &secret);
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    let planned = keys::compromise(&app.app, &first, true, "a test").unwrap();
+    assert_eq!(planned.signs_now.as_ref(), Some(&standby));
+    assert_eq!(in_state(&app.app, KeyState::Active), std::slice::from_ref(&first), "a dry run changes nothing");
+    keys::compromise(&app.app, &first, false, "a test").unwrap();
+    for instance in [&app, &second] {
+        wait_for("it is gone", || !listed(instance).contains(&first));
+        assert_eq!(token(instance, &secret).0, standby, "the standby signs");
+        assert!(!is_active(instance, &secret, &old_token));
+    }
+    let ended = all(&app.app).into_iter().find(|key| key.kid == first).unwrap();
+    assert_eq!((ended.state, ended.wrapped), (KeyState::Compromised, None));
+    assert_eq!(listed(&app).len(), 2, "a new one stands by");
+    let again = keys::compromise(&app.app, &first, false, "a test").err().unwrap();
+    assert!(matches!(again, AdminError::NotFound(_)), "{again}");
+    // A standby may be lost too, and the last one is replaced.
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    keys::compromise(&app.app, &standby, false, "a test").unwrap();
+    assert_eq!(in_state(&app.app, KeyState::Standby).len(), 1);
+    app.database.execute("DELETE FROM signing_keys WHERE state = 'standby'");
+    let active = in_state(&app.app, KeyState::Active).remove(0);
+    let ended = keys::compromise(&app.app, &active, false, "a test").unwrap();
+    assert_eq!(in_state(&app.app, KeyState::Active), [ended.signs_now.unwrap()], "without a standby a fresh key signs");
+}
+
+#[test]
+fn an_instance_out_of_touch_for_a_minute_stops_signing() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    token(&app, &secret);
+    let sign = || app.app.keyring.sign(&json!({}), HOUR, app.app.clock.monotonic());
+    app.app.keyring.note_life(&app.app.db, HOUR).unwrap();
+    // Further than a beat could make up for between two statements here.
+    let confirmed_at = app.app.clock.monotonic();
+    app.app.clock.advance(Duration::from_secs(59));
+    app.app.keyring.confirm(confirmed_at);
+    sign().unwrap();
+    app.app.clock.advance(Duration::from_secs(1));
+    app.app.keyring.confirm(confirmed_at);
+    assert!(matches!(sign(), Err(KeysError::Unconfirmed)));
+    wait_for("the next look confirms", || sign().is_ok());
+    token(&app, &secret);
+}
+
+#[test]
+fn a_key_stays_as_long_as_the_longest_token_that_it_signed() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let client = json!({"grant_types": ["client_credentials"], "scope": "read", "audiences": [AUDIENCE], "access_token_ttl": 86_400});
+    let secret = app.client("long", client).unwrap();
+    let active = || all(&app.app).into_iter().find(|key| key.state == KeyState::Active).unwrap();
+    assert_eq!(active().longest_life, Duration::from_mins(10));
+    app.relying_party().client_credentials("long", &secret, &[]).tokens();
+    assert_eq!(active().longest_life, DAY, "written before the token left");
+    let kid = active().kid;
+    pass(&app.database, DAY, "'standby'");
+    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    // The retention that is set would be over; the token, and what clocks and leeways add, is not.
+    pass(&app.database, DAY + Duration::from_secs(440), "'retiring'");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(listed(&app).contains(&kid));
+    pass(&app.database, Duration::from_secs(20), "'retiring'");
+    wait_for("it leaves", || !listed(&app).contains(&kid));
+}
+
+#[test]
+fn after_a_long_silence_the_standby_signs_first() {
+    let database = Arc::new(TestDatabase::prepared());
+    let app = TestApp::on(database.clone(), Clock::system(), &[]);
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    drop(app);
+    // Restarted at once, or a copy that is not old: nothing happens.
+    pass(&database, 2 * DAY, "'standby', 'active'");
+    let app = TestApp::on(database.clone(), Clock::system(), &[]);
+    assert_ne!(in_state(&app.app, KeyState::Active), std::slice::from_ref(&standby));
+    drop(app);
+    database.execute(&format!("UPDATE instances SET seen_at = seen_at - {}", (DAY + HOUR).as_micros()));
+    let app = TestApp::on(database, Clock::system(), &[]);
+    assert_eq!(in_state(&app.app, KeyState::Active), [standby]);
+}
+
+#[test]
+fn the_jwks_never_has_more_than_five_keys() {
+    let app = TestApp::start();
+    for count in 3..=5 {
+        keys::generate(&app.app, false, "a test").unwrap();
+        assert_eq!(all(&app.app).len(), count);
+    }
+    let full = keys::generate(&app.app, false, "a test").err().unwrap();
+    assert!(matches!(full, AdminError::Keys(LifeError::NotNow(NotNow::Full { leaves_at: None }))), "{full}");
+    pass(&app.database, DAY, "'standby'");
+    let full = keys::rotate(&app.app, None, (false, false), "a test").err().unwrap();
+    assert!(matches!(full, AdminError::Keys(LifeError::NotNow(NotNow::Full { .. }))), "{full}");
+    assert_eq!(all(&app.app).len(), 5);
+}
+
+/// A key in PEM by OpenSSL's own hand.
+fn openssl(arguments: &[&str]) -> String {
+    let output = std::process::Command::new("openssl").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn import(app: &TestApp, pem: &str) -> Result<String, LifeError> {
+    app.app.key_life().import(pem, "a test", false)
+}
+
+#[test]
+fn a_key_from_elsewhere_stands_by_and_a_weak_one_is_refused() {
+    let app = TestApp::start();
+    let pkcs8 = openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-quiet"]);
+    let kid = import(&app, &pkcs8).unwrap();
+    wait_for("it is published", || listed(&app).contains(&kid));
+    assert!(matches!(import(&app, &pkcs8), Err(LifeError::Known { .. })), "never twice");
+    let pkcs1 = openssl(&["genrsa", "-traditional", "3072"]);
+    let other = import(&app, &pkcs1).unwrap();
+    let before = all(&app.app).len();
+    let refused = |arguments: &[&str]| match import(&app, &openssl(arguments)) {
+        Err(LifeError::Import(error)) => error,
+        outcome => panic!("{arguments:?}: {outcome:?}"),
+    };
+    let rsa = |option: &'static str| ["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", option];
+    assert_eq!(refused(&rsa("rsa_keygen_bits:1024")), ImportError::WrongSize(1024));
+    assert_eq!(refused(&rsa("rsa_keygen_pubexp:3")), ImportError::WrongExponent);
+    let pss = ["genpkey", "-quiet", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"];
+    assert_eq!(refused(&pss), ImportError::NotAPrivateKey);
+    let ec = ["genpkey", "-quiet", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    assert_eq!(refused(&ec), ImportError::NotAPrivateKey);
+    let close = include_str!("data/close_primes.pem");
+    assert!(matches!(import(&app, close), Err(LifeError::Import(ImportError::PrimesTooClose))));
+    for garbage in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", &pkcs8[..900]] {
+        assert!(matches!(import(&app, garbage), Err(LifeError::Import(ImportError::NotAPrivateKey))), "{garbage}");
+    }
+    assert_eq!(all(&app.app).len(), before, "nothing was changed");
+    // It can be told to sign.
+    pass(&app.database, DAY, "'standby'");
+    let secret = app.confidential_client();
+    wait_for("every instance publishes it", || keys::rotate(&app.app, Some(&other), (false, false), "a test").is_ok());
+    wait_for("it signs", || token(&app, &secret).0 == other);
+}
+
+#[test]
+fn tokens_of_an_old_issuer_live_out_their_time() {
+    let app = TestApp::start();
+    let private = openssl(&["genrsa", "2048"]);
+    let file = app.database.folder.path().join("old.pem");
+    std::fs::write(&file, private).unwrap();
+    let public = openssl(&["pkey", "-in", file.to_str().unwrap(), "-pubout"]);
+    let life = app.app.key_life();
+    let malformed = life.import_public(("two words", &public), HOUR, "a test", false).err().unwrap();
+    assert!(matches!(malformed, LifeError::Import(ImportError::MalformedKid)), "{malformed}");
+    let oversized = life.import_public((&"k".repeat(1 << 20), &public), HOUR, "a test", false).err().unwrap();
+    assert!(matches!(oversized, LifeError::Import(ImportError::MalformedKid)));
+    assert!(life.import_public(("old/key';--", &public), HOUR, "a test", true).is_ok());
+    assert_eq!(all(&app.app).len(), 2, "a dry run changes nothing");
+    life.import_public(("old/key';--", &public), HOUR, "a test", false).unwrap();
+    wait_for("it is published", || listed(&app).contains(&"old/key';--".to_owned()));
+    // Somebody who writes into the database cannot exchange it for a key of his own.
+    let row = "UPDATE signing_keys SET modulus = (SELECT modulus FROM signing_keys WHERE state = 'active') \
+               WHERE origin = 'verify_only'";
+    app.database.execute(row);
+    assert!(app.app.reload_keys().is_err());
+    let row = "UPDATE signing_keys SET wrapped = NULL WHERE origin = 'verify_only'";
+    app.database.execute(row);
+    assert!(app.app.reload_keys().is_err());
+}
+
+#[test]
+fn a_new_master_key_takes_over_with_every_server_running() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let second = app.second_instance();
+    let secret = app.confidential_client();
+    let (party, tokens) = app.log_in();
+    let versions = |app: &App| all(app).iter().map(|key| key.key_version).collect::<Vec<_>>();
+    let planned = keys::rewrap(&app.app, true, "a test").unwrap();
+    assert_eq!((planned.version, planned.keys, versions(&app.app)), (2, 2, vec![1, 1]));
+    let mut done = keys::rewrap(&app.app, false, "a test");
+    wait_for("every instance has the version", || {
+        if done.is_err() {
+            done = keys::rewrap(&app.app, false, "a test");
+        }
+        done.is_ok()
+    });
+    let done = done.unwrap();
+    assert_eq!((done.version, done.keys, done.older_client_secrets, versions(&app.app)), (2, 2, 1, vec![2, 2]));
+    wait_for("both make new things under it", || {
+        [&app, &second].iter().all(|instance| instance.app.secrets.load().master_key.version() == 2)
+    });
+    // What was made under the old one is good, at the other instance too, and so is what is made now.
+    let renewed = party.refresh("web", tokens.refresh_token()).tokens();
+    second.relying_party().refresh("web", renewed.refresh_token()).tokens();
+    wait_for("the second instance knows the client", || second.app.clients.all().len() == 2);
+    token(&second, &secret);
+    // Killed before the keys were encrypted anew, the command goes on where it was.
+    let file = app.database.folder.path().join("master.key");
+    countersign::keys::add_master_key_version(&file, &countersign::secret::Random).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    app.app.reload_master_key().unwrap();
+    wait_for("it goes on", || keys::rewrap(&app.app, false, "a test").is_ok_and(|done| done.version == 3));
+    assert_eq!(versions(&app.app), [3, 3]);
+    // An instance without the version would not find the keys again: it is waited for, and named.
+    let stranger = "INSERT INTO instances (id, seen_at, signing_keys_epoch, master_key_version) SELECT 'x', seen_at + 60000000, \
+                    9999, 1 FROM instances LIMIT 1";
+    app.database
+        .execute(stranger.replace("'x'", if backend() == Backend::Sqlite { "x'00'" } else { "'\\x00'" }).as_str());
+    wait_for("only the stranger lacks it", || {
+        let refused = keys::rewrap(&app.app, false, "a test").err();
+        matches!(refused, Some(AdminError::MasterKeyNotEverywhere { version: 4, lacking: 1, live: 3 }))
+    });
+    assert_eq!(versions(&app.app), [3, 3]);
+}
+
+#[test]
+fn the_public_half_is_all_that_leaves() {
+    let app = TestApp::start();
+    let key = all(&app.app).remove(0);
+    let (pem, jwk) = countersign::keys::public_forms(&key).unwrap();
+    let file = app.database.folder.path().join("public.pem");
+    std::fs::write(&file, pem).unwrap();
+    let text = openssl(&["pkey", "-pubin", "-in", file.to_str().unwrap(), "-text", "-noout"]);
+    assert!(text.contains("2048 bit"), "{text}");
+    let jwks = app.relying_party().get("/jwks.json", &[]).json();
+    assert_eq!(jwks["keys"][0], jwk);
+    let members: Vec<&String> = jwk.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["alg", "e", "kid", "kty", "n", "use"]);
+    let _: &Value = &jwk;
+}
