@@ -34,6 +34,7 @@ mod readme;
 mod refusals;
 mod rehearsal;
 mod relying_party;
+mod rotation_interop;
 mod settings;
 #[cfg(debug_assertions)]
 mod simulation;
