@@ -214,7 +214,8 @@ fn create_first_keys(db: &Db, master: &MasterKey, bits: usize, usual_life: Durat
     db.write(move |tx| {
         let now = instances::now(tx)?;
         let active = StoredKey { activated_at: Some(now), longest_life: usual_life, ..active.clone() };
-        for (key, position) in [(&active, 1), (&standby, 2)] {
+        for key in [&active, &standby] {
+            let position = signing_keys::next_position(tx)?;
             signing_keys::insert(tx, &StoredKey { position, published_at: now, ..key.clone() })?;
         }
         Ok(())

@@ -22,6 +22,7 @@ mod app;
 mod architecture;
 mod cli;
 mod connections;
+mod drills;
 mod interop;
 mod key_life;
 mod keys;
