@@ -10,6 +10,7 @@ mod link;
 mod outage;
 mod pool;
 mod redis;
+mod rotation;
 mod slow;
 mod stop;
 mod thief;
@@ -37,7 +38,7 @@ const ONLY_SQLITE: &[Backend] = &[Sqlite];
 const ONLY_POSTGRES: &[Backend] = &[Postgres];
 
 /// Every row, in the order in which they run.
-pub const ALL: [Row; 16] = [
+pub const ALL: [Row; 17] = [
     row("F-1", "a server killed in a storm of refreshes loses nothing that it answered", kills::row, (BOTH, BOTH)),
     row("F-2", "a client whose answers are lost is never logged out", answers::dropped, (BOTH, BOTH)),
     row("F-3", "a request that arrives twice harms nobody", answers::duplicated, (ONLY_POSTGRES, BOTH)),
@@ -63,6 +64,12 @@ pub const ALL: [Row; 16] = [
     ),
     row("F-12", "a clock that jumps logs nobody out and revives nothing", clock::row, (ONLY_SQLITE, BOTH)),
     row("F-13", "a full disk refuses and does not corrupt", disk::row, (ONLY_SQLITE, ONLY_SQLITE)),
+    row(
+        "F-15",
+        "instances that rotate signing keys at once, and are killed in it, sign what every verifier knows",
+        rotation::row,
+        (ONLY_POSTGRES, ONLY_POSTGRES),
+    ),
     row("F-19", "a server that is told to stop finishes what it began", stop::row, (BOTH, BOTH)),
     row("F-21", "a corrupt row fails alone", corrupt::row, (ONLY_SQLITE, BOTH)),
     row("F-25", "slow clients hold up nobody else and are let go", slow::slow_clients, (ONLY_SQLITE, BOTH)),
