@@ -146,3 +146,70 @@ pub(super) fn promote(master: &MasterKey, standby: StoredKey) -> Result<StoredKe
     let opened = open(master, &standby, Purpose::StandbyKeyWrap)?;
     seal(master, standby, Purpose::SigningKeyWrap, &opened)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::generate;
+    use crate::secret::Random;
+
+    fn master_key() -> MasterKey {
+        let folder = tempfile::tempdir().unwrap();
+        MasterKey::load_or_create(&folder.path().join("master.key"), &Random, true).unwrap()
+    }
+
+    fn rows(master: &MasterKey) -> [StoredKey; 2] {
+        let key = generate::generate(2048).unwrap();
+        let public = (key.modulus.clone(), key.exponent.clone());
+        [
+            stored(master, &key, KeyState::Active, KeyOrigin::Generated).unwrap(),
+            verify_only(master, "theirs", public, Duration::from_hours(1)).unwrap(),
+        ]
+    }
+
+    #[test]
+    fn no_bit_of_a_row_can_be_flipped() {
+        let master = master_key();
+        for row in rows(&master) {
+            see_it_work(&master, &row).unwrap();
+            let columns: [fn(&mut StoredKey) -> Option<&mut Vec<u8>>; 3] =
+                [|row| row.wrapped.as_mut(), |row| Some(&mut row.modulus), |row| Some(&mut row.exponent)];
+            for column in columns {
+                let length = column(&mut row.clone()).unwrap().len();
+                for bit in 0..length * 8 {
+                    let mut flipped = row.clone();
+                    column(&mut flipped).unwrap()[bit / 8] ^= 1 << (bit % 8);
+                    assert!(see_it_work(&master, &flipped).is_err(), "bit {bit} of {length} bytes");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_what_it_was_sealed_as() {
+        let master = master_key();
+        let [active, verify_only] = rows(&master);
+        let otherwise: [fn(StoredKey) -> StoredKey; 5] = [
+            |row| StoredKey { kid: "another".to_owned(), ..row },
+            |row| StoredKey { key_version: row.key_version + 1, ..row },
+            |row| StoredKey { wrapped: None, ..row },
+            |row| StoredKey { wrapped: Some(Vec::new()), ..row },
+            |row| StoredKey {
+                origin: if row.origin == KeyOrigin::VerifyOnly { KeyOrigin::Generated } else { KeyOrigin::VerifyOnly },
+                ..row
+            },
+        ];
+        for change in otherwise {
+            assert!(see_it_work(&master, &change(active.clone())).is_err());
+            assert!(see_it_work(&master, &change(verify_only.clone())).is_err());
+        }
+        // A key that stands by is under another key than one that signs.
+        assert!(see_it_work(&master, &StoredKey { state: KeyState::Standby, ..active.clone() }).is_err());
+        assert!(promote(&master, active).is_err());
+        let key = generate::generate(2048).unwrap();
+        let standby = stored(&master, &key, KeyState::Standby, KeyOrigin::Generated).unwrap();
+        assert!(see_it_work(&master, &StoredKey { state: KeyState::Active, ..standby.clone() }).is_err());
+        let promoted = StoredKey { state: KeyState::Active, ..promote(&master, standby).unwrap() };
+        see_it_work(&master, &promoted).unwrap();
+    }
+}
