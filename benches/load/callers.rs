@@ -17,6 +17,32 @@ impl Caller for Reader {
     }
 }
 
+/// Fetches the JWKS, and says which one it has if it has one.
+pub struct Refetcher {
+    request: Vec<u8>,
+    /// Whether that was the newest.
+    pub was_unchanged: bool,
+}
+
+impl Refetcher {
+    pub fn new(etag: Option<&str>) -> Self {
+        let condition = etag.map(|etag| format!("if-none-match: {etag}\r\n")).unwrap_or_default();
+        let request = format!("GET /jwks.json HTTP/1.1\r\nhost: load\r\n{condition}\r\n").into_bytes();
+        Self { request, was_unchanged: false }
+    }
+}
+
+impl Caller for Refetcher {
+    fn request(&mut self, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.request);
+    }
+
+    fn answered(&mut self, status: u16, _: &[u8]) -> bool {
+        self.was_unchanged = status == 304;
+        matches!(status, 200 | 304)
+    }
+}
+
 /// Asks for tokens in its own name (RFC 6749 §4.4).
 pub struct Service {
     request: Vec<u8>,

@@ -1,6 +1,7 @@
 //! What is measured, one function for each question.
 
 mod rows;
+mod storm;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -27,7 +28,7 @@ type Measure = fn(&Plan, &mut Report);
 /// Measures what the plan wants and prints it.
 pub fn run(plan: &Plan) {
     let mut report = Report::default();
-    let each: [(&str, Measure); 9] = [
+    let each: [(&str, Measure); 10] = [
         ("start", start),
         ("memory", memory),
         ("jwks", jwks),
@@ -37,6 +38,7 @@ pub fn run(plan: &Plan) {
         ("password", password),
         ("flood", flood),
         ("one_token", one_token),
+        ("refetch", storm::refetch),
     ];
     for (name, measure) in each {
         if plan.wants(name) {

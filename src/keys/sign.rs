@@ -130,3 +130,28 @@ impl Drop for ActiveKey {
         PARSED.write().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::master::MasterKey;
+    use crate::keys::{generate, jwks, wrap};
+    use crate::secret::Random;
+    use crate::store::signing_keys::{KeyOrigin, KeyState};
+
+    #[test]
+    fn a_private_half_goes_with_the_key_set_that_held_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let master = MasterKey::load_or_create(&folder.path().join("master.key"), &Random, true).unwrap();
+        let key = generate::generate(2048).unwrap();
+        let row = wrap::stored(&master, &key, KeyState::Active, KeyOrigin::Generated).unwrap();
+        let load = || ActiveKey::new(wrap::see_it_work(&master, &row).unwrap().unwrap());
+        let is_there = |number: u64| PARSED.read().unwrap().contains_key(&number);
+        let (first, second) = (load(), load());
+        assert_eq!(first.kid(), jwks::thumbprint(&key.modulus, &key.exponent));
+        let number = first.number;
+        drop(first);
+        assert!(!is_there(number) && is_there(second.number));
+        second.sign(&serde_json::json!({})).unwrap();
+    }
+}

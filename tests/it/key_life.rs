@@ -208,6 +208,36 @@ fn an_instance_out_of_touch_for_a_minute_stops_signing() {
 }
 
 #[test]
+fn an_instance_that_cannot_load_the_newest_keys_stops_signing() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    token(&app, &secret);
+    app.database.execute("UPDATE signing_keys SET wrapped = SUBSTR(wrapped, 2)");
+    app.database.execute("UPDATE epochs SET value = value + 1 WHERE name = 'signing_keys'");
+    wait_for("it notices", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "stale");
+    token(&app, &secret);
+    app.app.clock.advance(Duration::from_mins(1));
+    std::thread::sleep(Duration::from_secs(2));
+    let refused = app.relying_party().client_credentials("svc", &secret, &[]);
+    assert_eq!((refused.status, refused.error().as_str()), (503, "temporarily_unavailable"));
+    assert!(refused.header("retry-after").is_some());
+}
+
+#[test]
+fn a_database_clock_that_jumps_ahead_ends_no_key() {
+    // The clock of this process stands still, so to it the database's clock has jumped.
+    let app = TestApp::start();
+    pass(&app.database, DAY, "'standby'");
+    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    let retiring = in_state(&app.app, KeyState::Retiring);
+    pass(&app.database, DAY - Duration::from_secs(2), "'retiring'");
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(in_state(&app.app, KeyState::Retiring), retiring, "as much time has passed for the database alone");
+    app.advance(Duration::from_secs(30));
+    wait_for("it leaves when time passes here too", || in_state(&app.app, KeyState::Retiring).is_empty());
+}
+
+#[test]
 fn a_key_stays_as_long_as_the_longest_token_that_it_signed() {
     let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
     let client = json!({"grant_types": ["client_credentials"], "scope": "read", "audiences": [AUDIENCE], "access_token_ttl": 86_400});
