@@ -162,15 +162,19 @@ pub(super) fn run(
 
 fn rotate(app: &App, to: Option<&str>, (force, run): (bool, &Run), output: &Output) -> Result<(), CommandError> {
     let rotation = keys::rotate(app, to, (force, run.dry_run), &actor())?;
-    let reject: Vec<_> = rotation
-        .reject
-        .iter()
-        .map(|(name, span)| json!({ "consumer": name, "rejects_for": span_text(*span) }))
-        .collect();
+    let rejecting = || rotation.reject.iter().map(|(name, span)| [(*name).to_owned(), span_text(*span)]);
     let mut row = json!({ "signed_before": rotation.from, "signs_now": rotation.to, "dry_run": run.dry_run });
-    add(&mut row, (!reject.is_empty()).then(|| ("good_tokens_rejected_by", json!(reject))));
     add(&mut row, if run.dry_run { None } else { wait_until_followed(app)? });
+    if output.is_json() {
+        let reject = rejecting().map(|[consumer, span]| json!({ "consumer": consumer, "rejects_for": span }));
+        add(&mut row, Some(("good_tokens_rejected_by", reject.collect())));
+    }
     output.row(&row);
+    if !rotation.reject.is_empty() {
+        let head = ["consumer", "may reject good tokens for"];
+        output.line("\nWhose JWKS may be too old:\n");
+        output.line(&table(head.map(str::to_owned).to_vec(), rejecting().map(|one| one.to_vec())));
+    }
     Ok(())
 }
 

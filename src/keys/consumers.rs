@@ -33,6 +33,8 @@ pub enum Cache {
     Set(Duration),
     /// Each key; one that is no longer in the JWKS stays for its own time.
     EachKey(Duration),
+    /// Each key, and beneath them a JWKS that is kept until something makes it look again.
+    EachKeyOverSet(Duration),
     /// The JWKS, until something makes it look again.
     SetForEver,
     /// Each key, for as long as the process lives.
@@ -62,7 +64,7 @@ const fn surviving(consumer: Consumer) -> Consumer {
     Consumer { survives_outage: true, ..consumer }
 }
 
-use Cache::{EachKey, EachKeyForEver, Set, SetForEver};
+use Cache::{EachKey, EachKeyForEver, EachKeyOverSet, Set, SetForEver};
 use UnknownKid::{Refetch, Reject, RejectAndRefetch};
 
 const RESTART: &str = "restart it";
@@ -73,7 +75,7 @@ pub const CONSUMERS: [Consumer; 21] = [
     consumer("PyJWT, cache_keys=True", EachKeyForEver, Refetch(seconds(30)), RESTART),
     consumer("jose (Node)", Set(seconds(600)), Refetch(seconds(30)), RESTART),
     consumer("jwks-rsa (Node)", EachKey(seconds(600)), Refetch(seconds(0)), RESTART),
-    consumer("jwks-rsa-java", EachKey(hours(10)), Refetch(seconds(0)), RESTART),
+    consumer("jwks-rsa-java", EachKeyOverSet(hours(10)), Refetch(seconds(0)), RESTART),
     surviving(consumer("go-oidc v3", SetForEver, Refetch(seconds(0)), RESTART)),
     surviving(consumer("Kubernetes (go-oidc v2)", SetForEver, Refetch(seconds(300)), "wait for its max-age")),
     surviving(consumer("jwx Cache (Go)", Set(seconds(900)), Reject, RESTART)),
@@ -103,9 +105,10 @@ impl Consumer {
     pub fn forgets(&self) -> (Option<Duration>, Option<Duration>) {
         let quiet = match self.cache {
             Set(life) | EachKey(life) => Some(life),
-            SetForEver | EachKeyForEver => None,
+            EachKeyOverSet(_) | SetForEver | EachKeyForEver => None,
         };
         let poked = match (self.cache, self.unknown_kid) {
+            (EachKeyOverSet(life), _) => Some(life),
             (EachKey(_) | EachKeyForEver, _) | (_, Reject) => quiet,
             (_, Refetch(pause) | RejectAndRefetch(pause)) => Some(quiet.map_or(pause, |quiet| quiet.min(pause))),
         };
@@ -118,7 +121,7 @@ impl Consumer {
             // It looks again for a key that it lacks, unless it has just looked.
             (Refetch(pause), _) => Some(pause),
             (Reject | RejectAndRefetch(_), Set(life) | EachKey(life)) => Some(life),
-            (Reject | RejectAndRefetch(_), SetForEver | EachKeyForEver) => None,
+            (Reject | RejectAndRefetch(_), SetForEver | EachKeyForEver | EachKeyOverSet(_)) => None,
         };
         // A JWKS is kept on the way as long as we allow.
         age.is_none_or(|age| published_for < age + MAX_AGE)
@@ -129,7 +132,7 @@ impl Consumer {
         match (self.unknown_kid, self.cache) {
             (Refetch(pause) | RejectAndRefetch(pause), _) => Some(pause),
             (Reject, Set(life) | EachKey(life)) => Some(life),
-            (Reject, SetForEver | EachKeyForEver) => None,
+            (Reject, SetForEver | EachKeyForEver | EachKeyOverSet(_)) => None,
         }
     }
 }

@@ -288,13 +288,12 @@ impl Life<'_> {
 
     /// Takes a key out of the JWKS that nothing alive was signed with, and destroys its private half.
     fn retire(&self, kid: &str) -> Result<(), LifeError> {
-        let (kid, schedule) = (kid.to_owned(), self.schedule);
+        let kid = kid.to_owned();
         let audit = self.audit(SYSTEM, "key_retired", &kid, json!({}));
         self.write(move |tx| {
             let situation = Situation::load(tx)?;
             let key = match situation.key(&kid, KeyState::Retiring) {
-                Ok(key) if schedule.leaves_at(key).is_some_and(|at| at <= situation.now) => key,
-                Ok(_) => return Ok(Err(NotNow::Otherwise { kid: kid.clone() })),
+                Ok(key) => key,
                 Err(not_now) => return Ok(Err(not_now)),
             };
             end(tx, key, KeyState::Retired, situation.now)?;

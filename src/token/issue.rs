@@ -73,10 +73,7 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         extra: &client.metadata.extra_claims,
     };
     let life = expires_at.since(now);
-    if !app.keyring.knows_life(life) {
-        app.keyring.note_life(&app.db, life).map_err(|error| cannot_sign(&error))?;
-    }
-    let access_token = app.keyring.sign(&claims, life, app.clock.monotonic()).map_err(|error| cannot_sign(&error))?;
+    let access_token = sign(app, &claims, life).map_err(|error| cannot_sign(&error))?;
     app.metrics.record_access_token(authorization.grant_type);
     Ok(TokenResponse {
         access_token,
@@ -85,6 +82,24 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         refresh_token,
         scope: claims.scope,
     })
+}
+
+/// Signs with the key of the moment, whose row knows first how long the token lives.
+fn sign(app: &App, claims: &AccessClaims<'_>, life: Duration) -> Result<String, KeysError> {
+    let try_once = || {
+        if !app.keyring.knows_life(life) {
+            app.keyring.note_life(&app.db, life)?;
+        }
+        app.keyring.sign(claims, life, app.clock.monotonic())
+    };
+    match try_once() {
+        // Another instance has just let another key sign.
+        Err(KeysError::Replaced { .. }) => {
+            app.keyring.reload(&app.db, &app.secrets.load().master_key)?;
+            try_once()
+        }
+        outcome => outcome,
+    }
 }
 
 fn cannot_sign(error: &KeysError) -> Refusal {

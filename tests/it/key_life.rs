@@ -258,6 +258,19 @@ fn a_key_stays_as_long_as_the_longest_token_that_it_signed() {
 }
 
 #[test]
+fn a_long_life_is_signed_by_an_instance_that_has_not_heard_of_a_rotation() {
+    let app = TestApp::start();
+    let client = json!({"grant_types": ["client_credentials"], "scope": "read", "audiences": [AUDIENCE], "access_token_ttl": 3600});
+    let secret = app.client("long", client).unwrap();
+    pass(&app.database, DAY, "'standby'");
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    // At once, before this instance looks.
+    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    let tokens = app.relying_party().client_credentials("long", &secret, &[]).tokens();
+    assert_eq!(tokens.jose_header()["kid"], standby);
+}
+
+#[test]
 fn after_a_long_silence_the_standby_signs_first() {
     let database = Arc::new(TestDatabase::prepared());
     let app = TestApp::on(database.clone(), Clock::system(), &[]);

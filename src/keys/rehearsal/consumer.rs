@@ -37,13 +37,15 @@ pub(super) struct Service<'c> {
     consumer: &'c Consumer,
     /// The keys that it has, with when it got each.
     known: Vec<(usize, f64)>,
+    /// What was in the JWKS that it last fetched, if it keeps that beneath its keys.
+    set: Vec<usize>,
     /// When it last fetched the JWKS.
     fetched_at: Option<f64>,
 }
 
 impl<'c> Service<'c> {
     pub(super) fn new(consumer: &'c Consumer) -> Self {
-        Self { consumer, known: Vec::new(), fetched_at: None }
+        Self { consumer, known: Vec::new(), set: Vec::new(), fetched_at: None }
     }
 
     /// Whether it accepts the signature of that key.
@@ -94,6 +96,12 @@ impl<'c> Service<'c> {
                     self.fetch_set(at, world, rng);
                 }
             }
+            Cache::EachKeyOverSet(life) => {
+                self.known.retain(|(_, since)| at - since < life.as_secs_f64());
+                let gone = self.set.iter().filter(|key| !self.known.iter().any(|(known, _)| known == *key));
+                let again: Vec<_> = gone.map(|key| (*key, at)).collect();
+                self.known.extend(again);
+            }
             Cache::EachKeyForEver => {}
         }
     }
@@ -102,6 +110,16 @@ impl<'c> Service<'c> {
         match self.consumer.cache {
             Cache::Set(_) | Cache::SetForEver => {
                 self.fetch_set(at, world, rng);
+            }
+            Cache::EachKeyOverSet(_) => {
+                if !world.is_out(at) {
+                    self.fetched_at = Some(at);
+                    let seen = seen(at, world, rng);
+                    self.set = (0..world.keys.len()).filter(|key| world.holds(*key, seen)).collect();
+                    if self.set.contains(&key) {
+                        self.known.push((key, at));
+                    }
+                }
             }
             Cache::EachKey(_) | Cache::EachKeyForEver => {
                 if !world.is_out(at) {
