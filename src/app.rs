@@ -182,10 +182,8 @@ impl App {
     /// [`StartError`]; what was in use stays in use.
     pub fn reload_master_key(&self) -> Result<(), StartError> {
         let master_key = load_master_key(&self.settings, &self.keyring.list(), &self.random)?;
-        if *self.secrets.load().master_key != master_key {
-            self.secrets.store(Arc::new(Secrets::new(master_key)?));
-        }
-        Ok(())
+        // One that does not open our keys is not taken.
+        if *self.secrets.load().master_key == master_key { Ok(()) } else { self.reload_keys() }
     }
 
     /// The steps of signing keys.

@@ -23,11 +23,13 @@ pub(super) struct KeyJob {
     started: Option<(Timestamp, Duration)>,
     /// What kept the last step from being taken, so that it is said once.
     waits: Option<String>,
+    /// Whether the master key could not be read again, so that it is said once.
+    master_key_fails: bool,
 }
 
 impl KeyJob {
     pub(super) fn new(app: &App) -> Self {
-        Self { id: app.random.bytes(), said: None, started: None, waits: None }
+        Self { id: app.random.bytes(), said: None, started: None, waits: None, master_key_fails: false }
     }
 
     /// Before the first request: takes what is due, with a view to how long nobody served.
@@ -45,9 +47,13 @@ impl KeyJob {
         let now = app.clock.monotonic();
         let due = self.said.is_none_or(|(said, at)| said != published || now.saturating_sub(at) >= BETWEEN_SIGNS);
         if due {
-            if let Err(error) = app.reload_master_key() {
-                tracing::warn!(%error, "the master key could not be read again: the old one stays in use");
+            let reloaded = app.reload_master_key();
+            if let Err(error) = &reloaded
+                && !self.master_key_fails
+            {
+                tracing::error!(%error, "the master key could not be read again: the old one stays in use");
             }
+            self.master_key_fails = reloaded.is_err();
             let (id, version) = (self.id, app.secrets.load().master_key.newest());
             let said = app.db.write_relaxed(move |tx| instances::beat(tx, id, published.signing_keys, version));
             match said {

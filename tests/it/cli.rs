@@ -189,6 +189,54 @@ fn a_new_master_key_never_replaces_one() {
 }
 
 #[test]
+fn signing_keys_are_handled_by_commands() {
+    let desk = Desk::new();
+    desk.run(&["accounts", "create", "--email", "a@people.test", "--password-stdin"], PASSWORD);
+    let keys = || desk.json(&["keys", "list"], "").as_array().unwrap().clone();
+    let states = |keys: &[Value]| keys.iter().map(|key| key["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(states(&keys()), ["active", "standby"]);
+    let active = keys()[0]["kid"].as_str().unwrap().to_owned();
+    assert!(desk.json(&["keys", "generate", "--dry-run"], "")["kid"].is_null());
+    let made = desk.json(&["keys", "generate"], "")["kid"].as_str().unwrap().to_owned();
+    assert_eq!(keys()[2]["kid"], made);
+    let jwk = desk.json(&["keys", "export", &active, "--public"], "");
+    assert_eq!((&jwk["kid"], &jwk["kty"]), (&active.as_str().into(), &"RSA".into()));
+    desk.refused(&["keys", "export", &active], "", 2);
+    let pem = String::from_utf8(desk.run(&["keys", "export", &active, "--public"], "").stdout).unwrap();
+    assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----"), "{pem}");
+    let file = desk.database.folder.path().join("key.pem");
+    std::fs::write(&file, &pem).unwrap();
+    let path = file.to_str().unwrap();
+    let verify_only = ["keys", "import", path, "--verify-only", "--kid", "theirs", "--tokens-live", "1h"];
+    assert!(
+        desk.refused(&["keys", "import", path], "", 1).contains("no RSA private key"),
+        "a public half is no key to sign with"
+    );
+    desk.refused(&["keys", "import", path, "--verify-only"], "", 2);
+    desk.refused(&["keys", "import", "no-such-file"], "", 1);
+    assert_eq!(desk.json(&[&verify_only[..], &["--dry-run"]].concat(), "")["kid"], "theirs");
+    assert_eq!(keys().len(), 3, "a dry run changes nothing");
+    desk.json(&verify_only, "");
+    assert!(desk.refused(&verify_only, "", 1).contains("is here already"));
+    assert_eq!(states(&keys()), ["active", "standby", "standby", "retiring"]);
+    for unknown in ["../../etc/passwd", "' OR 1 --", &"k".repeat(100_000)] {
+        assert!(desk.refused(&["keys", "compromise", unknown], "", 1).contains("no such published key"));
+        desk.refused(&["keys", "rotate", "--force", "--to", unknown], "", 1);
+        desk.refused(&["keys", "export", unknown, "--public"], "", 1);
+    }
+    let ended = desk.json(&["keys", "compromise", &made], "");
+    assert_eq!((&ended["was"], &ended["signs_now"]), (&"standby".into(), &active.as_str().into()));
+    assert_eq!(ended["may_be_accepted_by"].as_array().unwrap().len(), 21);
+    let all = desk.json(&["keys", "list", "--all"], "");
+    assert!(!all.to_string().contains("wrapped") && all.as_array().unwrap().len() == 4);
+    let planned = desk.json(&["keys", "rewrap", "--dry-run"], "");
+    assert_eq!((&planned["master_key_version"], &planned["signing_keys"]), (&2.into(), &3.into()));
+    desk.json(&["keys", "simulate", "--tokens", "20000"], "");
+    let unsafe_plan = ["keys", "simulate", "--publish-lead", "0s", "--rotate-every", "5m", "--tokens", "20000"];
+    assert!(desk.refused(&unsafe_plan, "", 1).contains("good tokens would be rejected"));
+}
+
+#[test]
 fn the_effective_settings_are_printed_without_secrets() {
     let desk = Desk::new();
     let mut check = command(desk.database.folder.path(), None, &["config", "check", "--json"]);

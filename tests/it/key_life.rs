@@ -419,6 +419,31 @@ fn a_new_master_key_takes_over_with_every_server_running() {
 }
 
 #[test]
+fn a_master_key_that_goes_wrong_while_a_server_runs_changes_nothing() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let secret = app.confidential_client();
+    let (party, tokens) = app.log_in();
+    let file = app.database.folder.path().join("master.key");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let other = tempfile::tempdir().unwrap().path().join("other.key");
+    countersign::keys::create_master_key(&other, &countersign::secret::Random).unwrap();
+    let wrong = std::fs::read_to_string(&other).unwrap();
+    for bad in [wrong.as_str(), "", &good[..10], "1 AAAA"] {
+        std::fs::write(&file, bad).unwrap();
+        assert!(app.app.reload_master_key().is_err(), "{}", bad.len());
+        assert!(app.app.reload_keys().is_err());
+        token(&app, &secret);
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(app.app.reload_master_key().is_err());
+    assert!(!file.exists(), "none is made where one was lost");
+    party.refresh("web", tokens.refresh_token()).tokens();
+    std::fs::write(&file, &good).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    app.app.reload_keys().unwrap();
+}
+
+#[test]
 fn the_public_half_is_all_that_leaves() {
     let app = TestApp::start();
     let key = all(&app.app).remove(0);
