@@ -277,7 +277,7 @@ impl Life<'_> {
             }
             if let Some(old) = schedule::active(&situation.keys) {
                 let retiring = StoredKey { state: KeyState::Retiring, retiring_at: Some(situation.now), ..old.clone() };
-                signing_keys::change(tx, KeyState::Active, &retiring)?;
+                change(tx, KeyState::Active, &retiring)?;
             }
             activate(tx, &promoted, situation.now)?;
             insert_now(tx, &next, situation.now)?;
@@ -374,7 +374,7 @@ impl Life<'_> {
                 if let Err(not_now) = situation.key(&key.kid, key.state) {
                     return Ok(Err(not_now));
                 }
-                signing_keys::change(tx, key.state, key)?;
+                change(tx, key.state, key)?;
             }
             audit(tx)?;
             Ok(Ok(()))
@@ -457,15 +457,20 @@ fn insert_now(tx: &mut Write<'_>, made: &StoredKey, now: Timestamp) -> Result<()
 
 fn activate(tx: &mut Write<'_>, promoted: &StoredKey, now: Timestamp) -> Result<(), store::Error> {
     let active = StoredKey { state: KeyState::Active, activated_at: Some(now), ..promoted.clone() };
-    if signing_keys::change(tx, KeyState::Standby, &active)? {
-        signing_keys::raise_longest_life(tx, &active.kid, active.longest_life)?;
-        return Ok(());
-    }
-    Err(store::Error::Conflict(store::Cause::new("the standby took a step meanwhile")))
+    change(tx, KeyState::Standby, &active)?;
+    signing_keys::raise_longest_life(tx, &active.kid, active.longest_life)?;
+    Ok(())
 }
 
 fn end(tx: &mut Write<'_>, key: &StoredKey, state: KeyState, now: Timestamp) -> Result<(), store::Error> {
     let ended = StoredKey { state, ended_at: Some(now), wrapped: None, ..key.clone() };
-    signing_keys::change(tx, key.state, &ended)?;
-    Ok(())
+    change(tx, key.state, &ended)
+}
+
+/// Changes a key that must still be in that state: between reading and writing another instance may have taken a step.
+fn change(tx: &mut Write<'_>, from: KeyState, key: &StoredKey) -> Result<(), store::Error> {
+    if signing_keys::change(tx, from, key)? {
+        return Ok(());
+    }
+    Err(store::Error::Conflict(store::Cause::new("another instance changed a signing key at the same moment")))
 }

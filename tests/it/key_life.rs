@@ -157,6 +157,36 @@ fn instances_that_rotate_at_once_leave_one_active_key() {
 }
 
 #[test]
+fn what_operators_do_at_once_is_done_whole_or_not_at_all() {
+    let database = Arc::new(TestDatabase::prepared());
+    let open = || App::open(database.settings(&[]), "http://127.0.0.1".to_owned(), Clock::system()).unwrap();
+    let apps: Vec<App> = (0..4).map(|_| open()).collect();
+    for round in 0..10 {
+        let active = in_state(&apps[0], KeyState::Active).remove(0);
+        let standby = in_state(&apps[0], KeyState::Standby).remove(0);
+        let lost = if round % 2 == 0 { &active } else { &standby };
+        let [rotated, ended, made] = std::thread::scope(|scope| {
+            let rotating = scope.spawn(|| apps[0].key_life().rotate(&standby, "a test", true).is_ok());
+            let ending = scope.spawn(|| apps[1].key_life().compromise(lost, "a test").is_ok());
+            let making = scope.spawn(|| apps[2].key_life().generate("a test").is_ok());
+            [rotating.join().unwrap(), ending.join().unwrap(), making.join().unwrap()]
+        });
+        assert!(rotated || ended || made, "round {round}: somebody gets on");
+        let after = all(&apps[3]);
+        let state = |kid: &str| after.iter().find(|key| key.kid == kid).unwrap().state;
+        assert_eq!(in_state(&apps[3], KeyState::Active).len(), 1, "round {round}");
+        assert_eq!(ended, state(lost) == KeyState::Compromised, "round {round}: it is as it was said");
+        assert!(after.iter().all(|key| key.state.is_published() == key.wrapped.is_some()), "round {round}");
+        apps[3].reload_keys().unwrap();
+        for kid in
+            in_state(&apps[3], KeyState::Retiring).iter().chain(&in_state(&apps[3], KeyState::Standby).split_off(1))
+        {
+            apps[3].key_life().compromise(kid, "a test").unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_compromised_key_is_gone_everywhere_within_seconds() {
     let app = TestApp::start();
     let second = app.second_instance();
