@@ -40,7 +40,7 @@ pub(super) enum KeysCommand {
     /// Let the standby sign now; refused while some verifiers cannot know it yet.
     Rotate {
         /// Which one, if several stand by; the one published longest if left out.
-        #[arg(long, value_name = "KID")]
+        #[arg(long, value_name = "KID", allow_hyphen_values = true)]
         to: Option<String>,
         /// Even though some verifiers will reject good tokens for a while; says which.
         #[arg(long)]
@@ -57,7 +57,8 @@ pub(super) enum KeysCommand {
     Import(ImportArguments),
     /// Print the public half of a key as PEM, or as a JWK with --json.
     Export {
-        /// The key.
+        /// The key; its name may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// The public half: no other leaves this service.
         #[arg(long, required = true)]
@@ -74,7 +75,8 @@ pub(super) enum KeysCommand {
     Simulate(Box<simulate::Arguments>),
     /// End a key that somebody else may have: it leaves the JWKS and its private half is destroyed at once.
     Compromise {
-        /// The key.
+        /// The key; its name may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         #[command(flatten)]
         run: Run,
@@ -96,7 +98,7 @@ pub(super) struct ImportArguments {
     #[arg(long, requires_all = ["kid", "tokens_live"])]
     verify_only: bool,
     /// The name that the other issuer gave it.
-    #[arg(long, requires = "verify_only")]
+    #[arg(long, requires = "verify_only", allow_hyphen_values = true)]
     kid: Option<String>,
     /// How long the tokens live that it signed, such as 1h.
     #[arg(long, value_name = "DURATION", requires = "verify_only", value_parser = humantime::parse_duration)]

@@ -219,7 +219,7 @@ fn signing_keys_are_handled_by_commands() {
     desk.json(&verify_only, "");
     assert!(desk.refused(&verify_only, "", 1).contains("is here already"));
     assert_eq!(states(&keys()), ["active", "standby", "standby", "retiring"]);
-    for unknown in ["../../etc/passwd", "' OR 1 --", &"k".repeat(100_000)] {
+    for unknown in ["../../etc/passwd", "' OR 1 --", "-h-YpZ", "--public-", &"k".repeat(100_000)] {
         assert!(desk.refused(&["keys", "compromise", unknown], "", 1).contains("no such published key"));
         desk.refused(&["keys", "rotate", "--force", "--to", unknown], "", 1);
         desk.refused(&["keys", "export", unknown, "--public"], "", 1);
