@@ -6,7 +6,8 @@ pub mod keys;
 
 use crate::app::StartError;
 use crate::keys::MasterKeyError;
-use crate::keys::life::{LifeError, NotNow};
+use crate::keys::life::LifeError;
+use crate::keys::situation::NotNow;
 use crate::login_name::NameError;
 use crate::password_hash::HashError;
 use crate::protocol::client_metadata::MetadataError;
@@ -64,8 +65,8 @@ pub enum AdminError {
     },
     /// Some instances could not read what is encrypted under it.
     #[error(
-        "{lacking} of {live} instances do not have version {version} of the master key: copy the file to them and run this \
-         again"
+        "{lacking} of {live} instances do not have this version {version} of the master key: copy the file to them and run \
+         this again"
     )]
     MasterKeyNotEverywhere {
         /// The version.

@@ -130,7 +130,7 @@ impl App {
         migrate::apply(&settings.database)?;
         let db = Db::open(&settings.database, settings.database_connections)?;
         let stored = db.read(signing_keys::load_published)?;
-        let master_key = load_master_key(&settings, &stored, &random)?;
+        let master_key = load_master_key(&settings, &stored, stored.is_empty(), &random)?;
         let keyring = Keyring::open(&db, &master_key, (settings.keys.rsa_bits, settings.tokens.access_ttl))?;
         keyring.confirm(clock.monotonic());
         Ok(Self {
@@ -152,10 +152,15 @@ impl App {
 }
 
 /// The master key, of which that version is in force that the keys in the database are under; made on first start.
-fn load_master_key(settings: &Settings, stored: &[StoredKey], random: &Random) -> Result<MasterKey, MasterKeyError> {
+fn load_master_key(
+    settings: &Settings,
+    stored: &[StoredKey],
+    may_create: bool,
+    random: &Random,
+) -> Result<MasterKey, MasterKeyError> {
     let master_key = match &settings.master_key {
         Some(text) => MasterKey::from_setting(text)?,
-        None => MasterKey::load_or_create(&settings.keys.master_key_file, random, stored.is_empty())?,
+        None => MasterKey::load_or_create(&settings.keys.master_key_file, random, may_create)?,
     };
     let in_force = stored.iter().map(|key| key.key_version).max();
     Ok(in_force.map_or(master_key.clone(), |version| master_key.put_in_force(version)))
@@ -168,9 +173,12 @@ impl App {
     /// [`StartError`]; what was in use stays in use.
     pub fn reload_keys(&self) -> Result<(), StartError> {
         let stored = self.db.read(signing_keys::load_published)?;
-        let master_key = load_master_key(&self.settings, &stored, &self.random)?;
-        self.keyring.reload(&self.db, &master_key)?;
-        if *self.secrets.load().master_key != master_key {
+        let held = self.secrets.load().master_key.clone();
+        let read = load_master_key(&self.settings, &stored, false, &self.random);
+        // Without the file the one in memory will do, if only for keys to leave.
+        self.keyring.reload(&self.db, read.as_ref().unwrap_or(&held))?;
+        let master_key = read?;
+        if *held != master_key {
             self.secrets.store(Arc::new(Secrets::new(master_key)?));
         }
         Ok(())
@@ -181,7 +189,7 @@ impl App {
     /// # Errors
     /// [`StartError`]; what was in use stays in use.
     pub fn reload_master_key(&self) -> Result<(), StartError> {
-        let master_key = load_master_key(&self.settings, &self.keyring.list(), &self.random)?;
+        let master_key = load_master_key(&self.settings, &self.keyring.list(), false, &self.random)?;
         // One that does not open our keys is not taken.
         if *self.secrets.load().master_key == master_key { Ok(()) } else { self.reload_keys() }
     }

@@ -47,7 +47,9 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, to the second.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = UNIX_EPOCH + Duration::from_micros(u64::try_from(self.0).unwrap_or(0));
+        // The last second that four digits of a year can tell.
+        let micros = self.0.clamp(0, 253_402_300_799_000_000);
+        let at = UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         write!(f, "{}", humantime::format_rfc3339_seconds(at))
     }
 }

@@ -11,12 +11,13 @@ mod master;
 pub mod rehearsal;
 pub mod schedule;
 mod sign;
+pub mod situation;
 mod verify;
 mod wrap;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -76,7 +77,8 @@ pub enum KeysError {
 
 /// The published keys at one moment.
 struct KeySet {
-    active: sign::ActiveKey,
+    /// None once it has left the JWKS before its successor could be loaded.
+    active: Option<Arc<sign::ActiveKey>>,
     /// The longest life of a token that the active key may sign without its row being raised first, in seconds.
     noted_life: AtomicU64,
     verifiers: HashMap<String, DecodingKey>,
@@ -87,6 +89,8 @@ struct KeySet {
 /// The signing keys, swapped whole when they change.
 pub struct Keyring {
     set: ArcSwap<KeySet>,
+    /// Held from reading the rows to having their set in use: an older set never follows a newer one.
+    loading: Mutex<()>,
     /// When they were last found to be the database's, in milliseconds of the monotonic clock.
     confirmed_at_ms: AtomicU64,
 }
@@ -105,16 +109,45 @@ impl Keyring {
             }
             stored = db.read(signing_keys::load_published)?;
         }
-        Ok(Self { set: ArcSwap::from_pointee(KeySet::new(master, stored)?), confirmed_at_ms: AtomicU64::new(0) })
+        Ok(Self {
+            set: ArcSwap::from_pointee(KeySet::new(master, stored)?),
+            loading: Mutex::new(()),
+            confirmed_at_ms: AtomicU64::new(0),
+        })
     }
 
-    /// Takes the published keys anew; the old ones stay in use when that fails.
+    /// Takes the published keys anew. When that fails the old ones stay in use, less those that have left the JWKS: to see
+    /// that needs no master key.
     ///
     /// # Errors
     /// [`KeysError`].
     pub fn reload(&self, db: &Db, master: &MasterKey) -> Result<(), KeysError> {
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.load(db, master)
+    }
+
+    /// The same unless the key that signs is another than this one by now.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn reload_unless_replaced(&self, db: &Db, master: &MasterKey, kid: &str) -> Result<(), KeysError> {
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.set.load().active.as_ref().is_some_and(|active| active.kid() != kid) {
+            return Ok(());
+        }
+        self.load(db, master)
+    }
+
+    fn load(&self, db: &Db, master: &MasterKey) -> Result<(), KeysError> {
         let stored = db.read(signing_keys::load_published)?;
-        self.set.store(Arc::new(KeySet::new(master, stored)?));
+        let published: Vec<String> = stored.iter().map(|key| key.kid.clone()).collect();
+        match KeySet::new(master, stored) {
+            Ok(fresh) => self.set.store(Arc::new(fresh)),
+            Err(error) => {
+                self.set.store(Arc::new(self.set.load().without_all_but(&published)));
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -140,9 +173,10 @@ impl Keyring {
     /// [`KeysError::Store`]; [`KeysError::Replaced`].
     pub fn note_life(&self, db: &Db, life: Duration) -> Result<(), KeysError> {
         let set = self.set.load_full();
-        let kid = set.active.kid().to_owned();
-        if !db.write(move |tx| signing_keys::raise_longest_life(tx, &kid, life))? {
-            return Err(KeysError::Replaced { kid: set.active.kid().to_owned() });
+        let kid = set.active.as_ref().ok_or(KeysError::NoActiveKey)?.kid().to_owned();
+        let row = kid.clone();
+        if !db.write(move |tx| signing_keys::raise_longest_life(tx, &row, life))? {
+            return Err(KeysError::Replaced { kid });
         }
         set.noted_life.fetch_max(life.as_secs(), Ordering::AcqRel);
         Ok(())
@@ -158,11 +192,12 @@ impl Keyring {
             return Err(KeysError::Unconfirmed);
         }
         let set = self.set.load();
+        let active = set.active.as_ref().ok_or(KeysError::NoActiveKey)?;
         // The active key may have changed since its life was noted.
         if life.as_secs() > set.noted_life.load(Ordering::Acquire) {
-            return Err(KeysError::Replaced { kid: set.active.kid().to_owned() });
+            return Err(KeysError::Replaced { kid: active.kid().to_owned() });
         }
-        set.active.sign(claims)
+        active.sign(claims)
     }
 
     /// Verifies an access token of this issuer at `now`. Whom it is for is the caller's question.
@@ -194,12 +229,25 @@ impl KeySet {
             }
         }
         let (active, noted_life) = active.ok_or(KeysError::NoActiveKey)?;
-        let verifiers = stored
-            .iter()
+        Ok(Self::of(Some(Arc::new(active)), noted_life.as_secs(), stored))
+    }
+
+    /// This set without the keys that are not published any more.
+    fn without_all_but(&self, published: &[String]) -> Self {
+        let is_published = |kid: &str| published.iter().any(|other| other == kid);
+        let active = self.active.clone().filter(|active| is_published(active.kid()));
+        let listed = self.listed.iter().filter(|key| is_published(&key.kid)).cloned().collect();
+        Self::of(active, self.noted_life.load(Ordering::Acquire), listed)
+    }
+
+    fn of(active: Option<Arc<sign::ActiveKey>>, noted_life: u64, listed: Vec<StoredKey>) -> Self {
+        // Another issuer's key verifies that issuer's tokens elsewhere; here it would let that issuer speak for us.
+        let ours = listed.iter().filter(|key| key.origin != KeyOrigin::VerifyOnly);
+        let verifiers = ours
             .map(|key| (key.kid.clone(), DecodingKey::from_rsa_raw_components(&key.modulus, &key.exponent)))
             .collect();
-        let jwks = Arc::new(jwks::document(&stored));
-        Ok(Self { active, noted_life: AtomicU64::new(noted_life.as_secs()), verifiers, jwks, listed: stored })
+        let jwks = Arc::new(jwks::document(&listed));
+        Self { active, noted_life: AtomicU64::new(noted_life), verifiers, jwks, listed }
     }
 }
 

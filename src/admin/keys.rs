@@ -7,8 +7,9 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::keys::add_master_key_version;
 use crate::keys::consumers::{CONSUMERS, Consumer};
-use crate::keys::life::{NotNow, Situation};
 use crate::keys::schedule::{self, Schedule, UNCONFIRMED};
+use crate::keys::situation::{NotNow, Situation};
+use crate::store::instances::Instance;
 use crate::store::signing_keys::{self, KeyState, StoredKey};
 
 /// A key and what it will do.
@@ -112,9 +113,7 @@ pub fn rotate(
         Some(kid) => situation.keys.iter().find(|key| key.kid == kid && key.state == KeyState::Standby),
     };
     let standby = standby.ok_or(AdminError::NotFound("key that stands by"))?;
-    if !force {
-        situation.may_rotate(life.schedule, standby).map_err(AdminError::not_now)?;
-    }
+    situation.may_rotate(life.schedule, standby, force).map_err(AdminError::not_now)?;
     let known_for = situation.now.since(standby.published_at);
     let reject =
         CONSUMERS.iter().filter(|consumer| consumer.may_lack(known_for)).map(|one| (one.name, one.learns_within()));
@@ -192,9 +191,11 @@ pub struct Rewrap {
 /// [`AdminError::MasterKeyNotEverywhere`] when an instance lacks the version; [`AdminError`].
 pub fn rewrap(app: &App, dry_run: bool, actor: &str) -> Result<Rewrap, AdminError> {
     let master_key = app.secrets.load().master_key.clone();
-    let makes = master_key.newest() == master_key.version();
+    // What an earlier run began goes on before anything new is made.
+    let listed = app.keyring.list();
+    let makes = listed.iter().all(|key| key.key_version == master_key.newest());
     let version = if makes { master_key.newest().saturating_add(1) } else { master_key.newest() };
-    let behind = app.keyring.list().iter().filter(|key| key.key_version != version).count();
+    let behind = listed.iter().filter(|key| key.key_version != version).count();
     if !dry_run {
         if makes {
             if app.settings.master_key.is_some() {
@@ -204,7 +205,13 @@ pub fn rewrap(app: &App, dry_run: bool, actor: &str) -> Result<Rewrap, AdminErro
             app.reload_master_key()?;
         }
         let live = app.db.read(Situation::load)?.live;
-        let lacking = live.iter().filter(|instance| instance.master_key_version < version).count();
+        let ours = app.secrets.load().master_key.seen();
+        // The same number may be another key, made on another machine.
+        let lacks = |instance: &&Instance| {
+            instance.master_key.version < version
+                || instance.master_key.version == ours.version && instance.master_key != ours
+        };
+        let lacking = live.iter().filter(lacks).count();
         if lacking > 0 {
             return Err(AdminError::MasterKeyNotEverywhere { version, lacking, live: live.len() });
         }

@@ -70,7 +70,13 @@ pub(super) enum KeysCommand {
         run: Run,
     },
     /// Give up every signing key because the master key is lost; the next start makes new ones.
-    BeginAnew,
+    BeginAnew {
+        /// Say that its file is lost for good; what it protects is given up.
+        #[arg(long, required_unless_present = "dry_run")]
+        master_key_is_lost: bool,
+        #[command(flatten)]
+        run: Run,
+    },
     /// Rehearse a schedule against models of those who verify; fails when one of them would reject a good token.
     Simulate(Box<simulate::Arguments>),
     /// End a key that somebody else may have: it leaves the JWKS and its private half is destroyed at once.
@@ -124,7 +130,7 @@ pub(super) fn run(
             output.rows(&reports.iter().map(describe).collect::<Vec<_>>());
         }
         KeysCommand::Rewrap { run } => rewrap(&open(Makes::Nothing)?, run, output)?,
-        KeysCommand::BeginAnew => {
+        KeysCommand::BeginAnew { run, .. } => {
             let settings = settings()?;
             migrate::apply(&settings.database)?;
             let db = Db::open(&settings.database, settings.database_connections)?;
@@ -132,8 +138,9 @@ pub(super) fn run(
                 Some(text) => Some(MasterKey::from_setting(text)?),
                 None => MasterKey::load(&settings.keys.master_key_file)?,
             };
-            let given_up = begin_anew(&db, master_key.as_ref(), Random, &actor).map_err(AdminError::from)?;
-            output.row(&json!({ "signing_keys_given_up": given_up }));
+            let given_up =
+                begin_anew(&db, master_key.as_ref(), Random, (&actor, run.dry_run)).map_err(AdminError::from)?;
+            output.row(&json!({ "signing_keys_given_up": given_up, "dry_run": run.dry_run }));
         }
         KeysCommand::Simulate(arguments) => simulate::run(arguments, &settings()?, output)?,
         KeysCommand::Rotate { to, force, run } => rotate(&open(Makes::Nothing)?, to.as_deref(), (*force, run), output)?,

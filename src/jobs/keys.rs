@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::keys::life::{LifeError, NotNow, Situation};
+use crate::keys::life::LifeError;
 use crate::keys::schedule::Step;
+use crate::keys::situation::{NotNow, Situation};
 use crate::store::epochs::Epochs;
 use crate::store::instances::{self, InstanceId};
 
@@ -35,11 +36,11 @@ impl KeyJob {
     /// Before the first request: takes what is due, with a view to how long nobody served.
     pub(super) fn begin(&mut self, app: &App) {
         let silent_since = app.db.read(instances::last_seen).ok().flatten();
+        self.take_steps(app, silent_since);
         drop(app.db.write_relaxed(|tx| {
             let forgotten = instances::now(tx)?.minus(FORGET_AFTER);
             instances::forget(tx, forgotten)
         }));
-        self.take_steps(app, silent_since);
     }
 
     /// Says which keys are published, now that they are, and takes what is due.
@@ -54,8 +55,8 @@ impl KeyJob {
                 tracing::error!(%error, "the master key could not be read again: the old one stays in use");
             }
             self.master_key_fails = reloaded.is_err();
-            let (id, version) = (self.id, app.secrets.load().master_key.newest());
-            let said = app.db.write_relaxed(move |tx| instances::beat(tx, id, published.signing_keys, version));
+            let (id, master_key) = (self.id, app.secrets.load().master_key.seen());
+            let said = app.db.write_relaxed(move |tx| instances::beat(tx, id, published.signing_keys, master_key));
             match said {
                 Ok(()) => self.said = Some((published, now)),
                 Err(error) => tracing::warn!(%error, "this instance could not say that it is there"),

@@ -37,11 +37,14 @@ pub enum ImportError {
     #[error("its public exponent is not 65537")]
     WrongExponent,
     /// Anyone can factor it.
-    #[error("its two primes are too close to each other: anyone can find them")]
+    #[error("its two primes are too close to each other, or one is too small: anyone can find them")]
     PrimesTooClose,
     /// Its numbers do not belong together.
     #[error("its numbers do not belong together: it is corrupt")]
     Inconsistent,
+    /// Its slot in the JWKS would be taken for as long.
+    #[error("its tokens would live longer than 30 days")]
+    LivesTooLong,
     /// It cannot be in a JWKS or a header.
     #[error("the kid must have 1 to {MAX_KID_BYTES} visible ASCII characters")]
     MalformedKid,
@@ -59,6 +62,10 @@ pub(super) fn private_key(pem: &str) -> Result<KeyPair, ImportError> {
     key.validate().map_err(|_| ImportError::Inconsistent)?;
     let [one, other] = key.primes() else { return Err(ImportError::Inconsistent) };
     // FIPS 186-5 appendix A.1.3: |p - q| > 2^(nlen/2 - 100), or Fermat's method finds them.
+    // FIPS 186-5 appendix A.1.3: each has half of the bits; a small one is found by trying.
+    if [one, other].iter().any(|prime| prime.bits() * 2 != key.n().bits()) {
+        return Err(ImportError::PrimesTooClose);
+    }
     let apart = if one > other { one - other } else { other - one };
     if apart.bits() <= key.n().bits() / 2 - 100 {
         return Err(ImportError::PrimesTooClose);

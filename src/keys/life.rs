@@ -9,52 +9,21 @@ use serde_json::json;
 use super::generate::{self, KeyPair};
 use super::import::{self, ImportError};
 use super::master::MasterKey;
-use super::schedule::{self, MOST_PUBLISHED, Schedule, Step, UNCONFIRMED};
+use super::schedule::{self, MOST_PUBLISHED, Schedule, Step};
+use super::situation::{NotNow, Situation};
 use super::{KeysError, wrap};
 use crate::clock::Timestamp;
 use crate::secret::Random;
 use crate::store::audit::{self, AuditEvent};
-use crate::store::epochs;
-use crate::store::instances::{self, Instance};
+use crate::store::epochs::{self, Topic};
 use crate::store::signing_keys::{self, KeyOrigin, KeyState, StoredKey};
-use crate::store::{self, Db, Read, Write};
+use crate::store::{self, Db, Write};
 
 /// Who takes a step by itself.
 const SYSTEM: &str = "system";
 
-/// Why a key does not take a step; nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotNow {
-    /// Caches may lack it.
-    #[error("key {kid} may sign from {safe_from} on: some verifiers hold a JWKS from before it was published")]
-    NotYetKnown {
-        /// The key.
-        kid: String,
-        /// From when on they do not.
-        safe_from: Timestamp,
-    },
-    /// An instance serves another JWKS.
-    #[error("{lagging} of {live} instances do not publish the newest keys yet: wait a few seconds")]
-    NotYetPublished {
-        /// How many.
-        lagging: usize,
-        /// Of how many.
-        live: usize,
-    },
-    /// The JWKS is full.
-    #[error("there are {MOST_PUBLISHED} keys in the JWKS, which some verifiers take no more of: the next leaves at {}",
-        .leaves_at.map_or_else(|| "no set time".to_owned(), |at| at.to_string()))]
-    Full {
-        /// When one leaves.
-        leaves_at: Option<Timestamp>,
-    },
-    /// The key is not in the state for it, or another did the same at the same time.
-    #[error("the keys are not as they were a moment ago, or {kid} is not one that can do this: look at `keys list`")]
-    Otherwise {
-        /// The key.
-        kid: String,
-    },
-}
+/// The longest life of tokens that another issuer signed.
+const LONGEST_FOREIGN_LIFE: Duration = Duration::from_hours(24 * 30);
 
 /// Why a step was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +45,15 @@ pub enum LifeError {
     NotLost {
         /// The key.
         kid: String,
+    },
+    /// Somebody has the master key.
+    #[error(
+        "{live} instances were there within a minute, so they have the master key: this command was given another one; or \
+         stop them all first"
+    )]
+    StillServed {
+        /// How many.
+        live: usize,
     },
     /// The keys' own reason.
     #[error(transparent)]
@@ -99,72 +77,6 @@ pub struct Life<'a> {
     pub random: Random,
 }
 
-/// What the database says at one moment.
-pub struct Situation {
-    /// Its clock.
-    pub now: Timestamp,
-    /// The published keys.
-    pub keys: Vec<StoredKey>,
-    /// The epoch of the keys.
-    pub epoch: i64,
-    /// The instances that serve.
-    pub live: Vec<Instance>,
-}
-
-impl Situation {
-    /// Looks.
-    ///
-    /// # Errors
-    /// The store's own reasons.
-    pub fn load(tx: &mut Read<'_>) -> Result<Self, store::Error> {
-        Ok(Self {
-            now: instances::now(tx)?,
-            keys: signing_keys::load_published(tx)?,
-            epoch: epochs::load(tx)?.signing_keys,
-            live: instances::live(tx, UNCONFIRMED)?,
-        })
-    }
-
-    fn key(&self, kid: &str, state: KeyState) -> Result<&StoredKey, NotNow> {
-        let fits = |key: &&StoredKey| key.kid == kid && key.state == state;
-        self.keys.iter().find(fits).ok_or_else(|| NotNow::Otherwise { kid: kid.to_owned() })
-    }
-
-    /// Whether every instance publishes the keys as they are.
-    ///
-    /// # Errors
-    /// [`NotNow::NotYetPublished`].
-    pub fn all_publish(&self) -> Result<(), NotNow> {
-        let lagging = self.live.iter().filter(|instance| instance.signing_keys_epoch < self.epoch).count();
-        if lagging == 0 { Ok(()) } else { Err(NotNow::NotYetPublished { lagging, live: self.live.len() }) }
-    }
-
-    /// Whether a standby may sign without any verifier rejecting what it signs.
-    ///
-    /// # Errors
-    /// [`NotNow`].
-    pub fn may_rotate(&self, schedule: Schedule, standby: &StoredKey) -> Result<(), NotNow> {
-        let safe_from = schedule.may_sign_from(standby);
-        if self.now < safe_from {
-            return Err(NotNow::NotYetKnown { kid: standby.kid.clone(), safe_from });
-        }
-        self.has_room(schedule)?;
-        self.all_publish()
-    }
-
-    /// Whether one more key may be published.
-    ///
-    /// # Errors
-    /// [`NotNow::Full`].
-    pub fn has_room(&self, schedule: Schedule) -> Result<(), NotNow> {
-        if self.keys.len() < MOST_PUBLISHED {
-            return Ok(());
-        }
-        let leaves_at = self.keys.iter().filter_map(|key| schedule.leaves_at(key)).min_by_key(|at| at.as_micros());
-        Err(NotNow::Full { leaves_at })
-    }
-}
-
 impl Life<'_> {
     /// Takes the step that is due at `now`, if one is. `Ok(None)` also when another instance took it.
     ///
@@ -180,7 +92,7 @@ impl Life<'_> {
             return Ok(None);
         };
         let taken = match &step {
-            Step::Generate => self.generate(SYSTEM).map(drop),
+            Step::Generate => self.make_standby(SYSTEM, true).map(drop),
             Step::Rotate { to, .. } => self.rotate(to, SYSTEM, false),
             Step::Retire { kid } => self.retire(kid),
         };
@@ -196,9 +108,14 @@ impl Life<'_> {
     /// # Errors
     /// [`NotNow::Full`]; [`LifeError`].
     pub fn generate(&self, actor: &str) -> Result<String, LifeError> {
+        self.make_standby(actor, false)
+    }
+
+    /// Makes a key that stands by; for the system only if there still is none.
+    fn make_standby(&self, actor: &str, only_first: bool) -> Result<String, LifeError> {
         let key = generate::generate(self.rsa_bits)?;
         let made = self.standby(&key, KeyOrigin::Generated)?;
-        self.publish(made, actor, "key_generated")
+        self.publish(made, only_first, (actor, "key_generated"))
     }
 
     /// Publishes a private key from elsewhere (PEM), which stands by from now on. With `dry_run` it is only looked at.
@@ -207,7 +124,7 @@ impl Life<'_> {
     /// [`LifeError::Import`]; [`NotNow::Full`]; [`LifeError`], also when the key is here or was.
     pub fn import(&self, pem: &str, actor: &str, dry_run: bool) -> Result<String, LifeError> {
         let made = self.standby(&import::private_key(pem)?, KeyOrigin::Imported)?;
-        if dry_run { self.may_publish(&made) } else { self.publish(made, actor, "key_imported") }
+        if dry_run { self.may_publish(&made) } else { self.publish(made, false, (actor, "key_imported")) }
     }
 
     /// Publishes another issuer's public key (PEM) under its name, for as long as what it signed lives.
@@ -222,30 +139,43 @@ impl Life<'_> {
         dry_run: bool,
     ) -> Result<String, LifeError> {
         import::check_kid(kid)?;
+        if longest_life > LONGEST_FOREIGN_LIFE {
+            return Err(ImportError::LivesTooLong.into());
+        }
         let made = wrap::verify_only(&self.master, kid, import::public_key(pem)?, longest_life)?;
-        if dry_run { self.may_publish(&made) } else { self.publish(made, actor, "key_imported") }
+        if dry_run { self.may_publish(&made) } else { self.publish(made, false, (actor, "key_imported")) }
     }
 
     /// Whether a key could be published now.
     fn may_publish(&self, made: &StoredKey) -> Result<String, LifeError> {
         let (situation, all) = self.db.read(|tx| Ok((Situation::load(tx)?, signing_keys::load_all(tx)?)))?;
         situation.has_room(self.schedule)?;
-        if all.iter().any(|key| key.kid == made.kid) {
+        if is_known(&all, made) {
             return Err(LifeError::Known { kid: made.kid.clone() });
         }
         Ok(made.kid.clone())
     }
 
     /// Publishes a key that stands by or only verifies.
-    fn publish(&self, made: StoredKey, actor: &str, event: &'static str) -> Result<String, LifeError> {
+    fn publish(
+        &self,
+        made: StoredKey,
+        only_first: bool,
+        (actor, event): (&str, &'static str),
+    ) -> Result<String, LifeError> {
         self.may_publish(&made)?;
         let (schedule, kid) = (self.schedule, made.kid.clone());
-        let audit =
-            self.audit(actor, event, &kid, json!({ "bits": made.modulus.len() * 8, "origin": made.origin.as_str() }));
+        let details = json!({ "bits": made.modulus.len() * 8, "origin": made.origin.as_str() });
+        let audit = self.audit(actor, event, &kid, details);
         self.write(move |tx| {
             let situation = Situation::load(tx)?;
             if let Err(full) = situation.has_room(schedule) {
                 return Ok(Err(full));
+            }
+            let is_late = only_first && schedule::successor(&situation.keys).is_some();
+            // RFC 7517 §4.5: no two keys of one name, nor one under two.
+            if is_late || is_known(&signing_keys::load_all(tx)?, &made) || situation.is_newer_than(&made) {
+                return Ok(Err(NotNow::Otherwise { kid: made.kid.clone() }));
             }
             insert_now(tx, &made, situation.now)?;
             audit(tx)?;
@@ -260,27 +190,30 @@ impl Life<'_> {
     /// [`NotNow`], unless forced; [`LifeError`].
     pub fn rotate(&self, to: &str, actor: &str, force: bool) -> Result<(), LifeError> {
         let before = self.db.read(Situation::load)?;
-        let promoted = before.key(to, KeyState::Standby)?.clone();
+        let standby = before.key(to, KeyState::Standby)?.clone();
         let schedule = self.schedule;
-        if !force {
-            before.may_rotate(schedule, &promoted)?;
-        }
+        before.may_rotate(schedule, &standby, force)?;
         let next = self.standby(&generate::generate(self.rsa_bits)?, KeyOrigin::Generated)?;
-        let promoted = self.promoted(promoted)?;
+        let promoted = self.promoted(standby.clone())?;
         let from = schedule::active(&before.keys).map(|key| key.kid.clone());
-        let details = json!({ "from": from, "standby": next.kid, "forced": force });
-        let audit = self.audit(actor, "key_rotated", to, details);
+        let audit = self.audit(actor, "key_rotated", to, json!({ "from": from, "forced": force }));
         self.write(move |tx| {
             let situation = Situation::load(tx)?;
-            if !force && let Err(not_now) = situation.may_rotate(schedule, &promoted) {
+            let ready = situation.still_has(&standby).and_then(|()| situation.may_rotate(schedule, &standby, force));
+            if let Err(not_now) = ready {
                 return Ok(Err(not_now));
+            }
+            if situation.is_newer_than(&promoted) || situation.is_newer_than(&next) {
+                return Ok(Err(NotNow::Otherwise { kid: promoted.kid.clone() }));
             }
             if let Some(old) = schedule::active(&situation.keys) {
                 let retiring = StoredKey { state: KeyState::Retiring, retiring_at: Some(situation.now), ..old.clone() };
                 change(tx, KeyState::Active, &retiring)?;
             }
             activate(tx, &promoted, situation.now)?;
-            insert_now(tx, &next, situation.now)?;
+            if !situation.has_another_standby(&promoted) {
+                insert_now(tx, &next, situation.now)?;
+            }
             audit(tx)?;
             Ok(Ok(()))
         })
@@ -320,7 +253,7 @@ impl Life<'_> {
             // Unknown to caches, but ours alone.
             (true, None) => Heir::Fresh(self.promoted(fresh()?)?),
         };
-        let made = if lost.state == KeyState::Active || successor.is_none() { Some(fresh()?) } else { None };
+        let made = if standbys_left(&others, &heir) == 0 { Some(fresh()?) } else { None };
         let signs = match &heir {
             Heir::NotNeeded => schedule::active(&others).map(|key| key.kid.clone()),
             Heir::Standby(key) | Heir::Fresh(key) => Some(key.kid.clone()),
@@ -333,6 +266,11 @@ impl Life<'_> {
                 Ok(key) => key,
                 Err(not_now) => return Ok(Err(not_now)),
             };
+            if let Heir::Standby(promoted) = &heir
+                && let Err(not_now) = situation.key(&promoted.kid, KeyState::Standby)
+            {
+                return Ok(Err(not_now));
+            }
             end(tx, key, KeyState::Compromised, situation.now)?;
             match &heir {
                 Heir::NotNeeded => {}
@@ -342,7 +280,9 @@ impl Life<'_> {
                     activate(tx, promoted, situation.now)?;
                 }
             }
-            if let Some(made) = &made {
+            // One has left; if one was made to sign, the JWKS may be full again.
+            let published = situation.keys.len() - 1 + usize::from(matches!(heir, Heir::Fresh(_)));
+            if let Some(made) = made.as_ref().filter(|_| published < MOST_PUBLISHED) {
                 insert_now(tx, made, situation.now)?;
             }
             audit(tx)?;
@@ -360,8 +300,8 @@ impl Life<'_> {
         let version = self.master.newest();
         let master = self.master.put_in_force(version);
         let published = self.db.read(signing_keys::load_published)?;
-        let old = published.into_iter().filter(|key| key.key_version != version);
-        let renewed = old.map(|key| wrap::renew(&master, key)).collect::<Result<Vec<_>, _>>()?;
+        let old: Vec<StoredKey> = published.into_iter().filter(|key| key.key_version < version).collect();
+        let renewed = old.iter().map(|key| wrap::renew(&master, key.clone())).collect::<Result<Vec<_>, _>>()?;
         let count = renewed.len();
         if count == 0 {
             return Ok(0);
@@ -370,10 +310,10 @@ impl Life<'_> {
         let audit = self.audit(actor, "keys_rewrapped", &format!("master key version {version}"), details);
         self.write(move |tx| {
             let situation = Situation::load(tx)?;
+            if let Some(not_now) = old.iter().find_map(|key| situation.still_has(key).err()) {
+                return Ok(Err(not_now));
+            }
             for key in &renewed {
-                if let Err(not_now) = situation.key(&key.kid, key.state) {
-                    return Ok(Err(not_now));
-                }
                 change(tx, key.state, key)?;
             }
             audit(tx)?;
@@ -409,7 +349,10 @@ impl Life<'_> {
         &self,
         work: impl Fn(&mut Write<'_>) -> Result<Result<(), NotNow>, store::Error> + Send + 'static,
     ) -> Result<(), LifeError> {
-        Ok(self.db.write(work)??)
+        Ok(self.db.write(move |tx| {
+            epochs::lock(tx, Topic::SigningKeys)?;
+            work(tx)
+        })??)
     }
 }
 
@@ -417,14 +360,26 @@ impl Life<'_> {
 /// many.
 ///
 /// # Errors
-/// [`LifeError::NotLost`] when one of them opens; [`LifeError`].
-pub fn begin_anew(db: &Db, master: Option<&MasterKey>, random: Random, actor: &str) -> Result<usize, LifeError> {
-    let published = db.read(signing_keys::load_published)?;
+/// [`LifeError::NotLost`] when one of them opens; [`LifeError::StillServed`] when an instance serves; [`LifeError`].
+pub fn begin_anew(
+    db: &Db,
+    master: Option<&MasterKey>,
+    random: Random,
+    (actor, dry_run): (&str, bool),
+) -> Result<usize, LifeError> {
+    let before = db.read(Situation::load)?;
     let opens = |key: &&StoredKey| master.is_some_and(|master| wrap::see_it_work(master, key).is_ok());
-    if let Some(key) = published.iter().find(opens) {
+    if let Some(key) = before.keys.iter().find(opens) {
         return Err(LifeError::NotLost { kid: key.kid.clone() });
     }
-    let count = published.len();
+    // Whoever serves has the master key: this command was told the wrong file.
+    if !before.live.is_empty() {
+        return Err(LifeError::StillServed { live: before.live.len() });
+    }
+    let count = before.keys.len();
+    if dry_run {
+        return Ok(count);
+    }
     let event = AuditEvent {
         actor: actor.to_owned(),
         event: "keys_given_up",
@@ -433,13 +388,25 @@ pub fn begin_anew(db: &Db, master: Option<&MasterKey>, random: Random, actor: &s
     };
     let id = random.bytes::<16>();
     db.write(move |tx| {
-        let now = instances::now(tx)?;
-        for key in &published {
-            end(tx, key, KeyState::Retired, now)?;
+        epochs::lock(tx, Topic::SigningKeys)?;
+        let situation = Situation::load(tx)?;
+        for key in &before.keys {
+            end(tx, key, KeyState::Retired, situation.now)?;
         }
         audit::record(tx, id, &event)
     })?;
     Ok(count)
+}
+
+/// How many stand by once the heir signs.
+fn standbys_left(others: &[StoredKey], heir: &Heir) -> usize {
+    let stand_by = others.iter().filter(|key| key.state == KeyState::Standby).count();
+    stand_by - usize::from(matches!(heir, Heir::Standby(_)))
+}
+
+/// Whether a key is there or was, under its name or another.
+fn is_known(all: &[StoredKey], made: &StoredKey) -> bool {
+    all.iter().any(|key| key.kid == made.kid || key.modulus == made.modulus)
 }
 
 /// Who signs once the active key is lost.

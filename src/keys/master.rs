@@ -9,6 +9,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroizing;
 
 use crate::secret::{PlainSecret, PurposeKey, Random, decode_base64url, encode_base64url};
+use crate::store::instances::MasterKeySeen;
 
 /// The most bytes that a master key file may have.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
@@ -61,6 +62,8 @@ pub enum Purpose {
     SigningKeyWrap,
     /// Encrypts the private half of the key that will take over.
     StandbyKeyWrap,
+    /// Tells two master keys of one version apart.
+    VersionCheck,
     /// Proves that we wrote the row of a key that only verifies.
     VerifyOnlyProof,
     /// Authenticates refresh tokens.
@@ -76,6 +79,7 @@ impl Purpose {
         match self {
             Self::SigningKeyWrap => b"countersign signing key wrap",
             Self::StandbyKeyWrap => b"countersign standby key wrap",
+            Self::VersionCheck => b"countersign master key check",
             Self::VerifyOnlyProof => b"countersign verify-only key proof",
             Self::RefreshTokenMac => b"countersign refresh token mac",
             Self::ClientSecretHash => b"countersign client secret hash",
@@ -187,6 +191,14 @@ impl MasterKey {
         self.versions.last().map_or(0, |(version, _)| *version)
     }
 
+    /// The newest version, and a number that follows from it and tells nothing of it.
+    pub fn seen(&self) -> MasterKeySeen {
+        let version = self.newest();
+        let derived = self.derive(version, Purpose::VersionCheck);
+        let bytes = derived.as_ref().and_then(|key| key.expose().first_chunk()).copied().unwrap_or_default();
+        MasterKeySeen { version, check: i64::from_be_bytes(bytes) }
+    }
+
     /// The same versions, of which this one makes new things, if it is there.
     #[must_use]
     pub fn put_in_force(&self, version: u8) -> Self {
@@ -280,6 +292,7 @@ mod tests {
         let purposes = [
             Purpose::SigningKeyWrap,
             Purpose::StandbyKeyWrap,
+            Purpose::VersionCheck,
             Purpose::VerifyOnlyProof,
             Purpose::RefreshTokenMac,
             Purpose::ClientSecretHash,
@@ -291,7 +304,7 @@ mod tests {
         }
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 12);
+        assert_eq!(keys.len(), 14);
         assert!(master.derive(3, Purpose::RefreshTokenMac).is_none());
         assert_eq!(master.version(), 2);
     }

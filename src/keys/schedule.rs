@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::store::signing_keys::{KeyState, StoredKey};
+use crate::store::signing_keys::{KeyOrigin, KeyState, StoredKey};
 
 /// How long an instance goes on signing with keys that it could not compare with the database's.
 pub const UNCONFIRMED: Duration = Duration::from_mins(1);
@@ -18,6 +18,8 @@ pub const CLOCK_ERROR: Duration = Duration::from_secs(30);
 pub const MARGIN: Duration = Duration::from_mins(1);
 /// The least time from publication to the first signature.
 pub const SHORTEST_LEAD: Duration = Duration::from_mins(30);
+/// The longest that anything of it may take: ten years.
+pub const LONGEST_SPAN: Duration = Duration::from_hours(24 * 3650);
 /// The most keys in a JWKS; some verifiers keep no more.
 pub const MOST_PUBLISHED: usize = 5;
 
@@ -55,12 +57,25 @@ pub enum Step {
 
 /// A schedule under which good tokens would be rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} is {}, {} too short: it must be at least {}, {why}", human(*.set), human(.least.saturating_sub(*.set)), human(*.least))]
-pub struct ScheduleError {
-    key: &'static str,
-    set: Duration,
-    least: Duration,
-    why: &'static str,
+pub enum ScheduleError {
+    /// By how much, and why.
+    #[error("{key} is {}, {} too short: it must be at least {}, {why}", human(*.set), human(.least.saturating_sub(*.set)), human(*.least))]
+    TooShort {
+        /// The setting.
+        key: &'static str,
+        /// What it is.
+        set: Duration,
+        /// What it must be.
+        least: Duration,
+        /// Why.
+        why: &'static str,
+    },
+    /// Nobody means that.
+    #[error("keys.publish_lead, keys.retain and keys.rotate_every may be ten years at most: one is {}", human(*.set))]
+    TooLong {
+        /// What it is.
+        set: Duration,
+    },
 }
 
 impl Schedule {
@@ -70,8 +85,12 @@ impl Schedule {
     /// [`ScheduleError`].
     pub fn check(&self) -> Result<(), ScheduleError> {
         let at_least = |key, set: Duration, least: Duration, why| {
-            if set < least { Err(ScheduleError { key, set, least, why }) } else { Ok(()) }
+            if set < least { Err(ScheduleError::TooShort { key, set, least, why }) } else { Ok(()) }
         };
+        let spans = [self.publish_lead, self.retain, self.rotate_every];
+        if let Some(set) = spans.into_iter().find(|span| *span > LONGEST_SPAN) {
+            return Err(ScheduleError::TooLong { set });
+        }
         at_least(
             "keys.publish_lead",
             self.publish_lead,
@@ -124,9 +143,8 @@ impl Schedule {
         // Either nobody served, or the database is an old copy: rows may be missing in which the standby took over and
         // the active key left. In both cases caches that hold anything hold the standby.
         let after_silence = silent_since.is_some_and(|since| now.since(since) > self.retention(Duration::ZERO));
-        let has_room = keys.len() < MOST_PUBLISHED;
         let may_sign = self.may_sign_from(standby) <= now;
-        ((turn_is_over || after_silence) && may_sign && has_room)
+        ((turn_is_over || after_silence) && may_sign)
             .then(|| Step::Rotate { to: standby.kid.clone(), after_silence: !turn_is_over })
     }
 }
@@ -144,7 +162,8 @@ pub fn active(keys: &[StoredKey]) -> Option<&StoredKey> {
 
 /// The key that takes over: of those that stand by, the one that has been published longest.
 pub fn successor(keys: &[StoredKey]) -> Option<&StoredKey> {
-    in_state(keys, KeyState::Standby).min_by_key(|key| (key.published_at, key.position))
+    let signs = |key: &&StoredKey| key.origin != KeyOrigin::VerifyOnly;
+    in_state(keys, KeyState::Standby).filter(signs).min_by_key(|key| (key.published_at, key.position))
 }
 
 fn in_state(keys: &[StoredKey], state: KeyState) -> impl Iterator<Item = &StoredKey> {
@@ -158,8 +177,6 @@ fn human(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::signing_keys::KeyOrigin;
-
     const HOUR: Duration = Duration::from_hours(1);
     const DAY: Duration = Duration::from_hours(24);
     const SCHEDULE: Schedule = Schedule {
@@ -213,7 +230,11 @@ mod tests {
         let full = [keys.as_slice(), &[key("x", KeyState::Standby, HOUR), key("y", KeyState::Standby, HOUR)]].concat();
         assert_eq!(SCHEDULE.due(&full, at(turn), None), Some(rotate("s")), "the one published longest");
         let full = [full.as_slice(), &[key("z", KeyState::Standby, HOUR)]].concat();
-        assert_eq!(SCHEDULE.due(&full, at(turn), None), None, "five are enough");
+        assert_eq!(
+            SCHEDULE.due(&full, at(turn), None),
+            Some(rotate("s")),
+            "whether there is room is said by who takes it"
+        );
     }
 
     #[test]

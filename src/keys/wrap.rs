@@ -29,9 +29,11 @@ fn aad(kid: &str, purpose: Purpose, version: u8) -> Vec<u8> {
     let purpose = match purpose {
         Purpose::StandbyKeyWrap => "standby_key",
         Purpose::VerifyOnlyProof => "verify_only_key",
-        Purpose::SigningKeyWrap | Purpose::RefreshTokenMac | Purpose::ClientSecretHash | Purpose::LoginAttemptKey => {
-            "signing_key"
-        }
+        Purpose::SigningKeyWrap
+        | Purpose::VersionCheck
+        | Purpose::RefreshTokenMac
+        | Purpose::ClientSecretHash
+        | Purpose::LoginAttemptKey => "signing_key",
     };
     format!("{kid}|{purpose}|{version}").into_bytes()
 }
@@ -128,7 +130,7 @@ pub(super) fn see_it_work(master: &MasterKey, key: &StoredKey) -> Result<Option<
     if key.origin != KeyOrigin::VerifyOnly {
         return sign::ParsedKey::new(key, &opened).map(Some);
     }
-    if opened.as_slice() == thumbprint(&key.modulus, &key.exponent).as_bytes() {
+    if key.state == KeyState::Retiring && opened.as_slice() == thumbprint(&key.modulus, &key.exponent).as_bytes() {
         return Ok(None);
     }
     Err(KeysError::Unusable { kid: key.kid.clone(), why: "its public half is not the one that was imported" })

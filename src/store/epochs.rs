@@ -42,6 +42,17 @@ pub fn load(tx: &mut Read<'_>) -> Result<Epochs, Error> {
     Ok(Epochs { clients: value(Topic::Clients), signing_keys: value(Topic::SigningKeys) })
 }
 
+/// Has this transaction alone decide about what the epoch is about, until it ends: whatever it reads from now on is current.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn lock(tx: &mut Write<'_>, topic: Topic) -> Result<(), Error> {
+    diesel::update(epochs::table.filter(epochs::name.eq(topic.name())))
+        .set(epochs::value.eq(epochs::value))
+        .execute(tx.conn())?;
+    Ok(())
+}
+
 /// Moves an epoch on, in the transaction that made the change.
 ///
 /// # Errors

@@ -10,8 +10,6 @@ use super::schema::instances;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
 
-const TABLE: &str = "instances";
-
 /// What names an instance: random bytes of its own.
 pub type InstanceId = [u8; 16];
 
@@ -23,7 +21,16 @@ pub struct Instance {
     /// The epoch of the signing keys that it publishes.
     pub signing_keys_epoch: i64,
     /// The newest version of the master key that it has.
-    pub master_key_version: u8,
+    pub master_key: MasterKeySeen,
+}
+
+/// A version of a master key, and a number that follows from it, so that two keys of one version are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MasterKeySeen {
+    /// The version.
+    pub version: u8,
+    /// The number.
+    pub check: i64,
 }
 
 /// The database's clock.
@@ -39,13 +46,14 @@ pub fn now(tx: &mut Read<'_>) -> Result<Timestamp, Error> {
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn beat(tx: &mut Write<'_>, id: InstanceId, epoch: i64, master_key_version: u8) -> Result<(), Error> {
-    let version = i32::from(master_key_version);
+pub fn beat(tx: &mut Write<'_>, id: InstanceId, epoch: i64, master_key: MasterKeySeen) -> Result<(), Error> {
+    let version = i32::from(master_key.version);
     let said = (
         instances::seen_at.eq(database_now()),
         instances::left_at.eq(None::<i64>),
         instances::signing_keys_epoch.eq(epoch),
         instances::master_key_version.eq(version),
+        instances::master_key_check.eq(master_key.check),
     );
     let known = diesel::update(instances::table.find(id.as_slice())).set(said).execute(tx.conn())?;
     if known == 0 {
@@ -68,18 +76,26 @@ pub fn leave(tx: &mut Write<'_>, id: InstanceId) -> Result<(), Error> {
 /// The instances that were there within `span`.
 ///
 /// # Errors
-/// [`Error::Corrupt`].
+/// The store's own reasons.
 pub fn live(tx: &mut Read<'_>, span: Duration) -> Result<Vec<Instance>, Error> {
-    let since = now(tx)?.minus(span).as_micros();
-    let rows: Vec<(i64, i64, i32)> = instances::table
-        .filter(instances::seen_at.ge(since).and(instances::left_at.is_null()))
-        .select((instances::seen_at, instances::signing_keys_epoch, instances::master_key_version))
+    let now = now(tx)?;
+    // One that was seen in time to come was seen by a clock that was wrong.
+    let (since, until) = (now.minus(span).as_micros(), now.plus(span).as_micros());
+    let rows: Vec<(i64, i64, i32, i64)> = instances::table
+        .filter(instances::seen_at.between(since, until).and(instances::left_at.is_null()))
+        .select((
+            instances::seen_at,
+            instances::signing_keys_epoch,
+            instances::master_key_version,
+            instances::master_key_check,
+        ))
         .load(tx.conn())?;
-    let read = |(seen_at, signing_keys_epoch, version): (i64, i64, i32)| {
-        let master_key_version = u8::try_from(version).map_err(|_| Error::Corrupt { table: TABLE })?;
-        Ok(Instance { seen_at: Timestamp::from_micros(seen_at), signing_keys_epoch, master_key_version })
+    let read = |(seen_at, signing_keys_epoch, version, check): (i64, i64, i32, i64)| {
+        // A version that cannot be one is none that anybody waits for.
+        let master_key = MasterKeySeen { version: u8::try_from(version).unwrap_or(0), check };
+        Instance { seen_at: Timestamp::from_micros(seen_at), signing_keys_epoch, master_key }
     };
-    rows.into_iter().map(read).collect()
+    Ok(rows.into_iter().map(read).collect())
 }
 
 /// When any instance was last there.

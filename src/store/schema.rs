@@ -101,6 +101,7 @@ diesel::table! {
         left_at -> Nullable<BigInt>,
         signing_keys_epoch -> BigInt,
         master_key_version -> Integer,
+        master_key_check -> BigInt,
     }
 }
 

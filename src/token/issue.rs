@@ -94,8 +94,8 @@ fn sign(app: &App, claims: &AccessClaims<'_>, life: Duration) -> Result<String, 
     };
     match try_once() {
         // Another instance has just let another key sign.
-        Err(KeysError::Replaced { .. }) => {
-            app.keyring.reload(&app.db, &app.secrets.load().master_key)?;
+        Err(KeysError::Replaced { kid }) => {
+            app.keyring.reload_unless_replaced(&app.db, &app.secrets.load().master_key, &kid)?;
             try_once()
         }
         outcome => outcome,

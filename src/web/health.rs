@@ -33,12 +33,14 @@ pub(super) async fn livez() -> HttpResponse {
 pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     let readiness = state.health.readiness(state.app.clock.monotonic());
     let up = |up| if up { "up" } else { "down" };
-    let status = match (readiness.is_ready(), readiness.cache && readiness.signing_keys) {
+    // Without keys that it may sign with it serves no token.
+    let signs = state.app.keyring.is_confirmed(state.app.clock.monotonic());
+    let status = match (readiness.is_ready() && signs, readiness.cache && readiness.signing_keys) {
         (true, true) => "ready",
         (true, false) => "degraded",
         (false, _) => "unready",
     };
-    let code = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if readiness.is_ready() && signs { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     HttpResponse::build(code).json(ReadyBody {
         status,
         database: up(readiness.database),

@@ -207,6 +207,15 @@ fn signing_keys_are_handled_by_commands() {
     let file = desk.database.folder.path().join("key.pem");
     std::fs::write(&file, &pem).unwrap();
     let path = file.to_str().unwrap();
+    assert!(
+        desk.refused(&["keys", "import", path, "--verify-only", "--kid", "ours", "--tokens-live", "1h"], "", 1)
+            .contains("is here already")
+    );
+    let made_elsewhere =
+        Command::new("openssl").args(["genrsa", "-out"]).arg(&file).stderr(Stdio::null()).status().unwrap();
+    assert!(made_elsewhere.success());
+    let public = Command::new("openssl").args(["pkey", "-pubout", "-in", path]).output().unwrap().stdout;
+    std::fs::write(&file, public).unwrap();
     let verify_only = ["keys", "import", path, "--verify-only", "--kid", "theirs", "--tokens-live", "1h"];
     assert!(
         desk.refused(&["keys", "import", path], "", 1).contains("no RSA private key"),

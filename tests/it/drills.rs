@@ -140,7 +140,7 @@ fn the_master_key_was_seen() {
     let file = ground.database.folder.path().join("keys/master.key");
     let seen = std::fs::read_to_string(&file).unwrap();
     let commands = drill("the master key was lost or seen");
-    let [dry, real, _] = commands.as_slice() else { panic!("{commands:?}") };
+    let [dry, real, ..] = commands.as_slice() else { panic!("{commands:?}") };
     let words = |words: &[String]| words.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let run = |line: &[String]| ground.command(&line.iter().map(String::as_str).collect::<Vec<_>>(), "");
     assert_eq!((words(dry), words(real)), ("keys rewrap --dry-run".to_owned(), "keys rewrap".to_owned()));
@@ -157,15 +157,22 @@ fn the_master_key_was_seen() {
 fn the_master_key_was_lost() {
     let mut ground = Ground::new();
     let before = ground.listed();
-    let lost = ground.try_command(&["keys", "begin-anew"], "");
+    let sure = ["keys", "begin-anew", "--master-key-is-lost"];
+    assert_eq!(ground.try_command(&sure[..2], "").status.code(), Some(2), "not by accident");
+    let lost = ground.try_command(&sure, "");
     assert!(String::from_utf8_lossy(&lost.stderr).contains("nothing is lost"), "not while it is there");
+    let file = ground.database.folder.path().join("keys/master.key");
+    std::fs::rename(&file, file.with_extension("away")).unwrap();
+    let served = ground.try_command(&sure, "");
+    assert!(String::from_utf8_lossy(&served.stderr).contains("1 instances were there within a minute"), "{served:?}");
     ground.stop();
-    std::fs::remove_file(ground.database.folder.path().join("keys/master.key")).unwrap();
+    ground.database.execute("UPDATE instances SET seen_at = seen_at - 61000000");
     let refused = ground.try_command(&["serve"], "");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("restore the file"), "{refused:?}");
     let commands = drill("the master key was lost or seen");
     let last: Vec<&str> = commands.last().unwrap().iter().map(String::as_str).collect();
-    assert_eq!(last, ["keys", "begin-anew"]);
+    assert_eq!(last, sure);
+    assert!(ground.command(&["keys", "begin-anew", "--dry-run"], "").contains("dry_run: true"));
     assert!(ground.command(&last, "").contains("signing_keys_given_up: 2"));
     ground.serve();
     assert_eq!(ground.listed().matches("\"kid\"").count(), 2);

@@ -30,7 +30,8 @@ CREATE TABLE instances (
     seen_at BIGINT NOT NULL,
     left_at BIGINT,
     signing_keys_epoch BIGINT NOT NULL,
-    master_key_version INTEGER NOT NULL
+    master_key_version INTEGER NOT NULL,
+    master_key_check BIGINT NOT NULL
 );
 
 CREATE TABLE audit_events (
