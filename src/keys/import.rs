@@ -14,6 +14,10 @@ use super::generate::KeyPair;
 const LEAST_BITS: usize = 2048;
 /// The largest: verifying takes longer with each bit, and some verifiers take no more.
 const MOST_BITS: usize = 4096;
+/// Factors below this are tried.
+const SMALL_FACTORS: u32 = 10_000;
+/// How many steps of Fermat's method are tried.
+const FERMAT_STEPS: u32 = 100;
 /// The most bytes of a file that may be a key.
 pub const MAX_PEM_BYTES: u64 = 64 * 1024;
 /// The most characters of a `kid` that another issuer chose.
@@ -37,8 +41,11 @@ pub enum ImportError {
     #[error("its public exponent is not 65537")]
     WrongExponent,
     /// Anyone can factor it.
-    #[error("its two primes are too close to each other, or one is too small: anyone can find them")]
+    #[error("its two primes are too close to each other: anyone can find them")]
     PrimesTooClose,
+    /// It is no product of two large primes.
+    #[error("it is no product of two large primes: anyone can forge its signatures")]
+    NotTwoPrimes,
     /// Its numbers do not belong together.
     #[error("its numbers do not belong together: it is corrupt")]
     Inconsistent,
@@ -63,8 +70,8 @@ pub(super) fn private_key(pem: &str) -> Result<KeyPair, ImportError> {
     let [one, other] = key.primes() else { return Err(ImportError::Inconsistent) };
     // FIPS 186-5 appendix A.1.3: |p - q| > 2^(nlen/2 - 100), or Fermat's method finds them.
     // FIPS 186-5 appendix A.1.3: each has half of the bits; a small one is found by trying.
-    if [one, other].iter().any(|prime| prime.bits() * 2 != key.n().bits()) {
-        return Err(ImportError::PrimesTooClose);
+    if [one, other].iter().any(|prime| prime.bits() * 2 != key.n().bits() || !may_be_prime(prime)) {
+        return Err(ImportError::NotTwoPrimes);
     }
     let apart = if one > other { one - other } else { other - one };
     if apart.bits() <= key.n().bits() / 2 - 100 {
@@ -84,6 +91,9 @@ pub(super) fn public_key(pem: &str) -> Result<(Vec<u8>, Vec<u8>), ImportError> {
         .or_else(|_| RsaPublicKey::from_pkcs1_pem(pem))
         .map_err(|_| ImportError::NotAPublicKey)?;
     refuse_weak(&key)?;
+    if !may_be_a_modulus(key.n()) {
+        return Err(ImportError::NotTwoPrimes);
+    }
     Ok((key.n().to_bytes_be(), key.e().to_bytes_be()))
 }
 
@@ -107,6 +117,30 @@ pub(super) fn check_kid(kid: &str) -> Result<(), ImportError> {
     if fits { Ok(()) } else { Err(ImportError::MalformedKid) }
 }
 
+/// Fermat's test: every prime passes it, and no number of a mistaken hand does.
+fn may_be_prime(number: &BigUint) -> bool {
+    let one = BigUint::from(1_u8);
+    [2_u8, 3, 5, 7].iter().all(|base| BigUint::from(*base).modpow(&(number - &one), number) == one)
+}
+
+/// Whether a modulus is neither prime, nor has a small factor, nor two factors that Fermat's method finds at once.
+fn may_be_a_modulus(modulus: &BigUint) -> bool {
+    let zero = BigUint::from(0_u8);
+    let is_square = |number: &BigUint| {
+        let root = number.sqrt();
+        &root * &root == *number
+    };
+    let has_small_factor = || (2_u32..SMALL_FACTORS).any(|factor| modulus % factor == zero);
+    if may_be_prime(modulus) || has_small_factor() || is_square(modulus) {
+        return false;
+    }
+    let first = modulus.sqrt() + 1_u8;
+    (0..FERMAT_STEPS).all(|step| {
+        let middle = &first + step;
+        !is_square(&(&middle * &middle - modulus))
+    })
+}
+
 fn refuse_weak(key: &RsaPublicKey) -> Result<(), ImportError> {
     let bits = key.n().bits();
     if !(LEAST_BITS..=MOST_BITS).contains(&bits) || !bits.is_multiple_of(8) {
@@ -117,4 +151,27 @@ fn refuse_weak(key: &RsaPublicKey) -> Result<(), ImportError> {
         return Err(ImportError::WrongExponent);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::generate;
+
+    #[test]
+    fn a_modulus_of_two_large_primes_is_told_from_others() {
+        let good = BigUint::from_bytes_be(&generate::generate(2048).unwrap().modulus);
+        assert!(may_be_a_modulus(&good));
+        // 2^521 - 1 and 2^127 - 1 are primes (Mersenne).
+        let mersenne = |bits: usize| (BigUint::from(1_u8) << bits) - 1_u8;
+        let prime = mersenne(521);
+        assert!(may_be_prime(&prime) && may_be_prime(&mersenne(127)) && !may_be_prime(&mersenne(523)));
+        for bad in [prime.clone(), &prime * 9973_u32, &prime * &prime, &good - 1_u8] {
+            assert!(!may_be_a_modulus(&bad), "{} bits", bad.bits());
+        }
+        // Two factors near each other: (m - 3)(m + 3) for an m whose neighbours have no small factor.
+        let far = (mersenne(521) * 6_u8, BigUint::from(35_u8));
+        let close = (&far.0 - &far.1) * (&far.0 + &far.1);
+        assert!(!may_be_a_modulus(&close));
+    }
 }
