@@ -107,6 +107,8 @@ enum CommandError {
     Usage(&'static str),
     #[error("{rejected} of {tokens} good tokens would be rejected")]
     GoodTokensRejected { rejected: u64, tokens: u64 },
+    #[error("done, but {lagging} of {live} instances do not follow: look at their logs and their /readyz")]
+    NotEverywhere { lagging: usize, live: usize },
     #[error("not ready: {0}")]
     NotReady(String),
     #[error(transparent)]

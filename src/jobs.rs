@@ -99,7 +99,8 @@ impl Jobs {
         let nothing = Epochs::default();
         let mut key_job = keys::KeyJob::new(&app);
         key_job.begin(&app);
-        let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, nothing, current));
+        let looked_at = app.clock.monotonic();
+        let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, (nothing, current), looked_at));
         key_job.beat(&app, seen);
         let mut jobs = Self { running: Vec::new(), health: health.clone() };
         let sweeping = app.clone();
@@ -158,8 +159,9 @@ fn checkpoint(app: &App, stopped: &Receiver<()>) {
 
 fn run(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut keys): (Epochs, keys::KeyJob)) {
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+        let looked_at = app.clock.monotonic();
         if let Some(current) = check(app, health) {
-            seen = follow(app, health, seen, current);
+            seen = follow(app, health, (seen, current), looked_at);
             keys.beat(app, seen);
         }
     }
@@ -180,7 +182,7 @@ fn check(app: &App, health: &Health) -> Option<Epochs> {
 }
 
 /// Takes anew what has changed; what could not be taken is tried again at the next beat.
-fn follow(app: &App, health: &Health, seen: Epochs, current: Epochs) -> Epochs {
+fn follow(app: &App, health: &Health, (seen, current): (Epochs, Epochs), looked_at: Duration) -> Epochs {
     let mut followed = seen;
     if current.clients != seen.clients {
         match app.clients.reload(&app.db) {
@@ -191,12 +193,16 @@ fn follow(app: &App, health: &Health, seen: Epochs, current: Epochs) -> Epochs {
     if current.signing_keys != seen.signing_keys {
         match app.reload_keys() {
             Ok(()) => followed.signing_keys = current.signing_keys,
-            Err(error) => tracing::error!(%error, "signing keys could not be loaded: the old ones stay"),
+            // Said once, not each second.
+            Err(error) if health.signing_keys.load(Ordering::Relaxed) => {
+                tracing::error!(%error, "signing keys could not be loaded: the old ones stay");
+            }
+            Err(error) => tracing::debug!(%error, "signing keys could still not be loaded"),
         }
     }
     let current_keys = followed.signing_keys == current.signing_keys;
     if current_keys {
-        app.keyring.confirm(app.clock.monotonic());
+        app.keyring.confirm(looked_at);
     }
     health.signing_keys.store(current_keys, Ordering::Relaxed);
     followed

@@ -173,7 +173,8 @@ fn rotate(app: &App, to: Option<&str>, (force, run): (bool, &Run), output: &Outp
     let rotation = keys::rotate(app, to, (force, run.dry_run), &actor())?;
     let rejecting = || rotation.reject.iter().map(|(name, span)| [(*name).to_owned(), span_text(*span)]);
     let mut row = json!({ "signed_before": rotation.from, "signs_now": rotation.to, "dry_run": run.dry_run });
-    add(&mut row, if run.dry_run { None } else { wait_until_followed(app)? });
+    let in_force = if run.dry_run { None } else { Some(wait_until_followed(app)?) };
+    add(&mut row, in_force.map(|(followed, live)| ("in_force_at", json!(format!("{followed} of {live} instances")))));
     if output.is_json() {
         let reject = rejecting().map(|[consumer, span]| json!({ "consumer": consumer, "rejects_for": span }));
         add(&mut row, Some(("good_tokens_rejected_by", reject.collect())));
@@ -184,7 +185,7 @@ fn rotate(app: &App, to: Option<&str>, (force, run): (bool, &Run), output: &Outp
         output.line("\nWhose JWKS may be too old:\n");
         output.line(&table(head.map(str::to_owned).to_vec(), rejecting().map(|one| one.to_vec())));
     }
-    Ok(())
+    everywhere(in_force)
 }
 
 fn compromise(app: &App, kid: &str, run: &Run, output: &Output) -> Result<(), CommandError> {
@@ -193,7 +194,8 @@ fn compromise(app: &App, kid: &str, run: &Run, output: &Output) -> Result<(), Co
         "kid": kid, "was": ended.was.as_str(), "signs_now": ended.signs_now, "dry_run": run.dry_run,
         "its_good_tokens_would_have_lived_until": ended.tokens_live_until.map(|at| at.to_string()),
     });
-    add(&mut row, if run.dry_run { None } else { wait_until_followed(app)? });
+    let in_force = if run.dry_run { None } else { Some(wait_until_followed(app)?) };
+    add(&mut row, in_force.map(|(followed, live)| ("in_force_at", json!(format!("{followed} of {live} instances")))));
     if output.is_json() {
         let accepts = acceptances().map(|[consumer, quiet, poked, remedy]| {
             json!({ "consumer": consumer, "accepts_for": quiet, "once_it_meets_the_new_key": poked, "ended_by": remedy })
@@ -204,7 +206,7 @@ fn compromise(app: &App, kid: &str, run: &Run, output: &Output) -> Result<(), Co
     let head = ["consumer", "accepts it for", "once it meets the new key", "at once ended by"];
     output.line("\nWhoever verifies locally may go on accepting it:\n");
     output.line(&table(head.map(str::to_owned).to_vec(), acceptances().map(|one| one.to_vec())));
-    Ok(())
+    everywhere(in_force)
 }
 
 fn rewrap(app: &App, run: &Run, output: &Output) -> Result<(), CommandError> {
@@ -231,13 +233,23 @@ fn acceptances() -> impl Iterator<Item = [String; 4]> {
     })
 }
 
-/// Waits until every serving instance publishes what was changed.
-fn wait_until_followed(app: &App) -> Result<Option<(&'static str, Value)>, CommandError> {
+/// Fails unless what was changed is in force everywhere.
+fn everywhere(in_force: Option<(usize, usize)>) -> Result<(), CommandError> {
+    match in_force {
+        Some((followed, live)) if followed < live => {
+            Err(CommandError::NotEverywhere { lagging: live - followed, live })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Waits until every serving instance publishes what was changed: at how many of how many it is so.
+fn wait_until_followed(app: &App) -> Result<(usize, usize), CommandError> {
     let patience = Deadline::after(&app.clock, LONGEST_WAIT);
     loop {
         let (followed, live) = keys::in_force(app)?;
         if followed == live || patience.has_passed() {
-            return Ok(Some(("in_force_at", json!(format!("{followed} of {live} instances")))));
+            return Ok((followed, live));
         }
         pause();
     }
