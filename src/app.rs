@@ -120,18 +120,43 @@ pub struct App {
     pub discovery: Document,
 }
 
+/// Which signing keys have to open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opens {
+    Everything,
+    WhatItCan,
+}
+
 impl App {
     /// Opens every part, in the order in which a mistake is best reported; makes keys on first start.
     ///
     /// # Errors
     /// [`StartError`], one clear line.
     pub fn open(settings: Settings, issuer: String, clock: Clock) -> Result<Self, StartError> {
+        Self::open_with(settings, issuer, clock, Opens::Everything)
+    }
+
+    /// The same for a command, which a signing key that does not open keeps from nothing: it signs nothing, and may be what
+    /// mends it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn open_for_command(settings: Settings, issuer: String) -> Result<Self, StartError> {
+        Self::open_with(settings, issuer, Clock::system(), Opens::WhatItCan)
+    }
+
+    fn open_with(settings: Settings, issuer: String, clock: Clock, opens: Opens) -> Result<Self, StartError> {
         let random = Random;
         migrate::apply(&settings.database)?;
         let db = Db::open(&settings.database, settings.database_connections)?;
         let stored = db.read(signing_keys::load_published)?;
         let master_key = load_master_key(&settings, &stored, stored.is_empty(), &random)?;
-        let keyring = Keyring::open(&db, &master_key, (settings.keys.rsa_bits, settings.tokens.access_ttl))?;
+        let keyring = match opens {
+            Opens::WhatItCan if !stored.is_empty() => Keyring::open_what_opens(&db, &master_key)?,
+            Opens::WhatItCan | Opens::Everything => {
+                Keyring::open(&db, &master_key, (settings.keys.rsa_bits, settings.tokens.access_ttl))?
+            }
+        };
         keyring.confirm(clock.monotonic());
         Ok(Self {
             clients: Clients::open(&db)?,

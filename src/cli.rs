@@ -18,7 +18,6 @@ use clap::{Parser, Subcommand};
 
 use crate::admin::AdminError;
 use crate::app::{App, StartError, schedule};
-use crate::clock::Clock;
 use crate::keys::MasterKeyError;
 use crate::keys::schedule::ScheduleError;
 use crate::protocol::client_metadata::MetadataError;
@@ -188,7 +187,7 @@ fn open(settings: Settings, makes: Makes) -> Result<App, CommandError> {
     schedule(&settings).check()?;
     logging::start_for_command(&settings.log);
     let issuer = settings.issuer_at(settings.http.listen);
-    Ok(App::open(settings, issuer, Clock::system())?)
+    Ok(App::open_for_command(settings, issuer)?)
 }
 
 fn run_migrate(settings: &Settings, only_status: bool, output: &Output) -> Result<(), CommandError> {

@@ -109,11 +109,31 @@ impl Keyring {
             }
             stored = db.read(signing_keys::load_published)?;
         }
-        Ok(Self {
-            set: ArcSwap::from_pointee(KeySet::new(master, stored)?),
-            loading: Mutex::new(()),
-            confirmed_at_ms: AtomicU64::new(0),
-        })
+        Ok(Self::of(KeySet::new(master, stored)?))
+    }
+
+    /// Loads those of the published keys that open, for commands that mend what does not: one has to, or the master key is
+    /// another one.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn open_what_opens(db: &Db, master: &MasterKey) -> Result<Self, KeysError> {
+        let stored = db.read(signing_keys::load_published)?;
+        let (opens, shut): (Vec<_>, Vec<_>) =
+            stored.into_iter().partition(|key| wrap::see_it_work(master, key).is_ok());
+        if opens.is_empty()
+            && let Some(key) = shut.first()
+        {
+            return Err(KeysError::WrongMasterKey { kid: key.kid.clone() });
+        }
+        for key in shut {
+            tracing::warn!(kid = %key.kid, "a signing key does not open");
+        }
+        Ok(Self::of(KeySet::of(None, 0, opens)))
+    }
+
+    fn of(set: KeySet) -> Self {
+        Self { set: ArcSwap::from_pointee(set), loading: Mutex::new(()), confirmed_at_ms: AtomicU64::new(0) }
     }
 
     /// Takes the published keys anew. When that fails the old ones stay in use, less those that have left the JWKS: to see

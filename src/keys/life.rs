@@ -249,7 +249,11 @@ impl Life<'_> {
         let successor = schedule::successor(&others).cloned();
         let heir = match (lost.state == KeyState::Active, &successor) {
             (false, _) => Heir::NotNeeded,
-            (true, Some(standby)) => Heir::Standby(self.promoted(standby.clone())?),
+            (true, Some(standby)) => match self.promoted(standby.clone()) {
+                Ok(promoted) => Heir::Standby(promoted),
+                // One that does not open, whoever wrote it, must not keep the lost one alive.
+                Err(_) => Heir::Fresh(self.promoted(fresh()?)?),
+            },
             // Unknown to caches, but ours alone.
             (true, None) => Heir::Fresh(self.promoted(fresh()?)?),
         };

@@ -61,6 +61,25 @@ fn a_key_leaves_though_the_master_key_cannot_be_read() {
 }
 
 #[test]
+fn a_row_that_does_not_open_keeps_no_lost_key_alive() {
+    let app = TestApp::start();
+    let lost = in_state(&app.app, KeyState::Active).remove(0);
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    app.database.execute("UPDATE signing_keys SET wrapped = SUBSTR(wrapped, 2) WHERE state = 'standby'");
+    let open = || App::open_for_command(app.database.settings(&[]), app.base.clone());
+    let command = open().unwrap();
+    assert_eq!(keys::list(&command, false).unwrap().1.len(), 2);
+    let ended = keys::compromise(&command, &lost, false, "a test").unwrap();
+    assert!(ended.signs_now.is_some_and(|kid| kid != standby), "a fresh key signs");
+    keys::compromise(&command, &standby, false, "a test").unwrap();
+    app.app.reload_keys().unwrap();
+    assert!(!listed(&app).contains(&lost) && !listed(&app).contains(&standby));
+    // With no key at all that opens the master key is another one, and commands do nothing under it.
+    app.database.execute("UPDATE signing_keys SET wrapped = SUBSTR(wrapped, 2) WHERE wrapped IS NOT NULL");
+    assert!(open().is_err());
+}
+
+#[test]
 fn an_instance_that_may_not_sign_is_not_ready() {
     let app = TestApp::start();
     wait_for("it is ready", || app.relying_party().get("/readyz", &[]).status == 200);
