@@ -27,12 +27,10 @@ const MAX_KID_BYTES: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
     /// Not what is read here.
-    #[error(
-        "it is no RSA private key in PEM: PKCS#8 (BEGIN PRIVATE KEY) or PKCS#1 (BEGIN RSA PRIVATE KEY), not encrypted"
-    )]
+    #[error("it is no RSA private key in PEM, PKCS#8 or PKCS#1, that is not encrypted")]
     NotAPrivateKey,
     /// Not what is read here.
-    #[error("it is no RSA public key in PEM: BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY")]
+    #[error("it is no RSA public key in PEM")]
     NotAPublicKey,
     /// Somebody may factor it.
     #[error("its modulus has {0} bits: it must have {LEAST_BITS} to {MOST_BITS}, a multiple of 8")]
