@@ -174,24 +174,7 @@ impl App {
             keyring,
         })
     }
-}
 
-/// The master key, of which that version is in force that the keys in the database are under; made on first start.
-fn load_master_key(
-    settings: &Settings,
-    stored: &[StoredKey],
-    may_create: bool,
-    random: &Random,
-) -> Result<MasterKey, MasterKeyError> {
-    let master_key = match &settings.master_key {
-        Some(text) => MasterKey::from_setting(text)?,
-        None => MasterKey::load_or_create(&settings.keys.master_key_file, random, may_create)?,
-    };
-    let in_force = stored.iter().map(|key| key.key_version).max();
-    Ok(in_force.map_or(master_key.clone(), |version| master_key.put_in_force(version)))
-}
-
-impl App {
     /// Reads the master key again, and takes the signing keys anew that are under it.
     ///
     /// # Errors
@@ -229,6 +212,21 @@ impl App {
             random: self.random,
         }
     }
+}
+
+/// The master key, of which that version is in force that the keys in the database are under; made on first start.
+fn load_master_key(
+    settings: &Settings,
+    stored: &[StoredKey],
+    may_create: bool,
+    random: &Random,
+) -> Result<MasterKey, MasterKeyError> {
+    let master_key = match &settings.master_key {
+        Some(text) => MasterKey::from_setting(text)?,
+        None => MasterKey::load_or_create(&settings.keys.master_key_file, random, may_create)?,
+    };
+    let in_force = stored.iter().map(|key| key.key_version).max();
+    Ok(in_force.map_or(master_key.clone(), |version| master_key.put_in_force(version)))
 }
 
 /// How signing keys rotate under these settings.

@@ -176,13 +176,18 @@ enum Makes {
     Nothing,
 }
 
+/// An embedded database is not made by asking about it.
+fn refuse_missing_database(settings: &Settings) -> Result<(), CommandError> {
+    match &settings.database {
+        DatabaseUrl::Sqlite(path) if !path.exists() => Err(CommandError::NoDatabase(path.clone())),
+        DatabaseUrl::Sqlite(_) | DatabaseUrl::Postgres(_) => Ok(()),
+    }
+}
+
 /// The parts, for a command that may run beside a server.
 fn open(settings: Settings, makes: Makes) -> Result<App, CommandError> {
-    if let DatabaseUrl::Sqlite(path) = &settings.database
-        && makes == Makes::Nothing
-        && !path.exists()
-    {
-        return Err(CommandError::NoDatabase(path.clone()));
+    if makes == Makes::Nothing {
+        refuse_missing_database(&settings)?;
     }
     schedule(&settings).check()?;
     logging::start_for_command(&settings.log);

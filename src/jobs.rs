@@ -1,7 +1,7 @@
 //! What a server does by itself: once a second it looks whether its parts answer and whether clients or keys have
 //! changed; beside that it sweeps away what is over.
 
-mod keys;
+mod rotate_keys;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl Jobs {
         let health = Arc::new(Health::default());
         // Everything is taken once more: a change between loading it and reading the epochs would go unnoticed.
         let nothing = Epochs::default();
-        let mut key_job = keys::KeyJob::new(&app);
+        let mut key_job = rotate_keys::KeyJob::new(&app);
         key_job.begin(&app);
         let looked_at = app.clock.monotonic();
         let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, (nothing, current), looked_at));
@@ -157,7 +157,7 @@ fn checkpoint(app: &App, stopped: &Receiver<()>) {
     }
 }
 
-fn run(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut keys): (Epochs, keys::KeyJob)) {
+fn run(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut keys): (Epochs, rotate_keys::KeyJob)) {
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
         let looked_at = app.clock.monotonic();
         if let Some(current) = check(app, health) {

@@ -2,7 +2,7 @@
 //! Portable SQL only: what differs between SQLite and PostgreSQL stands in `dialect.rs` and nowhere else.
 
 pub mod accounts;
-pub mod audit;
+pub mod audit_log;
 pub mod clients;
 mod db;
 mod dialect;

@@ -6,7 +6,7 @@ use super::AdminError;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::keys::add_master_key_version;
-use crate::keys::consumers::{CONSUMERS, Consumer};
+use crate::keys::consumers::CONSUMERS;
 use crate::keys::schedule::{self, Schedule, UNCONFIRMED};
 use crate::keys::situation::{NotNow, Situation};
 use crate::store::instances::Instance;
@@ -235,9 +235,4 @@ pub fn in_force(app: &App) -> Result<(usize, usize), AdminError> {
         Ok(()) | Err(_) => 0,
     };
     Ok((situation.live.len() - lagging, situation.live.len()))
-}
-
-/// How long each kind of consumer may accept a key that has left the JWKS, and what ends that at once.
-pub fn consumers() -> &'static [Consumer] {
-    &CONSUMERS
 }

@@ -13,7 +13,8 @@ use crate::admin::AdminError;
 use crate::admin::keys::{self, KeyReport};
 use crate::app::App;
 use crate::clock::Deadline;
-use crate::keys::life::begin_anew;
+use crate::keys::consumers::CONSUMERS;
+use crate::keys::life;
 use crate::keys::{MAX_PEM_BYTES, MasterKey, create_master_key, public_forms};
 use crate::secret::Random;
 use crate::settings::Settings;
@@ -130,18 +131,7 @@ pub(super) fn run(
             output.rows(&reports.iter().map(describe).collect::<Vec<_>>());
         }
         KeysCommand::Rewrap { run } => rewrap(&open(Makes::Nothing)?, run, output)?,
-        KeysCommand::BeginAnew { run, .. } => {
-            let settings = settings()?;
-            migrate::apply(&settings.database)?;
-            let db = Db::open(&settings.database, settings.database_connections)?;
-            let master_key = match &settings.master_key {
-                Some(text) => Some(MasterKey::from_setting(text)?),
-                None => MasterKey::load(&settings.keys.master_key_file)?,
-            };
-            let given_up =
-                begin_anew(&db, master_key.as_ref(), Random, (&actor, run.dry_run)).map_err(AdminError::from)?;
-            output.row(&json!({ "signing_keys_given_up": given_up, "dry_run": run.dry_run }));
-        }
+        KeysCommand::BeginAnew { run, .. } => begin_anew(&settings()?, run, output)?,
         KeysCommand::Simulate(arguments) => simulate::run(arguments, &settings()?, output)?,
         KeysCommand::Rotate { to, force, run } => rotate(&open(Makes::Nothing)?, to.as_deref(), (*force, run), output)?,
         KeysCommand::Generate { run } => {
@@ -225,9 +215,24 @@ fn rewrap(app: &App, run: &Run, output: &Output) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Without an `App`, since that does not open when the master key is lost.
+fn begin_anew(settings: &Settings, run: &Run, output: &Output) -> Result<(), CommandError> {
+    super::refuse_missing_database(settings)?;
+    migrate::apply(&settings.database)?;
+    let db = Db::open(&settings.database, settings.database_connections)?;
+    let master_key = match &settings.master_key {
+        Some(text) => Some(MasterKey::from_setting(text)?),
+        None => MasterKey::load(&settings.keys.master_key_file)?,
+    };
+    let given_up = life::begin_anew(&db, master_key.as_ref(), Random, (&actor(), run.dry_run));
+    let given_up = given_up.map_err(AdminError::from)?;
+    output.row(&json!({ "signing_keys_given_up": given_up, "dry_run": run.dry_run }));
+    Ok(())
+}
+
 /// Who may accept a key that has left the JWKS, for how long, and what ends that.
 fn acceptances() -> impl Iterator<Item = [String; 4]> {
-    keys::consumers().iter().map(|consumer| {
+    CONSUMERS.iter().map(|consumer| {
         let (quiet, poked) = consumer.forgets();
         [consumer.name.to_owned(), span_text(quiet), span_text(poked), consumer.remedy.to_owned()]
     })

@@ -14,7 +14,7 @@ use super::situation::{NotNow, Situation};
 use super::{KeysError, wrap};
 use crate::clock::Timestamp;
 use crate::secret::Random;
-use crate::store::audit::{self, AuditEvent};
+use crate::store::audit_log::{self, AuditEvent};
 use crate::store::epochs::{self, Topic};
 use crate::store::signing_keys::{self, KeyOrigin, KeyState, StoredKey};
 use crate::store::{self, Db, Write};
@@ -78,7 +78,7 @@ pub struct Life<'a> {
 }
 
 impl Life<'_> {
-    /// Takes the step that is due at `now`, if one is. `Ok(None)` also when another instance took it.
+    /// Takes the step that is due at `now`, or at the database's now if that is earlier, if one is. `Ok(None)` also when another instance took it.
     ///
     /// # Errors
     /// [`LifeError`]; [`NotNow`] when the step is due but has to wait.
@@ -174,7 +174,7 @@ impl Life<'_> {
             }
             let is_late = only_first && schedule::successor(&situation.keys).is_some();
             // RFC 7517 §4.5: no two keys of one name, nor one under two.
-            if is_late || is_known(&signing_keys::load_all(tx)?, &made) || situation.is_newer_than(&made) {
+            if is_late || is_known(&signing_keys::load_all(tx)?, &made) || situation.has_newer_master_key_than(&made) {
                 return Ok(Err(NotNow::Otherwise { kid: made.kid.clone() }));
             }
             insert_now(tx, &made, situation.now)?;
@@ -203,7 +203,7 @@ impl Life<'_> {
             if let Err(not_now) = ready {
                 return Ok(Err(not_now));
             }
-            if situation.is_newer_than(&promoted) || situation.is_newer_than(&next) {
+            if situation.has_newer_master_key_than(&promoted) || situation.has_newer_master_key_than(&next) {
                 return Ok(Err(NotNow::Otherwise { kid: promoted.kid.clone() }));
             }
             if let Some(old) = schedule::active(&situation.keys) {
@@ -345,7 +345,7 @@ impl Life<'_> {
     ) -> impl Fn(&mut Write<'_>) -> Result<(), store::Error> + Send + 'static {
         let event = AuditEvent { actor: actor.to_owned(), event, subject: subject.to_owned(), details };
         let id = self.random.bytes::<16>();
-        move |tx| audit::record(tx, id, &event)
+        move |tx| audit_log::record(tx, id, &event)
     }
 
     /// One transaction that may find that it is not the time.
@@ -397,7 +397,7 @@ pub fn begin_anew(
         for key in &before.keys {
             end(tx, key, KeyState::Retired, situation.now)?;
         }
-        audit::record(tx, id, &event)
+        audit_log::record(tx, id, &event)
     })?;
     Ok(count)
 }

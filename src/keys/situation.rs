@@ -89,10 +89,10 @@ impl Situation {
         if !self.has_another_standby(standby) {
             self.has_room(schedule)?;
         }
-        let safe_from = schedule.may_sign_from(standby);
         if force {
             return Ok(());
         }
+        let safe_from = schedule.may_sign_from(standby);
         if self.now < safe_from {
             return Err(NotNow::NotYetKnown { kid: standby.kid.clone(), safe_from });
         }
@@ -113,7 +113,7 @@ impl Situation {
     }
 
     /// Whether a key is encrypted under an older version of the master key than is in force by now.
-    pub(super) fn is_newer_than(&self, made: &StoredKey) -> bool {
+    pub(super) fn has_newer_master_key_than(&self, made: &StoredKey) -> bool {
         self.keys.iter().any(|key| key.key_version > made.key_version)
     }
 

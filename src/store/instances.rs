@@ -16,8 +16,6 @@ pub type InstanceId = [u8; 16];
 /// What an instance last said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// When, on the database's clock.
-    pub seen_at: Timestamp,
     /// The epoch of the signing keys that it publishes.
     pub signing_keys_epoch: i64,
     /// The newest version of the master key that it has.
@@ -81,19 +79,14 @@ pub fn live(tx: &mut Read<'_>, span: Duration) -> Result<Vec<Instance>, Error> {
     let now = now(tx)?;
     // One that was seen in time to come was seen by a clock that was wrong.
     let (since, until) = (now.minus(span).as_micros(), now.plus(span).as_micros());
-    let rows: Vec<(i64, i64, i32, i64)> = instances::table
+    let rows: Vec<(i64, i32, i64)> = instances::table
         .filter(instances::seen_at.between(since, until).and(instances::left_at.is_null()))
-        .select((
-            instances::seen_at,
-            instances::signing_keys_epoch,
-            instances::master_key_version,
-            instances::master_key_check,
-        ))
+        .select((instances::signing_keys_epoch, instances::master_key_version, instances::master_key_check))
         .load(tx.conn())?;
-    let read = |(seen_at, signing_keys_epoch, version, check): (i64, i64, i32, i64)| {
+    let read = |(signing_keys_epoch, version, check): (i64, i32, i64)| {
         // A version that cannot be one is none that anybody waits for.
         let master_key = MasterKeySeen { version: u8::try_from(version).unwrap_or(0), check };
-        Instance { seen_at: Timestamp::from_micros(seen_at), signing_keys_epoch, master_key }
+        Instance { signing_keys_epoch, master_key }
     };
     Ok(rows.into_iter().map(read).collect())
 }

@@ -211,14 +211,19 @@ impl TestDatabase {
 
     /// Every grant's rotation as text, to see whether anything changed.
     pub fn rotations(&self) -> String {
+        let sql = "SELECT CAST(generation AS TEXT) || ':' || CAST(winner AS TEXT) || ':' || CAST(siblings AS TEXT) || ':' \
+                   || CAST(rotated_at AS TEXT) || ':' || CAST(idle_expires_at AS TEXT) || ':' \
+                   || COALESCE(CAST(ended_at AS TEXT), '-') AS line FROM grants ORDER BY id";
+        self.lines(sql).join("\n")
+    }
+
+    /// The texts that a query names `line`.
+    pub fn lines(&self, sql: &str) -> Vec<String> {
         #[derive(diesel::QueryableByName)]
         struct Line {
             #[diesel(sql_type = diesel::sql_types::Text)]
             line: String,
         }
-        let sql = "SELECT CAST(generation AS TEXT) || ':' || CAST(winner AS TEXT) || ':' || CAST(siblings AS TEXT) || ':' \
-                   || CAST(rotated_at AS TEXT) || ':' || CAST(idle_expires_at AS TEXT) || ':' \
-                   || COALESCE(CAST(ended_at AS TEXT), '-') AS line FROM grants ORDER BY id";
         let query = diesel::sql_query(sql);
         let lines: Vec<Line> = match &self.postgres_name {
             None => {
@@ -227,7 +232,7 @@ impl TestDatabase {
             }
             Some(_) => query.load(&mut PgConnection::establish(&self.url).unwrap()).unwrap(),
         };
-        lines.into_iter().map(|line| line.line).collect::<Vec<_>>().join("\n")
+        lines.into_iter().map(|line| line.line).collect()
     }
 
     /// Everything in it, as bytes: the SQLite files, or what `pg_dump` writes.

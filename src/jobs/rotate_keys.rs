@@ -77,7 +77,9 @@ impl KeyJob {
             silent_since = None;
             match step {
                 Step::Generate => tracing::info!("made a signing key that stands by"),
-                Step::Rotate { to, .. } => tracing::info!(kid = %to, "another signing key signs from now on"),
+                Step::Rotate { to, after_silence } => {
+                    tracing::info!(kid = %to, after_silence, "another signing key signs from now on");
+                }
                 Step::Retire { kid } => tracing::info!(%kid, "a signing key has left the JWKS"),
             }
         }
@@ -99,7 +101,7 @@ impl KeyJob {
         // A clock that jumps ahead while we run ends nothing: only as much time counts as has passed for us too.
         let monotonic = app.clock.monotonic();
         let (began, at) = *self.started.get_or_insert((situation.now, monotonic));
-        let now = situation.now.min(began.plus(monotonic.saturating_sub(at)));
+        let now = began.plus(monotonic.saturating_sub(at));
         match app.key_life().take_due_step(&situation, now, silent_since) {
             Ok(step) => {
                 self.waits = None;
