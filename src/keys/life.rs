@@ -258,10 +258,9 @@ impl Life<'_> {
             (true, None) => Heir::Fresh(self.promoted(fresh()?)?),
         };
         let made = if standbys_left(&others, &heir) == 0 { Some(fresh()?) } else { None };
-        let signs = match &heir {
-            Heir::NotNeeded => schedule::active(&others).map(|key| key.kid.clone()),
-            Heir::Standby(key) | Heir::Fresh(key) => Some(key.kid.clone()),
-        };
+        let signs = heir.key().or_else(|| schedule::active(&others)).map(|key| key.kid.clone());
+        let promoted_from = successor.filter(|_| matches!(heir, Heir::Standby(_)));
+        let sealed: Vec<StoredKey> = heir.key().into_iter().chain(&made).cloned().collect();
         let details = json!({ "was": lost.state.as_str(), "signs_now": signs });
         let (audit, kid) = (self.audit(actor, "key_compromised", kid, details), kid.to_owned());
         self.write(move |tx| {
@@ -270,10 +269,11 @@ impl Life<'_> {
                 Ok(key) => key,
                 Err(not_now) => return Ok(Err(not_now)),
             };
-            if let Heir::Standby(promoted) = &heir
-                && let Err(not_now) = situation.key(&promoted.kid, KeyState::Standby)
-            {
+            if let Some(not_now) = promoted_from.iter().find_map(|standby| situation.still_has(standby).err()) {
                 return Ok(Err(not_now));
+            }
+            if sealed.iter().any(|sealed| situation.has_newer_master_key_than(sealed)) {
+                return Ok(Err(NotNow::Otherwise { kid: kid.clone() }));
             }
             end(tx, key, KeyState::Compromised, situation.now)?;
             match &heir {
@@ -377,29 +377,32 @@ pub fn begin_anew(
         return Err(LifeError::NotLost { kid: key.kid.clone() });
     }
     // Whoever serves has the master key: this command was told the wrong file.
-    if !before.live.is_empty() {
-        return Err(LifeError::StillServed { live: before.live.len() });
-    }
-    let count = before.keys.len();
+    let given_up = |live: usize| match live {
+        0 => Ok(before.keys.len()),
+        live => Err(LifeError::StillServed { live }),
+    };
     if dry_run {
-        return Ok(count);
+        return given_up(before.live.len());
     }
     let event = AuditEvent {
         actor: actor.to_owned(),
         event: "keys_given_up",
         subject: "all signing keys".to_owned(),
-        details: json!({ "keys": count }),
+        details: json!({ "keys": before.keys.len() }),
     };
-    let id = random.bytes::<16>();
-    db.write(move |tx| {
+    let (id, keys) = (random.bytes::<16>(), before.keys.clone());
+    let live = db.write(move |tx| {
         epochs::lock(tx, Topic::SigningKeys)?;
         let situation = Situation::load(tx)?;
-        for key in &before.keys {
-            end(tx, key, KeyState::Retired, situation.now)?;
+        if situation.live.is_empty() {
+            for key in &keys {
+                end(tx, key, KeyState::Retired, situation.now)?;
+            }
+            audit_log::record(tx, id, &event)?;
         }
-        audit_log::record(tx, id, &event)
+        Ok(situation.live.len())
     })?;
-    Ok(count)
+    given_up(live)
 }
 
 /// How many stand by once the heir signs.
@@ -418,6 +421,15 @@ enum Heir {
     NotNeeded,
     Standby(StoredKey),
     Fresh(StoredKey),
+}
+
+impl Heir {
+    fn key(&self) -> Option<&StoredKey> {
+        match self {
+            Self::NotNeeded => None,
+            Self::Standby(key) | Self::Fresh(key) => Some(key),
+        }
+    }
 }
 
 fn insert_now(tx: &mut Write<'_>, made: &StoredKey, now: Timestamp) -> Result<(), store::Error> {
