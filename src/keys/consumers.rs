@@ -52,12 +52,14 @@ pub struct Consumer {
     pub unknown_kid: UnknownKid,
     /// Whether it goes on with what it has when the JWKS cannot be fetched.
     pub survives_outage: bool,
+    /// For how long it goes back to the JWKS before the last for a key that the last lacks.
+    pub last_known_good: Duration,
     /// What makes it forget a key at once.
     pub remedy: &'static str,
 }
 
 const fn consumer(name: &'static str, cache: Cache, unknown_kid: UnknownKid, remedy: &'static str) -> Consumer {
-    Consumer { name, cache, unknown_kid, survives_outage: false, remedy }
+    Consumer { name, cache, unknown_kid, survives_outage: false, last_known_good: Duration::ZERO, remedy }
 }
 
 const fn surviving(consumer: Consumer) -> Consumer {
@@ -82,12 +84,15 @@ pub const CONSUMERS: [Consumer; 21] = [
     surviving(consumer("keyfunc (Go)", Set(hours(1)), Refetch(seconds(300)), RESTART)),
     consumer("Spring NimbusJwtDecoder", Set(seconds(300)), Refetch(seconds(0)), RESTART),
     surviving(consumer("Spring reactive decoder", SetForEver, Refetch(seconds(0)), RESTART)),
-    surviving(consumer(
-        ".NET IdentityModel",
-        Set(seconds(45_360)),
-        RejectAndRefetch(seconds(300)),
-        "turn off its last-known-good keys and restart it",
-    )),
+    Consumer {
+        last_known_good: hours(1),
+        ..surviving(consumer(
+            ".NET IdentityModel",
+            Set(seconds(45_360)),
+            RejectAndRefetch(seconds(300)),
+            "turn off its last known good keys and restart it",
+        ))
+    },
     consumer("Envoy jwt_authn", Set(seconds(600)), Reject, "push its configuration"),
     surviving(consumer("Istio", Set(seconds(1200)), Reject, "restart istiod")),
     surviving(consumer("NGINX reference configuration", Set(hours(12)), Reject, "purge its cache")),
@@ -104,13 +109,16 @@ impl Consumer {
     /// for as long as it runs.
     pub fn forgets(&self) -> (Option<Duration>, Option<Duration>) {
         let quiet = match self.cache {
-            Set(life) | EachKey(life) => Some(life),
+            Set(life) | EachKey(life) => Some(life + self.last_known_good),
             EachKeyOverSet(_) | SetForEver | EachKeyForEver => None,
         };
         let poked = match (self.cache, self.unknown_kid) {
             (EachKeyOverSet(life), _) => Some(life),
             (EachKey(_) | EachKeyForEver, _) | (_, Reject) => quiet,
-            (_, Refetch(pause) | RejectAndRefetch(pause)) => Some(quiet.map_or(pause, |quiet| quiet.min(pause))),
+            (_, Refetch(pause) | RejectAndRefetch(pause)) => {
+                let poked = pause + self.last_known_good;
+                Some(quiet.map_or(poked, |quiet| quiet.min(poked)))
+            }
         };
         (quiet, poked)
     }

@@ -37,7 +37,7 @@ const ORDER: [&str; 25] = [
 const GROUND: [&str; 2] = ["protocol", "reason"];
 
 /// Outside crates and the only modules that may name them.
-const DOORS: [(&str, &[&str]); 22] = [
+const DOORS: [(&str, &[&str]); 23] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("actix_web", &["web", "cli"]),
@@ -48,6 +48,7 @@ const DOORS: [(&str, &[&str]); 22] = [
     ("r2d2", &["store", "cache"]),
     ("jsonwebtoken", &["keys"]),
     ("rsa", &["keys"]),
+    ("fastrand", &["keys"]),
     ("argon2", &["password_hash"]),
     ("config", &["settings"]),
     ("clap", &["cli"]),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use countersign::keys::consumers::CONSUMERS;
 use countersign::keys::rehearsal::{Findings, Rehearsal, picture};
 use countersign::keys::schedule::Schedule;
 
@@ -133,4 +134,26 @@ fn the_same_seed_gives_the_same_findings_and_a_picture() {
     let svg = picture::svg(&one);
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
     assert_eq!(svg.matches("<svg ").count(), 1);
+}
+
+#[test]
+fn the_page_for_verifiers_says_what_the_models_say() {
+    let page = std::fs::read_to_string("docs/VERIFYING.md").unwrap();
+    let span = |span: Option<Duration>| match span.map(|span| span.as_secs()) {
+        None => "as long as it runs".to_owned(),
+        Some(0) => "at once".to_owned(),
+        Some(seconds @ 1..60) => format!("{seconds} s"),
+        Some(seconds @ 60..3600) => format!("{} min", seconds / 60),
+        Some(3900) => "1 h 5 min".to_owned(),
+        Some(seconds) if seconds % 3600 == 0 => format!("{} h", seconds / 3600),
+        Some(seconds) => format!("{}.{} h", seconds / 3600, seconds % 3600 / 360),
+    };
+    for consumer in &CONSUMERS {
+        let start = format!("| {}", consumer.name);
+        let row = page.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no row {start}"));
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (quiet, poked) = consumer.forgets();
+        assert!(cells[2].starts_with(&span(poked)), "{row}: {}", span(poked));
+        assert_eq!(cells[3], span(quiet), "{row}");
+    }
 }

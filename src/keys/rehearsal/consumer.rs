@@ -37,6 +37,8 @@ pub(super) struct Service<'c> {
     consumer: &'c Consumer,
     /// The keys that it has, with when it got each.
     known: Vec<(usize, f64)>,
+    /// The keys of the JWKS before the last, with until when it goes back to each.
+    last_good: Vec<(usize, f64)>,
     /// What was in the JWKS that it last fetched, if it keeps that beneath its keys.
     set: Vec<usize>,
     /// When it last fetched the JWKS.
@@ -45,13 +47,13 @@ pub(super) struct Service<'c> {
 
 impl<'c> Service<'c> {
     pub(super) fn new(consumer: &'c Consumer) -> Self {
-        Self { consumer, known: Vec::new(), set: Vec::new(), fetched_at: None }
+        Self { consumer, known: Vec::new(), last_good: Vec::new(), set: Vec::new(), fetched_at: None }
     }
 
     /// Whether it accepts the signature of that key.
     pub(super) fn verify(&mut self, key: usize, at: f64, world: &World<'_>, rng: &mut Rng) -> bool {
         self.expire(at, world, rng);
-        if self.knows(key) {
+        if self.knows(key) || self.last_good.iter().any(|(known, until)| *known == key && at < *until) {
             return true;
         }
         match self.consumer.unknown_kid {
@@ -138,6 +140,8 @@ impl<'c> Service<'c> {
             return false;
         }
         let seen = seen(at, world, rng);
+        let until = at + self.consumer.last_known_good.as_secs_f64();
+        self.last_good = self.known.iter().map(|(key, _)| (*key, until)).collect();
         self.known = (0..world.keys.len()).filter(|key| world.holds(*key, seen)).map(|key| (key, at)).collect();
         self.fetched_at = Some(at);
         true
