@@ -1,7 +1,7 @@
 //! Everything that a request may need, built from the settings; and what a client is told when the store did not do
 //! it. No other logic.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -106,6 +106,8 @@ pub struct App {
     pub cache: Cache,
     /// The master key and what derives from it.
     pub secrets: ArcSwap<Secrets>,
+    /// Held while they change.
+    changing_secrets: Mutex<()>,
     /// Signing keys.
     pub keyring: Keyring,
     /// Clients.
@@ -150,7 +152,8 @@ impl App {
         migrate::apply(&settings.database)?;
         let db = Db::open(&settings.database, settings.database_connections)?;
         let stored = db.read(signing_keys::load_published)?;
-        let master_key = load_master_key(&settings, &stored, stored.is_empty(), &random)?;
+        let master_key = load_master_key(&settings, stored.is_empty(), &random)?;
+        let master_key = in_force_for(&master_key, &stored);
         let keyring = match opens {
             Opens::WhatItCan if !stored.is_empty() => Keyring::open_what_opens(&db, &master_key)?,
             Opens::WhatItCan | Opens::Everything => {
@@ -171,25 +174,26 @@ impl App {
             random,
             db,
             secrets: ArcSwap::from_pointee(Secrets::new(master_key)?),
+            changing_secrets: Mutex::new(()),
             keyring,
         })
     }
 
-    /// Reads the master key again, and takes the signing keys anew that are under it.
+    /// Takes the signing keys anew. The master key is read again only when one of them does not open under the one in
+    /// memory.
     ///
     /// # Errors
-    /// [`StartError`]; what was in use stays in use.
+    /// [`StartError`]; what was in use stays in use, less what has left the JWKS.
     pub fn reload_keys(&self) -> Result<(), StartError> {
-        let stored = self.db.read(signing_keys::load_published)?;
+        let changing = self.changing_secrets();
         let held = self.secrets.load().master_key.clone();
-        let read = load_master_key(&self.settings, &stored, false, &self.random);
-        // Without the file the one in memory will do, if only for keys to leave.
-        self.keyring.reload(&self.db, read.as_ref().unwrap_or(&held))?;
-        let master_key = read?;
-        if *held != master_key {
-            self.secrets.store(Arc::new(Secrets::new(master_key)?));
+        match self.keyring.reload(&self.db, &held) {
+            Err(KeysError::WrongMasterKey { .. }) => self.take_master_key(&self.read_master_key()?, &changing),
+            outcome => {
+                outcome?;
+                self.put_in_force(&held, &changing)
+            }
         }
-        Ok(())
     }
 
     /// Reads the master key again: it may have a version that nothing is under yet.
@@ -197,9 +201,36 @@ impl App {
     /// # Errors
     /// [`StartError`]; what was in use stays in use.
     pub fn reload_master_key(&self) -> Result<(), StartError> {
-        let master_key = load_master_key(&self.settings, &self.keyring.list(), false, &self.random)?;
-        // One that does not open our keys is not taken.
-        if *self.secrets.load().master_key == master_key { Ok(()) } else { self.reload_keys() }
+        // A file system that hangs holds up nobody else.
+        let master_key = self.read_master_key()?;
+        let changing = self.changing_secrets();
+        if self.secrets.load().master_key.has_the_versions_of(&master_key) {
+            return Ok(());
+        }
+        self.take_master_key(&master_key, &changing)
+    }
+
+    fn changing_secrets(&self) -> MutexGuard<'_, ()> {
+        self.changing_secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_master_key(&self) -> Result<MasterKey, MasterKeyError> {
+        load_master_key(&self.settings, false, &self.random)
+    }
+
+    /// Takes a master key into use, if it opens our keys.
+    fn take_master_key(&self, master_key: &MasterKey, changing: &MutexGuard<'_, ()>) -> Result<(), StartError> {
+        self.keyring.reload(&self.db, master_key)?;
+        self.put_in_force(master_key, changing)
+    }
+
+    /// Has the version make new things that our keys are under.
+    fn put_in_force(&self, master_key: &MasterKey, _changing: &MutexGuard<'_, ()>) -> Result<(), StartError> {
+        let master_key = in_force_for(master_key, &self.keyring.list());
+        if *self.secrets.load().master_key != master_key {
+            self.secrets.store(Arc::new(Secrets::new(master_key)?));
+        }
+        Ok(())
     }
 
     /// The steps of signing keys.
@@ -214,19 +245,18 @@ impl App {
     }
 }
 
-/// The master key, of which that version is in force that the keys in the database are under; made on first start.
-fn load_master_key(
-    settings: &Settings,
-    stored: &[StoredKey],
-    may_create: bool,
-    random: &Random,
-) -> Result<MasterKey, MasterKeyError> {
-    let master_key = match &settings.master_key {
-        Some(text) => MasterKey::from_setting(text)?,
-        None => MasterKey::load_or_create(&settings.keys.master_key_file, random, may_create)?,
-    };
-    let in_force = stored.iter().map(|key| key.key_version).max();
-    Ok(in_force.map_or(master_key.clone(), |version| master_key.put_in_force(version)))
+/// The master key; made on first start.
+fn load_master_key(settings: &Settings, may_create: bool, random: &Random) -> Result<MasterKey, MasterKeyError> {
+    match &settings.master_key {
+        Some(text) => MasterKey::from_setting(text),
+        None => MasterKey::load_or_create(&settings.keys.master_key_file, random, may_create),
+    }
+}
+
+/// The master key, of which that version is in force that these keys are under.
+fn in_force_for(master_key: &MasterKey, keys: &[StoredKey]) -> MasterKey {
+    let version = keys.iter().map(|key| key.key_version).max();
+    master_key.put_in_force(version.unwrap_or_else(|| master_key.version()))
 }
 
 /// How signing keys rotate under these settings.

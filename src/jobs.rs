@@ -1,5 +1,5 @@
 //! What a server does by itself: once a second it looks whether its parts answer and whether clients or keys have
-//! changed; beside that it sweeps away what is over.
+//! changed; beside that it takes the steps of signing keys that are due, and sweeps away what is over.
 
 mod rotate_keys;
 pub mod sweep;
@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use self::rotate_keys::{KeyJob, Presence};
 use crate::app::App;
 use crate::store::epochs::{self, Epochs};
 
@@ -97,18 +98,24 @@ impl Jobs {
         let health = Arc::new(Health::default());
         // Everything is taken once more: a change between loading it and reading the epochs would go unnoticed.
         let nothing = Epochs::default();
-        let mut key_job = rotate_keys::KeyJob::new(&app);
+        let mut key_job = KeyJob::default();
         key_job.begin(&app);
+        let mut presence = Presence::new(&app);
         let looked_at = app.clock.monotonic();
         let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, (nothing, current), looked_at));
-        key_job.beat(&app, seen);
+        presence.beat(&app, seen);
         let mut jobs = Self { running: Vec::new(), health: health.clone() };
-        let sweeping = app.clone();
+        let (rotating, sweeping) = (app.clone(), app.clone());
         if app.db.needs_checkpoints() {
             let kept = app.clone();
             jobs.spawn("checkpoint", move |stopped| checkpoint(&kept, stopped))?;
         }
-        jobs.spawn("jobs", move |stopped| run(&app, &health, stopped, (seen, key_job)))?;
+        jobs.spawn("watch", move |stopped| watch(&app, &health, stopped, (seen, presence)))?;
+        jobs.spawn("keys", move |stopped| {
+            while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+                key_job.beat(&rotating);
+            }
+        })?;
         jobs.spawn("sweep", move |stopped| sweep::run(&sweeping, stopped))?;
         Ok(jobs)
     }
@@ -157,15 +164,15 @@ fn checkpoint(app: &App, stopped: &Receiver<()>) {
     }
 }
 
-fn run(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut keys): (Epochs, rotate_keys::KeyJob)) {
+fn watch(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut presence): (Epochs, Presence)) {
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
         let looked_at = app.clock.monotonic();
         if let Some(current) = check(app, health) {
             seen = follow(app, health, (seen, current), looked_at);
-            keys.beat(app, seen);
+            presence.beat(app, seen);
         }
     }
-    keys.leave(app);
+    presence.leave(app);
 }
 
 /// Looks whether the parts answer; the epochs, if the database does.

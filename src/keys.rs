@@ -15,9 +15,9 @@ pub mod situation;
 mod verify;
 mod wrap;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -64,6 +64,15 @@ pub enum KeysError {
     /// No key is active.
     #[error("no signing key is active")]
     NoActiveKey,
+    /// Somebody else may have it, and the database says otherwise by now.
+    #[error(
+        "signing key {kid} was compromised and is published again: the database is an older one; run `keys compromise {kid}` \
+         again"
+    )]
+    CameBack {
+        /// The key.
+        kid: String,
+    },
     /// The keys could not be compared with the database's for a minute: one may have been taken out of the JWKS since.
     #[error("the signing keys could not be compared with the database's for {} s", UNCONFIRMED.as_secs())]
     Unconfirmed,
@@ -89,8 +98,9 @@ struct KeySet {
 /// The signing keys, swapped whole when they change.
 pub struct Keyring {
     set: ArcSwap<KeySet>,
-    /// Held from reading the rows to having their set in use: an older set never follows a newer one.
-    loading: Mutex<()>,
+    /// The keys that were seen as compromised. Held from reading the rows to having their set in use: an older set never follows a
+    /// newer one.
+    compromised: Mutex<HashSet<String>>,
     /// When they were last found to be the database's, in milliseconds of the monotonic clock.
     confirmed_at_ms: AtomicU64,
 }
@@ -133,7 +143,7 @@ impl Keyring {
     }
 
     fn of(set: KeySet) -> Self {
-        Self { set: ArcSwap::from_pointee(set), loading: Mutex::new(()), confirmed_at_ms: AtomicU64::new(0) }
+        Self { set: ArcSwap::from_pointee(set), compromised: Mutex::default(), confirmed_at_ms: AtomicU64::new(0) }
     }
 
     /// Takes the published keys anew. When that fails the old ones stay in use, less those that have left the JWKS: to see
@@ -142,8 +152,7 @@ impl Keyring {
     /// # Errors
     /// [`KeysError`].
     pub fn reload(&self, db: &Db, master: &MasterKey) -> Result<(), KeysError> {
-        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.load(db, master)
+        self.load(db, master, &mut self.compromised())
     }
 
     /// The same unless the key that signs is another than this one by now.
@@ -151,15 +160,25 @@ impl Keyring {
     /// # Errors
     /// [`KeysError`].
     pub fn reload_unless_replaced(&self, db: &Db, master: &MasterKey, kid: &str) -> Result<(), KeysError> {
-        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut compromised = self.compromised();
         if self.set.load().active.as_ref().is_some_and(|active| active.kid() != kid) {
             return Ok(());
         }
-        self.load(db, master)
+        self.load(db, master, &mut compromised)
     }
 
-    fn load(&self, db: &Db, master: &MasterKey) -> Result<(), KeysError> {
-        let stored = db.read(signing_keys::load_published)?;
+    fn compromised(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.compromised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn load(&self, db: &Db, master: &MasterKey, compromised: &mut HashSet<String>) -> Result<(), KeysError> {
+        let all = db.read(signing_keys::load_all)?;
+        let (stored, ended): (Vec<_>, Vec<_>) = all.into_iter().partition(|key| key.state.is_published());
+        // A database restored to a state from before gives no key back that somebody else may have.
+        if let Some(key) = stored.iter().find(|key| compromised.contains(&key.kid)) {
+            return Err(KeysError::CameBack { kid: key.kid.clone() });
+        }
+        compromised.extend(ended.into_iter().filter(|key| key.state == KeyState::Compromised).map(|key| key.kid));
         let published: Vec<String> = stored.iter().map(|key| key.kid.clone()).collect();
         match KeySet::new(master, stored) {
             Ok(fresh) => self.set.store(Arc::new(fresh)),
@@ -242,7 +261,13 @@ impl Keyring {
 impl KeySet {
     fn new(master: &MasterKey, stored: Vec<StoredKey>) -> Result<Self, KeysError> {
         let mut active = None;
+        let newest = stored.iter().map(|key| key.key_version).max();
         for key in &stored {
+            // A rewrap leaves nothing behind: what is under a version that was given up was put there since.
+            if Some(key.key_version) != newest {
+                let why = "it is under an older version of the master key than the others";
+                return Err(KeysError::Unusable { kid: key.kid.clone(), why });
+            }
             let parsed = wrap::see_it_work(master, key)?;
             if key.state == KeyState::Active {
                 active = parsed.map(|parsed| (sign::ActiveKey::new(parsed), key.longest_life));
@@ -301,12 +326,12 @@ pub fn public_forms(key: &StoredKey) -> Result<(String, serde_json::Value), Keys
     Ok((pem, jwks::jwk(key)))
 }
 
-/// Adds a version to a master key file, and says which.
+/// Adds the version that follows `newest` to a master key file, unless somebody else just has.
 ///
 /// # Errors
 /// [`MasterKeyError`]; the file is as it was then.
-pub fn add_master_key_version(path: &std::path::Path, random: &Random) -> Result<u8, MasterKeyError> {
-    master::add_version(path, random)
+pub fn add_master_key_version(path: &std::path::Path, newest: u8, random: &Random) -> Result<(), MasterKeyError> {
+    master::add_version(path, newest, random)
 }
 
 /// Makes a new master key file.

@@ -201,7 +201,7 @@ pub fn rewrap(app: &App, dry_run: bool, actor: &str) -> Result<Rewrap, AdminErro
             if app.settings.master_key.is_some() {
                 return Err(AdminError::MasterKeyIsASetting { version });
             }
-            add_master_key_version(&app.settings.keys.master_key_file, &app.random)?;
+            add_master_key_version(&app.settings.keys.master_key_file, master_key.newest(), &app.random)?;
             app.reload_master_key()?;
         }
         let live = app.db.read(Situation::load)?.live;

@@ -5,21 +5,58 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::keys::life::LifeError;
-use crate::keys::schedule::Step;
+use crate::keys::schedule::{CLOCK_ERROR, Step};
 use crate::keys::situation::{NotNow, Situation};
 use crate::store::epochs::Epochs;
-use crate::store::instances::{self, InstanceId};
+use crate::store::instances::{self, InstanceId, MasterKeySeen};
 
 /// How often an instance says that it is there when nothing has changed; a twelfth of the time after which it is taken for
 /// gone.
 const BETWEEN_SIGNS: Duration = Duration::from_secs(5);
+/// How often the master key is read again: another version may have been added.
+const BETWEEN_READS: Duration = Duration::from_secs(5);
 /// After how long an instance that was not there is forgotten.
 const FORGET_AFTER: Duration = Duration::from_hours(24);
 
-/// What one instance remembers between beats.
-pub(super) struct KeyJob {
+/// Says that this instance is there, with which keys.
+pub(super) struct Presence {
     id: InstanceId,
-    said: Option<(Epochs, Duration)>,
+    said: Option<(Epochs, MasterKeySeen, Duration)>,
+}
+
+impl Presence {
+    pub(super) fn new(app: &App) -> Self {
+        Self { id: app.random.bytes(), said: None }
+    }
+
+    /// Says which keys are published, now that they are.
+    pub(super) fn beat(&mut self, app: &App, published: Epochs) {
+        let (now, master_key) = (app.clock.monotonic(), app.secrets.load().master_key.seen());
+        let is_said = |(epochs, seen, at): (Epochs, MasterKeySeen, Duration)| {
+            epochs == published && seen == master_key && now.saturating_sub(at) < BETWEEN_SIGNS
+        };
+        if self.said.is_some_and(is_said) {
+            return;
+        }
+        let id = self.id;
+        match app.db.write_relaxed(move |tx| instances::beat(tx, id, published.signing_keys, master_key)) {
+            Ok(()) => self.said = Some((published, master_key, now)),
+            Err(error) => tracing::warn!(%error, "this instance could not say that it is there"),
+        }
+    }
+
+    /// Nobody need wait for this instance.
+    pub(super) fn leave(&self, app: &App) {
+        let id = self.id;
+        drop(app.db.write_relaxed(move |tx| instances::leave(tx, id)));
+    }
+}
+
+/// Takes the steps. Beside the watch over the database: making a key takes its time, and so may a file.
+#[derive(Default)]
+pub(super) struct KeyJob {
+    /// When the master key was last read.
+    master_key_read: Duration,
     /// The database's clock and ours, together, when they were first read.
     started: Option<(Timestamp, Duration)>,
     /// What kept the last step from being taken, so that it is said once.
@@ -29,10 +66,6 @@ pub(super) struct KeyJob {
 }
 
 impl KeyJob {
-    pub(super) fn new(app: &App) -> Self {
-        Self { id: app.random.bytes(), said: None, started: None, waits: None, master_key_fails: false }
-    }
-
     /// Before the first request: takes what is due, with a view to how long nobody served.
     pub(super) fn begin(&mut self, app: &App) {
         let silent_since = app.db.read(instances::last_seen).ok().flatten();
@@ -43,11 +76,11 @@ impl KeyJob {
         }));
     }
 
-    /// Says which keys are published, now that they are, and takes what is due.
-    pub(super) fn beat(&mut self, app: &App, published: Epochs) {
+    /// Reads the master key again and takes what is due.
+    pub(super) fn beat(&mut self, app: &App) {
         let now = app.clock.monotonic();
-        let due = self.said.is_none_or(|(said, at)| said != published || now.saturating_sub(at) >= BETWEEN_SIGNS);
-        if due {
+        if now.saturating_sub(self.master_key_read) >= BETWEEN_READS {
+            self.master_key_read = now;
             let reloaded = app.reload_master_key();
             if let Err(error) = &reloaded
                 && !self.master_key_fails
@@ -55,20 +88,8 @@ impl KeyJob {
                 tracing::error!(%error, "the master key could not be read again: the old one stays in use");
             }
             self.master_key_fails = reloaded.is_err();
-            let (id, master_key) = (self.id, app.secrets.load().master_key.seen());
-            let said = app.db.write_relaxed(move |tx| instances::beat(tx, id, published.signing_keys, master_key));
-            match said {
-                Ok(()) => self.said = Some((published, now)),
-                Err(error) => tracing::warn!(%error, "this instance could not say that it is there"),
-            }
         }
         self.take_steps(app, None);
-    }
-
-    /// Nobody need wait for this instance.
-    pub(super) fn leave(&self, app: &App) {
-        let id = self.id;
-        drop(app.db.write_relaxed(move |tx| instances::leave(tx, id)));
     }
 
     /// Takes every step that is due; there are never many.
@@ -100,7 +121,13 @@ impl KeyJob {
         };
         // A clock that jumps ahead while we run ends nothing: only as much time counts as has passed for us too.
         let monotonic = app.clock.monotonic();
-        let (began, at) = *self.started.get_or_insert((situation.now, monotonic));
+        let (began, at) = *self.started.get_or_insert_with(|| {
+            let ours = app.clock.now();
+            if ours.since(situation.now).max(situation.now.since(ours)) > CLOCK_ERROR {
+                tracing::warn!(%ours, database = %situation.now, "our clock and the database's are apart");
+            }
+            (situation.now, monotonic)
+        });
         let now = began.plus(monotonic.saturating_sub(at));
         match app.key_life().take_due_step(&situation, now, silent_since) {
             Ok(step) => {

@@ -206,6 +206,11 @@ impl MasterKey {
         Self { in_force: if known { version } else { self.in_force }, ..self.clone() }
     }
 
+    /// Whether these are the same keys, whichever is in force.
+    pub fn has_the_versions_of(&self, other: &Self) -> bool {
+        self.versions == other.versions
+    }
+
     /// The key for a purpose under a version; `None` when that version is not in force.
     pub fn derive(&self, version: u8, purpose: Purpose) -> Option<PurposeKey> {
         let (_, key) = self.versions.iter().find(|(known, _)| *known == version)?;
@@ -223,24 +228,29 @@ impl MasterKey {
     }
 }
 
-/// Adds a version to a master key file, which is the old one or the new one, never half of it (ASVS 13.3.2). Says which.
-pub(super) fn add_version(path: &Path, random: &Random) -> Result<u8, MasterKeyError> {
+/// Adds the version that follows `newest` to a master key file, unless somebody else just has; the file is the old one or
+/// the new one, never half of it (ASVS 13.3.2).
+pub(super) fn add_version(path: &Path, newest: u8, random: &Random) -> Result<(), MasterKeyError> {
     let failed = |source| MasterKeyError::Io { path: path.to_owned(), source };
+    // Given back when it is closed. The file itself is replaced, so that its folder is what all agree on.
+    let folder = fs::File::open(folder_of(path)).map_err(failed)?;
+    folder.lock().map_err(failed)?;
     let known = MasterKey::load(path)?.ok_or_else(|| MasterKeyError::Lost { path: path.to_owned() })?;
-    let version = known.newest().checked_add(1).ok_or_else(|| MasterKeyError::Malformed { path: path.to_owned() })?;
+    if known.newest() > newest {
+        return Ok(());
+    }
+    let version = newest.checked_add(1).ok_or_else(|| MasterKeyError::Malformed { path: path.to_owned() })?;
     let fresh = Zeroizing::new(random.bytes::<32>());
     let mut text = Zeroizing::new(String::with_capacity(64 * (known.versions.len() + 1)));
     for (version, key) in known.versions.iter().chain([&(version, fresh)]) {
         text.push_str(&Zeroizing::new(format!("{version} {}\n", encode_base64url(key.as_slice()))));
     }
     let write = || -> io::Result<()> {
-        let folder = folder_of(path);
-        let temporary = write_temporary(folder, &text, random)?;
+        let temporary = write_temporary(folder_of(path), &text, random)?;
         fs::rename(&temporary, path)?;
-        fs::File::open(folder)?.sync_all()
+        folder.sync_all()
     };
-    write().map_err(failed)?;
-    Ok(version)
+    write().map_err(failed)
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign::admin::keys;
+use countersign::admin::{AdminError, keys};
 use countersign::app::App;
 use countersign::clock::{Clock, Timestamp};
 use countersign::keys::schedule::{Schedule, Step};
 use countersign::keys::situation::Situation;
+use countersign::secret::encode_base64url;
 use countersign::store::signing_keys::{self, KeyState};
 
-use crate::app::{TestApp, TestDatabase};
-use crate::key_life::{in_state, listed, wait_for};
+use crate::app::{Backend, TestApp, TestDatabase, backend};
+use crate::cli::{command, run};
+use crate::key_life::{import, in_state, listed, openssl, wait_for};
 
 #[test]
 fn instances_that_find_no_standby_make_one_together() {
@@ -105,4 +107,109 @@ fn absurd_times_are_refused_and_told() {
     // A key that is here comes back under no other name.
     let again = app.app.key_life().import_public(("theirs", &pem), years / 9000 / 365, "a test", false).err().unwrap();
     assert!(again.to_string().contains("never used again"), "{again}");
+}
+
+#[test]
+fn a_compromised_key_does_not_come_back_with_an_older_database() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    let lost = in_state(&app.app, KeyState::Active).remove(0);
+    app.database.execute("CREATE TABLE backup AS SELECT * FROM signing_keys");
+    keys::compromise(&app.app, &lost, false, "a test").unwrap();
+    wait_for("it leaves", || !listed(&app).contains(&lost));
+    let restore = "DELETE FROM signing_keys; INSERT INTO signing_keys SELECT * FROM backup; \
+                   UPDATE epochs SET value = value - 1 WHERE name = 'signing_keys'";
+    app.database.execute(restore);
+    wait_for("it is seen", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "stale");
+    let refused = app.app.reload_keys().unwrap_err().to_string();
+    assert!(refused.contains(&format!("run `keys compromise {lost}` again")), "{refused}");
+    assert!(!listed(&app).contains(&lost));
+    let ended = keys::compromise(&app.app, &lost, false, "a test").unwrap();
+    wait_for("all is well", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "up");
+    let token = app.relying_party().client_credentials("svc", &secret, &[]).tokens();
+    assert_eq!(token.jose_header()["kid"].as_str(), ended.signs_now.as_deref());
+}
+
+#[test]
+fn a_row_under_a_master_key_that_was_given_up_is_refused() {
+    let app = TestApp::start();
+    app.database.execute("CREATE TABLE backup AS SELECT * FROM signing_keys");
+    wait_for("the master key changes", || keys::rewrap(&app.app, false, "a test").is_ok());
+    let put_back = "UPDATE signing_keys SET key_version = 1, \
+                    wrapped = (SELECT wrapped FROM backup WHERE backup.kid = signing_keys.kid) WHERE state = 'standby'";
+    app.database.execute(put_back);
+    let refused = app.app.reload_keys().unwrap_err().to_string();
+    assert!(refused.contains("under an older version of the master key"), "{refused}");
+}
+
+#[test]
+fn another_issuers_key_is_published_and_says_nothing_here() {
+    let app = TestApp::start();
+    let secret = app.confidential_client();
+    let file = app.database.folder.path().join("theirs.pem");
+    let path = file.to_str().unwrap();
+    let token = app.relying_party().client_credentials("svc", &secret, &[]).tokens().access;
+    let claims = token.split('.').nth(1).unwrap();
+    let theirs = |kid: &str| {
+        let header = encode_base64url(format!(r#"{{"typ":"at+jwt","alg":"RS256","kid":"{kid}"}}"#).as_bytes());
+        let (input, output) = (file.with_extension("in"), file.with_extension("out"));
+        std::fs::write(&input, format!("{header}.{claims}")).unwrap();
+        openssl(&["dgst", "-sha256", "-sign", path, "-out", output.to_str().unwrap(), input.to_str().unwrap()]);
+        format!("{header}.{claims}.{}", encode_base64url(&std::fs::read(&output).unwrap()))
+    };
+    let introspect = |token: &str| app.relying_party().introspect("svc", &secret, token).json()["active"].clone();
+    std::fs::write(&file, openssl(&["genrsa", "2048"])).unwrap();
+    let public = openssl(&["pkey", "-in", path, "-pubout"]);
+    let hour = Duration::from_hours(1);
+    app.app.key_life().import_public(("theirs", &public), hour, "a test", false).unwrap();
+    wait_for("it is published", || listed(&app).contains(&"theirs".to_owned()));
+    assert_eq!(introspect(&token), true);
+    assert_eq!(introspect(&theirs("theirs")), false);
+    // The same with a key of ours is a good token: it is the key that counts.
+    std::fs::write(&file, openssl(&["genrsa", "2048"])).unwrap();
+    let ours = import(&app, &std::fs::read_to_string(&file).unwrap()).unwrap();
+    wait_for("it is published", || listed(&app).contains(&ours));
+    assert_eq!(introspect(&theirs(&ours)), true);
+}
+
+#[test]
+fn a_command_fails_when_an_instance_does_not_follow() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let id = if backend() == Backend::Sqlite { "x'00'" } else { "'\\x00'" };
+    app.database.execute(&format!(
+        "INSERT INTO instances (id, seen_at, signing_keys_epoch, master_key_version, master_key_check) \
+         SELECT {id}, seen_at + 50000000, 0, 1, 0 FROM instances LIMIT 1"
+    ));
+    let lost = in_state(&app.app, KeyState::Active).remove(0);
+    let key_file = app.database.folder.path().join("master.key");
+    let mut compromise =
+        command(app.database.folder.path(), Some(&app.database), &["--json", "keys", "compromise", &lost]);
+    compromise.env("COUNTERSIGN__KEYS__MASTER_KEY_FILE", key_file);
+    let output = run(compromise, "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 of 2"), "{said}");
+    let row: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(row["in_force_at"], "1 of 2 instances");
+    assert!(!listed(&app).contains(&lost), "where it can it is in force");
+}
+
+#[test]
+fn a_master_key_from_the_settings_serves_and_is_never_shown() {
+    let database = Arc::new(TestDatabase::prepared());
+    let file = database.folder.path().join("master.key");
+    let line = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let app = TestApp::on(database, Clock::system(), &[("keys.master_key", line.trim())]);
+    let secret = app.confidential_client();
+    app.relying_party().client_credentials("svc", &secret, &[]).tokens();
+    let refused = keys::rewrap(&app.app, false, "a test").err().unwrap();
+    assert!(matches!(refused, AdminError::MasterKeyIsASetting { version: 2 }), "{refused}");
+    assert!(!file.exists());
+    let mut check = command(app.database.folder.path(), Some(&app.database), &["config", "check", "--json"]);
+    check.env("COUNTERSIGN__KEYS__MASTER_KEY", line.trim());
+    let output = run(check, "");
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("master_key") && !said.contains(line.trim().split(' ').nth(1).unwrap()), "{said}");
 }

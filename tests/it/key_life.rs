@@ -334,13 +334,13 @@ fn the_jwks_never_has_more_than_five_keys() {
 }
 
 /// A key in PEM by OpenSSL's own hand.
-fn openssl(arguments: &[&str]) -> String {
+pub fn openssl(arguments: &[&str]) -> String {
     let output = std::process::Command::new("openssl").args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn import(app: &TestApp, pem: &str) -> Result<String, LifeError> {
+pub fn import(app: &TestApp, pem: &str) -> Result<String, LifeError> {
     app.app.key_life().import(pem, "a test", false)
 }
 
@@ -432,7 +432,9 @@ fn a_new_master_key_takes_over_with_every_server_running() {
     token(&second, &secret);
     // Killed before the keys were encrypted anew, the command goes on where it was.
     let file = app.database.folder.path().join("master.key");
-    countersign::keys::add_master_key_version(&file, &countersign::secret::Random).unwrap();
+    for _another_rewrap_at_once in 0..2 {
+        countersign::keys::add_master_key_version(&file, 2, &countersign::secret::Random).unwrap();
+    }
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     app.app.reload_master_key().unwrap();
@@ -463,7 +465,7 @@ fn a_master_key_that_goes_wrong_while_a_server_runs_changes_nothing() {
     for bad in [wrong.as_str(), "", &good[..10], "1 AAAA"] {
         std::fs::write(&file, bad).unwrap();
         assert!(app.app.reload_master_key().is_err(), "{}", bad.len());
-        assert!(app.app.reload_keys().is_err());
+        app.app.reload_keys().unwrap();
         token(&app, &secret);
     }
     std::fs::remove_file(&file).unwrap();
