@@ -182,6 +182,18 @@ impl Database {
         self.begin("BEGIN; SELECT COUNT(*) FROM grants".to_owned())
     }
 
+    /// Has whoever comes to this place wait until the value is dropped.
+    pub fn hold_place(&self, place: u32) -> Held {
+        self.begin(format!("BEGIN; SELECT pg_advisory_xact_lock({place})"))
+    }
+
+    /// Whether somebody waits at a place.
+    pub fn waits_at_place(&self) -> bool {
+        let waits = "SELECT locktype AS line FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = \
+                     (SELECT oid FROM pg_database WHERE datname = current_database())";
+        !self.lines(waits).is_empty()
+    }
+
     fn begin(&self, lock: String) -> Held {
         let (place, (release, released), (holds, held)) = (self.place.clone(), channel::<()>(), channel());
         let thread = thread::spawn(move || {

@@ -163,6 +163,22 @@ impl Site {
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
+    /// Tries to start a server: with what code it ended, and what it said. `None` when it serves.
+    pub fn fails_to_start(&self) -> Option<(Option<i32>, String)> {
+        let mut command = self.binary(&[]);
+        command.arg("serve").env("COUNTERSIGN__HTTP__LISTEN", "127.0.0.1:0").env("COUNTERSIGN__LOG__LEVEL", "error");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("setpriv");
+        let listens = BufReader::new(child.stdout.take().unwrap()).lines().next().is_some();
+        if listens {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        let output = child.wait_with_output().unwrap();
+        Some((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
     /// Starts a server and waits until it says where it listens.
     pub fn start(&self) -> Instance {
         self.start_with(&[])
@@ -270,4 +286,13 @@ impl Drop for Instance {
 /// Where clients of these instances send their requests.
 pub fn targets(instances: &[Instance]) -> Targets {
     instances.iter().map(|instance| instance.address).collect()
+}
+
+/// Writes a file that belongs to the server.
+pub fn put_back(file: &Path, text: &str) {
+    fs::write(file, text).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    if process::is_root() {
+        chown(file, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
 }

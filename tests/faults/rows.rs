@@ -7,11 +7,13 @@ mod disk;
 mod gone;
 mod kills;
 mod link;
+mod master_key;
 mod outage;
 mod pool;
 mod redis;
 mod rotation;
 mod slow;
+mod steps;
 mod stop;
 mod thief;
 
@@ -38,7 +40,7 @@ const ONLY_SQLITE: &[Backend] = &[Sqlite];
 const ONLY_POSTGRES: &[Backend] = &[Postgres];
 
 /// Every row, in the order in which they run.
-pub const ALL: [Row; 17] = [
+pub const ALL: [Row; 19] = [
     row("F-1", "a server killed in a storm of refreshes loses nothing that it answered", kills::row, (BOTH, BOTH)),
     row("F-2", "a client whose answers are lost is never logged out", answers::dropped, (BOTH, BOTH)),
     row("F-3", "a request that arrives twice harms nobody", answers::duplicated, (ONLY_POSTGRES, BOTH)),
@@ -70,7 +72,19 @@ pub const ALL: [Row; 17] = [
         rotation::row,
         (ONLY_POSTGRES, ONLY_POSTGRES),
     ),
+    row(
+        "F-16",
+        "instances that are killed in the middle of a signing key's step leave it taken or not",
+        steps::row,
+        (ONLY_POSTGRES, ONLY_POSTGRES),
+    ),
     row("F-19", "a server that is told to stop finishes what it began", stop::row, (BOTH, BOTH)),
+    row(
+        "F-20",
+        "a master key that cannot be read stops starts and nothing that runs",
+        master_key::row,
+        (ONLY_SQLITE, BOTH),
+    ),
     row("F-21", "a corrupt row fails alone", corrupt::row, (ONLY_SQLITE, BOTH)),
     row("F-25", "slow clients hold up nobody else and are let go", slow::slow_clients, (ONLY_SQLITE, BOTH)),
     row("F-26", "a flood of log-ins does not drown refreshes", slow::log_in_flood, (ONLY_POSTGRES, BOTH)),

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use countersign::secret::decode_base64url;
 
-use super::work_for;
+use super::rotation::{self, AGE, Keys, NOTICED};
+use super::{instances_on, work_for};
 use crate::client::{ANSWER_LIMIT, Honest};
 use crate::fleet::{Fleet, Pace};
 use crate::http;
@@ -53,6 +54,8 @@ pub fn row(run: &mut Run) {
         ("FAKETIME_NO_CACHE", "1"),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
     ]);
+    // Another one with the right clock, which would take the steps that the first one is early or late for.
+    let _other = (instances_on(run.backend) > 1).then(|| site.start());
     let started = Instant::now();
     let everybody = targets(std::slice::from_ref(&instance));
     let mut ended = Fleet::log_in(&everybody, &site.emails, 1, run.seed + 1).remove(0);
@@ -62,6 +65,7 @@ pub fn row(run: &mut Run) {
     let fleet = Fleet::start(clients, &Pace::every(50..200), run.seed);
     let each = run.either(Duration::from_millis(1_200), Duration::from_secs(5));
     work_for(run, &fleet, each, "the right time");
+    let keys = rotate_once(run, &site, &hands);
     for (name, offset) in [("an hour ahead", 3600), ("an hour behind", -3600), ("right again", 0)] {
         hands.set(offset);
         thread::sleep(Duration::from_millis(50));
@@ -104,10 +108,24 @@ pub fn row(run: &mut Run) {
     still_over(run, &instance, &ended_token, "the present again");
     run.must(late.refresh(), "a grant of 2038 is refused in the present");
     run.must(instance.is_ready(), "the server is not ready any more");
+    let kept = rotation::keys(&site);
+    run.must(Some(&kept) == keys.as_ref(), format_args!("the signing keys were {keys:?} and are {kept:?}"));
     for name in ["sem.faketime_sem_", "faketime_shm_"] {
         let _ = fs::remove_file(format!("/dev/shm/{name}{}", instance.pid()));
     }
     run.figure("5 clocks: +1 h, -1 h, 2038, 1970, right again");
+}
+
+/// A signing key's turn is over while the clock jumps: one other key signs, and none after it.
+fn rotate_once(run: &mut Run, site: &Site, hands: &Hands) -> Option<Keys> {
+    let before = rotation::keys(site);
+    site.database.execute(&format!("{AGE}; {NOTICED}"));
+    hands.set(3600);
+    let after = rotation::wait_for_rotation(site, &before, Instant::now());
+    let once =
+        after.as_ref().is_some_and(|after| after.active == [before.next.as_str()] && after.made == before.made + 1);
+    run.must(once, format_args!("the signing keys were {before:?} and are {after:?}"));
+    after
 }
 
 /// The sweep, which begins a minute after the start, removes what is over by the real time and nothing of what is over by

@@ -15,7 +15,12 @@ use crate::http;
 use crate::instance::{Instance, Site};
 use crate::report::Run;
 
-const DAY_MICROS: u64 = 24 * 3600 * 1_000_000;
+/// A turn passes: the standby is known everywhere, the active key's time is over, what retires may leave.
+pub(super) const AGE: &str = "UPDATE signing_keys SET published_at = published_at - 86400000000, \
+                              activated_at = activated_at - 90 * 86400000000, retiring_at = retiring_at - 2 * 86400000000 \
+                              WHERE state IN ('standby', 'active', 'retiring')";
+/// Every instance looks at the keys.
+pub(super) const NOTICED: &str = "UPDATE epochs SET value = value + 1 WHERE name = 'signing_keys'";
 /// An instance says that it is there every 5 s; whoever did not for longer was killed.
 const SURELY_GONE: Duration = Duration::from_secs(7);
 
@@ -45,7 +50,7 @@ pub fn row(run: &mut Run) {
         }
         for round in 1..=rounds {
             let before = keys(&site);
-            age(&site);
+            site.database.execute(&format!("{AGE}; {NOTICED}"));
             let began = Instant::now();
             if chance.happens(0.3) {
                 kills += 1;
@@ -122,7 +127,7 @@ fn verify(watch: &Watch, addresses: &[SocketAddr], nth: usize, secret: &str) {
     }
 }
 
-fn kid_of(token: &str) -> String {
+pub(super) fn kid_of(token: &str) -> String {
     let header = token.split('.').next().unwrap_or_default();
     let json = countersign::secret::decode_base64url(header).unwrap_or_default();
     let header: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
@@ -130,15 +135,16 @@ fn kid_of(token: &str) -> String {
 }
 
 /// The keys at one moment.
-struct Keys {
-    active: Vec<String>,
+#[derive(Debug, PartialEq)]
+pub(super) struct Keys {
+    pub(super) active: Vec<String>,
     /// The standby that was published first.
-    next: String,
+    pub(super) next: String,
     standby: usize,
-    made: usize,
+    pub(super) made: usize,
 }
 
-fn keys(site: &Site) -> Keys {
+pub(super) fn keys(site: &Site) -> Keys {
     let lines = site.database.lines("SELECT state || ' ' || kid AS line FROM signing_keys ORDER BY position");
     let of = |wanted: &str| -> Vec<String> {
         let parts = lines.iter().filter_map(|line| line.split_once(' '));
@@ -153,15 +159,11 @@ fn keys(site: &Site) -> Keys {
     }
 }
 
-/// A turn passes: the standby is known everywhere, the active key's time is over, what retires may leave.
-fn age(site: &Site) {
-    let (day, turn) = (DAY_MICROS, 90 * DAY_MICROS);
-    site.database.execute(&format!(
-        "UPDATE signing_keys SET published_at = published_at - {day}, activated_at = activated_at - {turn}, retiring_at = \
-         retiring_at - {} WHERE state IN ('standby', 'active', 'retiring')",
-        2 * day
-    ));
-    site.database.execute("UPDATE epochs SET value = value + 1 WHERE name = 'signing_keys'");
+/// The states of the published keys, the oldest first.
+pub(super) fn states(site: &Site) -> String {
+    let published =
+        "SELECT state AS line FROM signing_keys WHERE state NOT IN ('retired', 'compromised') ORDER BY position";
+    site.database.lines(published).join(" ")
 }
 
 fn forget_the_killed(site: &Site) {
@@ -174,7 +176,7 @@ fn forget_the_killed(site: &Site) {
 }
 
 /// Waits until another key signs and every instance has had the time to follow.
-fn wait_for_rotation(site: &Site, before: &Keys, began: Instant) -> Option<Keys> {
+pub(super) fn wait_for_rotation(site: &Site, before: &Keys, began: Instant) -> Option<Keys> {
     while began.elapsed() < Duration::from_secs(30) {
         let after = keys(site);
         if after.active != before.active {
