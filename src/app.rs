@@ -179,21 +179,14 @@ impl App {
         })
     }
 
-    /// Takes the signing keys anew. The master key is read again only when one of them does not open under the one in
-    /// memory.
+    /// Takes the signing keys anew, under the master key in memory.
     ///
     /// # Errors
     /// [`StartError`]; what was in use stays in use, less what has left the JWKS.
     pub fn reload_keys(&self) -> Result<(), StartError> {
         let changing = self.changing_secrets();
         let held = self.secrets.load().master_key.clone();
-        match self.keyring.reload(&self.db, &held) {
-            Err(KeysError::WrongMasterKey { .. }) => self.take_master_key(&self.read_master_key()?, &changing),
-            outcome => {
-                outcome?;
-                self.put_in_force(&held, &changing)
-            }
-        }
+        self.take_master_key(&held, &changing)
     }
 
     /// Reads the master key again: it may have a version that nothing is under yet.
@@ -202,7 +195,7 @@ impl App {
     /// [`StartError`]; what was in use stays in use.
     pub fn reload_master_key(&self) -> Result<(), StartError> {
         // A file system that hangs holds up nobody else.
-        let master_key = self.read_master_key()?;
+        let master_key = load_master_key(&self.settings, false, &self.random)?;
         let changing = self.changing_secrets();
         if self.secrets.load().master_key.has_the_versions_of(&master_key) {
             return Ok(());
@@ -214,18 +207,9 @@ impl App {
         self.changing_secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_master_key(&self) -> Result<MasterKey, MasterKeyError> {
-        load_master_key(&self.settings, false, &self.random)
-    }
-
-    /// Takes a master key into use, if it opens our keys.
-    fn take_master_key(&self, master_key: &MasterKey, changing: &MutexGuard<'_, ()>) -> Result<(), StartError> {
+    /// Takes a master key into use, if it opens our keys. The version that they are under makes new things.
+    fn take_master_key(&self, master_key: &MasterKey, _changing: &MutexGuard<'_, ()>) -> Result<(), StartError> {
         self.keyring.reload(&self.db, master_key)?;
-        self.put_in_force(master_key, changing)
-    }
-
-    /// Has the version make new things that our keys are under.
-    fn put_in_force(&self, master_key: &MasterKey, _changing: &MutexGuard<'_, ()>) -> Result<(), StartError> {
         let master_key = in_force_for(master_key, &self.keyring.list());
         if *self.secrets.load().master_key != master_key {
             self.secrets.store(Arc::new(Secrets::new(master_key)?));

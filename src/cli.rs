@@ -190,9 +190,20 @@ fn open(settings: Settings, makes: Makes) -> Result<App, CommandError> {
         refuse_missing_database(&settings)?;
     }
     schedule(&settings).check()?;
+    forbid_looking_inside();
     logging::start_for_command(&settings.log);
     let issuer = settings.issuer_at(settings.http.listen);
     Ok(App::open_for_command(settings, issuer)?)
+}
+
+/// ASVS 13.3.2: no core file and no other process of this user sees our keys. Best effort: a system that refuses is no
+/// reason to do nothing.
+fn forbid_looking_inside() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() || setrlimit(Resource::Core, none).is_err() {
+        tracing::warn!("core files could not be switched off");
+    }
 }
 
 fn run_migrate(settings: &Settings, only_status: bool, output: &Output) -> Result<(), CommandError> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use self::rotate_keys::{KeyJob, Presence};
 use crate::app::App;
+use crate::keys::KeysError;
 use crate::store::epochs::{self, Epochs};
 
 /// How often the epochs are read.
@@ -96,6 +97,8 @@ impl Jobs {
     /// What the system says when it has no thread to give.
     pub fn start(app: Arc<App>) -> std::io::Result<Self> {
         let health = Arc::new(Health::default());
+        // So that the first failure is told.
+        health.signing_keys.store(true, Ordering::Relaxed);
         // Everything is taken once more: a change between loading it and reading the epochs would go unnoticed.
         let nothing = Epochs::default();
         let mut key_job = KeyJob::default();
@@ -165,8 +168,12 @@ fn checkpoint(app: &App, stopped: &Receiver<()>) {
 }
 
 fn watch(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut presence): (Epochs, Presence)) {
+    let mut signs = true;
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
         let looked_at = app.clock.monotonic();
+        if std::mem::replace(&mut signs, app.keyring.is_confirmed(looked_at)) && !signs {
+            tracing::error!(error = %KeysError::Unconfirmed, "nothing is signed any more");
+        }
         if let Some(current) = check(app, health) {
             seen = follow(app, health, (seen, current), looked_at);
             presence.beat(app, seen);
@@ -202,7 +209,7 @@ fn follow(app: &App, health: &Health, (seen, current): (Epochs, Epochs), looked_
             Ok(()) => followed.signing_keys = current.signing_keys,
             // Said once, not each second.
             Err(error) if health.signing_keys.load(Ordering::Relaxed) => {
-                tracing::error!(%error, "signing keys could not be loaded: the old ones stay");
+                tracing::error!(%error, "signing keys could not be loaded: the old ones stay, less what has left");
             }
             Err(error) => tracing::debug!(%error, "signing keys could still not be loaded"),
         }

@@ -76,6 +76,17 @@ pub enum KeysError {
     /// The keys could not be compared with the database's for a minute: one may have been taken out of the JWKS since.
     #[error("the signing keys could not be compared with the database's for {} s", UNCONFIRMED.as_secs())]
     Unconfirmed,
+    /// It is under a version of the master key that was given up.
+    #[error(
+        "signing key {kid} is under version {version} of the master key, which was given up: the database is an older one, or \
+         a `keys rewrap` was not finished; run it again"
+    )]
+    OlderMasterKey {
+        /// The key.
+        kid: String,
+        /// The version.
+        version: u8,
+    },
     /// The key took a step since it was loaded.
     #[error("signing key {kid} does not sign any more")]
     Replaced {
@@ -95,12 +106,31 @@ struct KeySet {
     listed: Vec<StoredKey>,
 }
 
+/// What a process remembers, so that a database that was put back to an earlier state takes nothing back that was given up.
+#[derive(Default)]
+struct Past {
+    compromised: HashSet<String>,
+    /// The version of the master key that the keys were under.
+    key_version: u8,
+}
+
+impl Past {
+    fn must_not_come_back(&self, stored: &[StoredKey]) -> Result<(), KeysError> {
+        if let Some(key) = stored.iter().find(|key| self.compromised.contains(&key.kid)) {
+            return Err(KeysError::CameBack { kid: key.kid.clone() });
+        }
+        match stored.iter().find(|key| key.key_version < self.key_version) {
+            Some(key) => Err(KeysError::OlderMasterKey { kid: key.kid.clone(), version: key.key_version }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The signing keys, swapped whole when they change.
 pub struct Keyring {
     set: ArcSwap<KeySet>,
-    /// The keys that were seen as compromised. Held from reading the rows to having their set in use: an older set never follows a
-    /// newer one.
-    compromised: Mutex<HashSet<String>>,
+    /// Held from reading the rows to having their set in use: an older set never follows a newer one.
+    past: Mutex<Past>,
     /// When they were last found to be the database's, in milliseconds of the monotonic clock.
     confirmed_at_ms: AtomicU64,
 }
@@ -111,15 +141,15 @@ impl Keyring {
     /// # Errors
     /// [`KeysError`]. Another instance that makes the first keys at the same time is no error: its keys are used.
     pub fn open(db: &Db, master: &MasterKey, (rsa_bits, usual_life): (usize, Duration)) -> Result<Self, KeysError> {
-        let mut stored = db.read(signing_keys::load_published)?;
-        if stored.is_empty() {
+        if db.read(signing_keys::load_published)?.is_empty() {
             match create_first_keys(db, master, rsa_bits, usual_life) {
                 Ok(()) | Err(KeysError::Store(store::Error::Conflict(_))) => {}
                 Err(error) => return Err(error),
             }
-            stored = db.read(signing_keys::load_published)?;
         }
-        Ok(Self::of(KeySet::new(master, stored)?))
+        let keyring = Self::of(KeySet::of(None, 0, Vec::new()));
+        keyring.reload(db, master)?;
+        Ok(keyring)
     }
 
     /// Loads those of the published keys that open, for commands that mend what does not: one has to, or the master key is
@@ -143,16 +173,17 @@ impl Keyring {
     }
 
     fn of(set: KeySet) -> Self {
-        Self { set: ArcSwap::from_pointee(set), compromised: Mutex::default(), confirmed_at_ms: AtomicU64::new(0) }
+        Self { set: ArcSwap::from_pointee(set), past: Mutex::default(), confirmed_at_ms: AtomicU64::new(0) }
     }
 
-    /// Takes the published keys anew. When that fails the old ones stay in use, less those that have left the JWKS: to see
-    /// that needs no master key.
+    /// Takes the published keys anew. When that fails the old ones stay in use, less those that have left the JWKS or were
+    /// compromised: to see that needs no master key, and no other row.
     ///
     /// # Errors
-    /// [`KeysError`].
+    /// [`KeysError::WrongMasterKey`], [`KeysError::Unusable`], [`KeysError::NoActiveKey`], [`KeysError::OlderMasterKey`] and
+    /// [`KeysError::CameBack`] by the rows; [`KeysError::Store`].
     pub fn reload(&self, db: &Db, master: &MasterKey) -> Result<(), KeysError> {
-        self.load(db, master, &mut self.compromised())
+        self.load(db, master, &mut self.past())
     }
 
     /// The same unless the key that signs is another than this one by now.
@@ -160,34 +191,47 @@ impl Keyring {
     /// # Errors
     /// [`KeysError`].
     pub fn reload_unless_replaced(&self, db: &Db, master: &MasterKey, kid: &str) -> Result<(), KeysError> {
-        let mut compromised = self.compromised();
+        let mut past = self.past();
         if self.set.load().active.as_ref().is_some_and(|active| active.kid() != kid) {
             return Ok(());
         }
-        self.load(db, master, &mut compromised)
+        self.load(db, master, &mut past)
     }
 
-    fn compromised(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.compromised.lock().unwrap_or_else(PoisonError::into_inner)
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn load(&self, db: &Db, master: &MasterKey, compromised: &mut HashSet<String>) -> Result<(), KeysError> {
-        let all = db.read(signing_keys::load_all)?;
-        let (stored, ended): (Vec<_>, Vec<_>) = all.into_iter().partition(|key| key.state.is_published());
-        // A database restored to a state from before gives no key back that somebody else may have.
-        if let Some(key) = stored.iter().find(|key| compromised.contains(&key.kid)) {
-            return Err(KeysError::CameBack { kid: key.kid.clone() });
-        }
-        compromised.extend(ended.into_iter().filter(|key| key.state == KeyState::Compromised).map(|key| key.kid));
-        let published: Vec<String> = stored.iter().map(|key| key.kid.clone()).collect();
-        match KeySet::new(master, stored) {
-            Ok(fresh) => self.set.store(Arc::new(fresh)),
+    fn load(&self, db: &Db, master: &MasterKey, past: &mut Past) -> Result<(), KeysError> {
+        let (states, stored) = db.read(|tx| Ok((signing_keys::load_states(tx)?, signing_keys::load_published(tx))))?;
+        let compromised = states.iter().filter(|(_, state)| *state == Some(KeyState::Compromised));
+        past.compromised.extend(compromised.map(|(kid, _)| kid.clone()));
+        let fresh = stored.map_err(KeysError::from).and_then(|stored| {
+            past.must_not_come_back(&stored)?;
+            KeySet::new(master, stored)
+        });
+        let held = self.set.load();
+        match fresh {
+            Ok(fresh) => {
+                past.key_version = fresh.key_version();
+                if fresh.kids() != held.kids() {
+                    let active = fresh.active.as_ref().map_or("none", |active| active.kid());
+                    tracing::info!(%active, published = fresh.listed.len(), "other signing keys are in use");
+                }
+                self.set.store(Arc::new(fresh));
+                Ok(())
+            }
             Err(error) => {
-                self.set.store(Arc::new(self.set.load().without_all_but(&published)));
-                return Err(error);
+                let stays = |kid: &str| {
+                    let is_published = |(other, state): &(String, Option<KeyState>)| {
+                        other == kid && state.is_some_and(KeyState::is_published)
+                    };
+                    states.iter().any(is_published) && !past.compromised.contains(kid)
+                };
+                self.set.store(Arc::new(held.without_all_but(stays)));
+                Err(error)
             }
         }
-        Ok(())
     }
 
     /// The keys are the database's at `now`, a monotonic reading.
@@ -209,7 +253,7 @@ impl Keyring {
     /// Notes in the active key's row that it signs tokens of this life: it will be published for as long as they live.
     ///
     /// # Errors
-    /// [`KeysError::Store`]; [`KeysError::Replaced`].
+    /// [`KeysError::NoActiveKey`]; [`KeysError::Replaced`] when another key signs by now; [`KeysError::Store`].
     pub fn note_life(&self, db: &Db, life: Duration) -> Result<(), KeysError> {
         let set = self.set.load_full();
         let kid = set.active.as_ref().ok_or(KeysError::NoActiveKey)?.kid().to_owned();
@@ -225,7 +269,8 @@ impl Keyring {
     /// `life`, which must have been noted.
     ///
     /// # Errors
-    /// [`KeysError`].
+    /// [`KeysError::Unconfirmed`]; [`KeysError::NoActiveKey`]; [`KeysError::Replaced`] when the life is not noted for the key
+    /// that is active by now; [`KeysError::Unusable`].
     pub fn sign(&self, claims: &impl serde::Serialize, life: Duration, now: Duration) -> Result<String, KeysError> {
         if !self.is_confirmed(now) {
             return Err(KeysError::Unconfirmed);
@@ -252,7 +297,7 @@ impl Keyring {
         self.set.load().jwks.clone()
     }
 
-    /// The published keys, for people.
+    /// The published keys, as they were loaded.
     pub fn list(&self) -> Vec<StoredKey> {
         self.set.load().listed.clone()
     }
@@ -265,8 +310,7 @@ impl KeySet {
         for key in &stored {
             // A rewrap leaves nothing behind: what is under a version that was given up was put there since.
             if Some(key.key_version) != newest {
-                let why = "it is under an older version of the master key than the others";
-                return Err(KeysError::Unusable { kid: key.kid.clone(), why });
+                return Err(KeysError::OlderMasterKey { kid: key.kid.clone(), version: key.key_version });
             }
             let parsed = wrap::see_it_work(master, key)?;
             if key.state == KeyState::Active {
@@ -278,11 +322,19 @@ impl KeySet {
     }
 
     /// This set without the keys that are not published any more.
-    fn without_all_but(&self, published: &[String]) -> Self {
-        let is_published = |kid: &str| published.iter().any(|other| other == kid);
-        let active = self.active.clone().filter(|active| is_published(active.kid()));
-        let listed = self.listed.iter().filter(|key| is_published(&key.kid)).cloned().collect();
+    fn without_all_but(&self, stays: impl Fn(&str) -> bool) -> Self {
+        let active = self.active.clone().filter(|active| stays(active.kid()));
+        let listed = self.listed.iter().filter(|key| stays(&key.kid)).cloned().collect();
         Self::of(active, self.noted_life.load(Ordering::Acquire), listed)
+    }
+
+    fn kids(&self) -> Vec<(&str, KeyState)> {
+        self.listed.iter().map(|key| (key.kid.as_str(), key.state)).collect()
+    }
+
+    /// The version of the master key that the keys are under.
+    fn key_version(&self) -> u8 {
+        self.listed.iter().map(|key| key.key_version).max().unwrap_or(0)
     }
 
     fn of(active: Option<Arc<sign::ActiveKey>>, noted_life: u64, listed: Vec<StoredKey>) -> Self {

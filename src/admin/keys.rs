@@ -40,10 +40,10 @@ pub struct NextStep {
 /// # Errors
 /// [`AdminError::Store`].
 pub fn list(app: &App, all: bool) -> Result<(Situation, Vec<KeyReport>), AdminError> {
-    let (situation, keys) = app.db.read(|tx| Ok((Situation::load(tx)?, signing_keys::load_all(tx)?)))?;
+    let load = if all { signing_keys::load_all } else { signing_keys::load_published };
+    let (situation, keys) = app.db.read(|tx| Ok((Situation::load(tx)?, load(tx)?)))?;
     let schedule = app.key_life().schedule;
-    let shown = keys.into_iter().filter(|key| all || key.state.is_published());
-    let reports = shown.map(|key| report(key, &situation, schedule)).collect();
+    let reports = keys.into_iter().map(|key| report(key, &situation, schedule)).collect();
     Ok((situation, reports))
 }
 
@@ -192,7 +192,7 @@ pub struct Rewrap {
 pub fn rewrap(app: &App, dry_run: bool, actor: &str) -> Result<Rewrap, AdminError> {
     let master_key = app.secrets.load().master_key.clone();
     // What an earlier run began goes on before anything new is made.
-    let listed = app.keyring.list();
+    let listed = app.db.read(signing_keys::load_published)?;
     let makes = listed.iter().all(|key| key.key_version == master_key.newest());
     let version = if makes { master_key.newest().saturating_add(1) } else { master_key.newest() };
     let behind = listed.iter().filter(|key| key.key_version != version).count();

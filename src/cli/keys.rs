@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::output::{Output, span_text, table};
 use super::{CommandError, Makes, simulate};
@@ -287,8 +288,9 @@ fn add(row: &mut Value, member: Option<(&'static str, Value)>) {
     }
 }
 
-fn read_pem(file: &Path) -> Result<String, CommandError> {
-    let mut text = String::new();
+fn read_pem(file: &Path) -> Result<Zeroizing<String>, CommandError> {
+    // As large as it can be from the start, so that no part is left behind in a smaller allocation.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_PEM_BYTES).unwrap_or(0)));
     std::fs::File::open(file)
         .and_then(|opened| opened.take(MAX_PEM_BYTES).read_to_string(&mut text))
         .map_err(|source| CommandError::Read { file: file.to_owned(), source })?;

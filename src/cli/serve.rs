@@ -45,7 +45,7 @@ pub(super) fn start(
     schedule(&settings).check()?;
     let _log = logging::start(&settings.log);
     raise_file_limit();
-    forbid_looking_inside();
+    super::forbid_looking_inside();
     // With a port of the system's choice the address, and so the issuer, is known only once it is bound.
     let early = (settings.http.listen.port() == 0).then(|| bind("http.listen", settings.http.listen)).transpose()?;
     let address = early.as_ref().map_or(Ok(settings.http.listen), TcpListener::local_addr)?;
@@ -79,15 +79,5 @@ fn raise_file_limit() {
     let most = getrlimit(Resource::Nofile).maximum;
     if setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).is_err() {
         tracing::warn!("the limit of open files could not be raised");
-    }
-}
-
-/// ASVS 13.3.2: no core file and no other process of this user sees our keys. Best effort: a system that refuses is no
-/// reason not to serve.
-fn forbid_looking_inside() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() || setrlimit(Resource::Core, none).is_err() {
-        tracing::warn!("core files could not be switched off");
     }
 }

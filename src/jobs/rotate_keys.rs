@@ -95,7 +95,9 @@ impl KeyJob {
     /// Takes every step that is due; there are never many.
     fn take_steps(&mut self, app: &App, mut silent_since: Option<Timestamp>) {
         while let Some(step) = self.take_step(app, silent_since) {
-            silent_since = None;
+            if matches!(step, Step::Rotate { .. }) {
+                silent_since = None;
+            }
             match step {
                 Step::Generate => tracing::info!("made a signing key that stands by"),
                 Step::Rotate { to, after_silence } => {
@@ -126,7 +128,8 @@ impl KeyJob {
             if ours.since(situation.now).max(situation.now.since(ours)) > CLOCK_ERROR {
                 tracing::warn!(%ours, database = %situation.now, "our clock and the database's are apart");
             }
-            (situation.now, monotonic)
+            // If one is ahead, the other knows better what is not due yet.
+            (situation.now.min(ours), monotonic)
         });
         let now = began.plus(monotonic.saturating_sub(at));
         match app.key_life().take_due_step(&situation, now, silent_since) {

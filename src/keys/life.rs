@@ -1,6 +1,9 @@
 //! What happens to signing keys, each step one transaction: two instances that take it at once, or one that is killed in
 //! it, leave one active key and a whole row for every key.
 
+mod compromise;
+mod master_key;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use serde_json::json;
 use super::generate::{self, KeyPair};
 use super::import::{self, ImportError};
 use super::master::MasterKey;
-use super::schedule::{self, MOST_PUBLISHED, Schedule, Step};
+use super::schedule::{self, Schedule, Step};
 use super::situation::{NotNow, Situation};
 use super::{KeysError, wrap};
 use crate::clock::Timestamp;
@@ -18,6 +21,7 @@ use crate::store::audit_log::{self, AuditEvent};
 use crate::store::epochs::{self, Topic};
 use crate::store::signing_keys::{self, KeyOrigin, KeyState, StoredKey};
 use crate::store::{self, Db, Write};
+pub use master_key::begin_anew;
 
 /// Who takes a step by itself.
 const SYSTEM: &str = "system";
@@ -174,7 +178,8 @@ impl Life<'_> {
             }
             let is_late = only_first && schedule::successor(&situation.keys).is_some();
             // RFC 7517 §4.5: no two keys of one name, nor one under two.
-            if is_late || is_known(&signing_keys::load_all(tx)?, &made) || situation.has_newer_master_key_than(&made) {
+            if is_late || is_known(&signing_keys::load_all(tx)?, &made) || situation.has_another_master_key_than(&made)
+            {
                 return Ok(Err(NotNow::Otherwise { kid: made.kid.clone() }));
             }
             insert_now(tx, &made, situation.now)?;
@@ -196,14 +201,19 @@ impl Life<'_> {
         let next = self.standby(&generate::generate(self.rsa_bits)?, KeyOrigin::Generated)?;
         let promoted = self.promoted(standby.clone())?;
         let from = schedule::active(&before.keys).map(|key| key.kid.clone());
-        let audit = self.audit(actor, "key_rotated", to, json!({ "from": from, "forced": force }));
+        let details = json!({ "from": from, "forced": force, "stands_by_from_now_on": next.kid });
+        let audit = self.audit(actor, "key_rotated", to, details);
         self.write(move |tx| {
             let situation = Situation::load(tx)?;
             let ready = situation.still_has(&standby).and_then(|()| situation.may_rotate(schedule, &standby, force));
             if let Err(not_now) = ready {
                 return Ok(Err(not_now));
             }
-            if situation.has_newer_master_key_than(&promoted) || situation.has_newer_master_key_than(&next) {
+            if situation.has_another_master_key_than(&promoted) || situation.has_another_master_key_than(&next) {
+                return Ok(Err(NotNow::Otherwise { kid: promoted.kid.clone() }));
+            }
+            // Somebody else's rotation came first: this one's time has not come.
+            if schedule::active(&situation.keys).map(|key| &key.kid) != from.as_ref() {
                 return Ok(Err(NotNow::Otherwise { kid: promoted.kid.clone() }));
             }
             if let Some(old) = schedule::active(&situation.keys) {
@@ -233,97 +243,6 @@ impl Life<'_> {
             audit(tx)?;
             Ok(Ok(()))
         })
-    }
-
-    /// Ends a key that somebody else may have: it leaves the JWKS at once, its private half is destroyed, and the standby
-    /// signs if it was the active one, known to every cache or not. Returns the key that signs now.
-    ///
-    /// # Errors
-    /// [`NotNow::Otherwise`] when no published key has that name; [`LifeError`].
-    pub fn compromise(&self, kid: &str, actor: &str) -> Result<String, LifeError> {
-        let before = self.db.read(Situation::load)?;
-        let otherwise = || NotNow::Otherwise { kid: kid.to_owned() };
-        let lost = before.keys.iter().find(|key| key.kid == kid).ok_or_else(otherwise)?.clone();
-        let others: Vec<StoredKey> = before.keys.iter().filter(|key| key.kid != kid).cloned().collect();
-        let fresh = || self.standby(&generate::generate(self.rsa_bits)?, KeyOrigin::Generated);
-        let successor = schedule::successor(&others).cloned();
-        let heir = match (lost.state == KeyState::Active, &successor) {
-            (false, _) => Heir::NotNeeded,
-            (true, Some(standby)) => match self.promoted(standby.clone()) {
-                Ok(promoted) => Heir::Standby(promoted),
-                // One that does not open, whoever wrote it, must not keep the lost one alive.
-                Err(_) => Heir::Fresh(self.promoted(fresh()?)?),
-            },
-            // Unknown to caches, but ours alone.
-            (true, None) => Heir::Fresh(self.promoted(fresh()?)?),
-        };
-        let made = if standbys_left(&others, &heir) == 0 { Some(fresh()?) } else { None };
-        let signs = heir.key().or_else(|| schedule::active(&others)).map(|key| key.kid.clone());
-        let promoted_from = successor.filter(|_| matches!(heir, Heir::Standby(_)));
-        let sealed: Vec<StoredKey> = heir.key().into_iter().chain(&made).cloned().collect();
-        let details = json!({ "was": lost.state.as_str(), "signs_now": signs });
-        let (audit, kid) = (self.audit(actor, "key_compromised", kid, details), kid.to_owned());
-        self.write(move |tx| {
-            let situation = Situation::load(tx)?;
-            let key = match situation.key(&kid, lost.state) {
-                Ok(key) => key,
-                Err(not_now) => return Ok(Err(not_now)),
-            };
-            if let Some(not_now) = promoted_from.iter().find_map(|standby| situation.still_has(standby).err()) {
-                return Ok(Err(not_now));
-            }
-            if sealed.iter().any(|sealed| situation.has_newer_master_key_than(sealed)) {
-                return Ok(Err(NotNow::Otherwise { kid: kid.clone() }));
-            }
-            end(tx, key, KeyState::Compromised, situation.now)?;
-            match &heir {
-                Heir::NotNeeded => {}
-                Heir::Standby(promoted) => activate(tx, promoted, situation.now)?,
-                Heir::Fresh(promoted) => {
-                    insert_now(tx, promoted, situation.now)?;
-                    activate(tx, promoted, situation.now)?;
-                }
-            }
-            // One has left; if one was made to sign, the JWKS may be full again.
-            let published = situation.keys.len() - 1 + usize::from(matches!(heir, Heir::Fresh(_)));
-            if let Some(made) = made.as_ref().filter(|_| published < MOST_PUBLISHED) {
-                insert_now(tx, made, situation.now)?;
-            }
-            audit(tx)?;
-            Ok(Ok(()))
-        })?;
-        signs.ok_or(KeysError::NoActiveKey).map_err(LifeError::from)
-    }
-
-    /// Encrypts every private half under the newest version of the master key, which is in force from then on. Returns how
-    /// many there were that were not.
-    ///
-    /// # Errors
-    /// [`NotNow::Otherwise`] when a key takes a step at the same moment; [`LifeError`].
-    pub fn rewrap(&self, actor: &str) -> Result<usize, LifeError> {
-        let version = self.master.newest();
-        let master = self.master.put_in_force(version);
-        let published = self.db.read(signing_keys::load_published)?;
-        let old: Vec<StoredKey> = published.into_iter().filter(|key| key.key_version < version).collect();
-        let renewed = old.iter().map(|key| wrap::renew(&master, key.clone())).collect::<Result<Vec<_>, _>>()?;
-        let count = renewed.len();
-        if count == 0 {
-            return Ok(0);
-        }
-        let details = json!({ "keys": count });
-        let audit = self.audit(actor, "keys_rewrapped", &format!("master key version {version}"), details);
-        self.write(move |tx| {
-            let situation = Situation::load(tx)?;
-            if let Some(not_now) = old.iter().find_map(|key| situation.still_has(key).err()) {
-                return Ok(Err(not_now));
-            }
-            for key in &renewed {
-                change(tx, key.state, key)?;
-            }
-            audit(tx)?;
-            Ok(Ok(()))
-        })?;
-        Ok(count)
     }
 
     fn standby(&self, key: &KeyPair, origin: KeyOrigin) -> Result<StoredKey, KeysError> {
@@ -360,76 +279,9 @@ impl Life<'_> {
     }
 }
 
-/// Gives up every published key whose master key is lost: they leave the JWKS, and the next start makes new ones. Returns how
-/// many.
-///
-/// # Errors
-/// [`LifeError::NotLost`] when one of them opens; [`LifeError::StillServed`] when an instance serves; [`LifeError`].
-pub fn begin_anew(
-    db: &Db,
-    master: Option<&MasterKey>,
-    random: Random,
-    (actor, dry_run): (&str, bool),
-) -> Result<usize, LifeError> {
-    let before = db.read(Situation::load)?;
-    let opens = |key: &&StoredKey| master.is_some_and(|master| wrap::see_it_work(master, key).is_ok());
-    if let Some(key) = before.keys.iter().find(opens) {
-        return Err(LifeError::NotLost { kid: key.kid.clone() });
-    }
-    // Whoever serves has the master key: this command was told the wrong file.
-    let given_up = |live: usize| match live {
-        0 => Ok(before.keys.len()),
-        live => Err(LifeError::StillServed { live }),
-    };
-    if dry_run {
-        return given_up(before.live.len());
-    }
-    let event = AuditEvent {
-        actor: actor.to_owned(),
-        event: "keys_given_up",
-        subject: "all signing keys".to_owned(),
-        details: json!({ "keys": before.keys.len() }),
-    };
-    let (id, keys) = (random.bytes::<16>(), before.keys.clone());
-    let live = db.write(move |tx| {
-        epochs::lock(tx, Topic::SigningKeys)?;
-        let situation = Situation::load(tx)?;
-        if situation.live.is_empty() {
-            for key in &keys {
-                end(tx, key, KeyState::Retired, situation.now)?;
-            }
-            audit_log::record(tx, id, &event)?;
-        }
-        Ok(situation.live.len())
-    })?;
-    given_up(live)
-}
-
-/// How many stand by once the heir signs.
-fn standbys_left(others: &[StoredKey], heir: &Heir) -> usize {
-    let stand_by = others.iter().filter(|key| key.state == KeyState::Standby).count();
-    stand_by - usize::from(matches!(heir, Heir::Standby(_)))
-}
-
 /// Whether a key is there or was, under its name or another.
 fn is_known(all: &[StoredKey], made: &StoredKey) -> bool {
     all.iter().any(|key| key.kid == made.kid || key.modulus == made.modulus)
-}
-
-/// Who signs once the active key is lost.
-enum Heir {
-    NotNeeded,
-    Standby(StoredKey),
-    Fresh(StoredKey),
-}
-
-impl Heir {
-    fn key(&self) -> Option<&StoredKey> {
-        match self {
-            Self::NotNeeded => None,
-            Self::Standby(key) | Self::Fresh(key) => Some(key),
-        }
-    }
 }
 
 fn insert_now(tx: &mut Write<'_>, made: &StoredKey, now: Timestamp) -> Result<(), store::Error> {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -13,6 +13,8 @@ use crate::store::instances::MasterKeySeen;
 
 /// The most bytes that a master key file may have.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
+/// How the names of files begin that are not whole yet.
+const TEMPORARY: &str = ".master.key.";
 /// The fewest different bytes among the 32 of a key; random ones have 25 or more but for one in 10^13.
 const MIN_DISTINCT_BYTES: usize = 16;
 
@@ -44,6 +46,12 @@ pub enum MasterKeyError {
     /// Not random.
     #[error("the master key {path} is weak: its 32 bytes are not random")]
     Weak {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another command changes it.
+    #[error("the master key {path} is being changed by another command: wait for it")]
+    Locked {
         /// The file.
         path: PathBuf,
     },
@@ -122,7 +130,8 @@ impl MasterKey {
         if mode & 0o077 != 0 {
             return Err(MasterKeyError::Exposed { path: path.to_owned(), mode });
         }
-        let mut text = Zeroizing::new(String::new());
+        // As large as it can be from the start, so that no part is left behind in a smaller allocation.
+        let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_FILE_BYTES).unwrap_or(0)));
         file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(failed)?;
         Self::parse(&text, path).map(Some)
     }
@@ -211,7 +220,7 @@ impl MasterKey {
         self.versions == other.versions
     }
 
-    /// The key for a purpose under a version; `None` when that version is not in force.
+    /// The key for a purpose under a version; `None` when there is no such version.
     pub fn derive(&self, version: u8, purpose: Purpose) -> Option<PurposeKey> {
         let (_, key) = self.versions.iter().find(|(known, _)| *known == version)?;
         let mut derived = Zeroizing::new([0; 32]);
@@ -234,7 +243,7 @@ pub(super) fn add_version(path: &Path, newest: u8, random: &Random) -> Result<()
     let failed = |source| MasterKeyError::Io { path: path.to_owned(), source };
     // Given back when it is closed. The file itself is replaced, so that its folder is what all agree on.
     let folder = fs::File::open(folder_of(path)).map_err(failed)?;
-    folder.lock().map_err(failed)?;
+    folder.try_lock().map_err(|_| MasterKeyError::Locked { path: path.to_owned() })?;
     let known = MasterKey::load(path)?.ok_or_else(|| MasterKeyError::Lost { path: path.to_owned() })?;
     if known.newest() > newest {
         return Ok(());
@@ -246,11 +255,30 @@ pub(super) fn add_version(path: &Path, newest: u8, random: &Random) -> Result<()
         text.push_str(&Zeroizing::new(format!("{version} {}\n", encode_base64url(key.as_slice()))));
     }
     let write = || -> io::Result<()> {
+        remove_leftovers(folder_of(path))?;
         let temporary = write_temporary(folder_of(path), &text, random)?;
-        fs::rename(&temporary, path)?;
+        // It stays the server's, whoever runs the command.
+        let owner = fs::metadata(path)?;
+        let replaced = fchown(fs::File::open(&temporary)?, Some(owner.uid()), Some(owner.gid()))
+            .and_then(|()| fs::rename(&temporary, path));
+        if let Err(error) = replaced {
+            drop(fs::remove_file(&temporary));
+            return Err(error);
+        }
         folder.sync_all()
     };
     write().map_err(failed)
+}
+
+/// Removes what commands left that were killed: no other is at work while the folder is locked.
+fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -259,7 +287,7 @@ fn folder_of(path: &Path) -> &Path {
 
 /// Writes a file that only its owner may read, and waits until it is on the disk.
 fn write_temporary(folder: &Path, text: &str, random: &Random) -> io::Result<PathBuf> {
-    let temporary = folder.join(format!(".master.key.{}", encode_base64url(&random.bytes::<9>())));
+    let temporary = folder.join(format!("{TEMPORARY}{}", encode_base64url(&random.bytes::<9>())));
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
@@ -273,7 +301,7 @@ fn write_temporary(folder: &Path, text: &str, random: &Random) -> io::Result<Pat
 pub(super) fn create(path: &Path, random: &Random) -> Result<(), MasterKeyError> {
     let write = || -> io::Result<()> {
         let folder = folder_of(path);
-        fs::create_dir_all(folder)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let key = Zeroizing::new(random.bytes::<32>());
         let line = Zeroizing::new(format!("1 {}\n", encode_base64url(key.as_slice())));
         let temporary = write_temporary(folder, &line, random)?;

@@ -76,7 +76,7 @@ impl Situation {
     /// # Errors
     /// [`NotNow::NotYetPublished`].
     pub fn all_publish(&self) -> Result<(), NotNow> {
-        let lagging = self.live.iter().filter(|instance| instance.signing_keys_epoch < self.epoch).count();
+        let lagging = self.live.iter().filter(|instance| instance.signing_keys_epoch != self.epoch).count();
         if lagging == 0 { Ok(()) } else { Err(NotNow::NotYetPublished { lagging, live: self.live.len() }) }
     }
 
@@ -112,9 +112,9 @@ impl Situation {
         Err(NotNow::Otherwise { kid: read.kid.clone() })
     }
 
-    /// Whether a key is encrypted under an older version of the master key than is in force by now.
-    pub(super) fn has_newer_master_key_than(&self, made: &StoredKey) -> bool {
-        self.keys.iter().any(|key| key.key_version > made.key_version)
+    /// Whether a key is encrypted under another version of the master key than is in force by now.
+    pub(super) fn has_another_master_key_than(&self, made: &StoredKey) -> bool {
+        self.keys.iter().any(|key| key.key_version != made.key_version)
     }
 
     /// Whether one more key may be published.

@@ -143,8 +143,9 @@ pub(super) fn renew(master: &MasterKey, key: StoredKey) -> Result<StoredKey, Key
     seal(master, key, purpose, &opened)
 }
 
-/// The row with its private half encrypted as that of a key in use.
+/// The row with its private half encrypted as that of a key in use, after seeing it sign and verify.
 pub(super) fn promote(master: &MasterKey, standby: StoredKey) -> Result<StoredKey, KeysError> {
+    see_it_work(master, &standby)?;
     let opened = open(master, &standby, Purpose::StandbyKeyWrap)?;
     seal(master, standby, Purpose::SigningKeyWrap, &opened)
 }

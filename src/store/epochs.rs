@@ -1,7 +1,9 @@
 //! Counters that move when something kept in memory has changed, so that every instance notices within a second.
 
+use diesel::dsl::case_when;
 use diesel::prelude::*;
 
+use super::dialect::database_now;
 use super::schema::epochs;
 use super::{Error, Read, Write};
 
@@ -53,13 +55,15 @@ pub fn lock(tx: &mut Write<'_>, topic: Topic) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves an epoch on, in the transaction that made the change.
+/// Moves an epoch on, in the transaction that made the change: to the time that it is, so that a database that was put back to
+/// an earlier state never comes to a value that somebody has seen already.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn advance(tx: &mut Write<'_>, topic: Topic) -> Result<(), Error> {
+    let next = case_when(epochs::value.lt(database_now()), database_now()).otherwise(epochs::value + 1);
     diesel::update(epochs::table.filter(epochs::name.eq(topic.name())))
-        .set(epochs::value.eq(epochs::value + 1))
+        .set(epochs::value.eq(next))
         .execute(tx.conn())?;
     Ok(())
 }

@@ -202,6 +202,16 @@ pub fn load_published(tx: &mut Read<'_>) -> Result<Vec<StoredKey>, Error> {
     rows.into_iter().map(StoredKey::try_from).collect()
 }
 
+/// The names of all keys that there are or were, with their states as far as these can be read; for when a row cannot.
+///
+/// # Errors
+/// When the database does not answer.
+pub fn load_states(tx: &mut Read<'_>) -> Result<Vec<(String, Option<KeyState>)>, Error> {
+    let rows: Vec<(String, String)> =
+        signing_keys::table.select((signing_keys::kid, signing_keys::state)).load(tx.conn())?;
+    Ok(rows.into_iter().map(|(kid, state)| (kid, KeyState::parse(&state))).collect())
+}
+
 /// The position that comes next; 1 for the first key.
 ///
 /// # Errors

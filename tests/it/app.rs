@@ -185,24 +185,29 @@ impl TestDatabase {
 
     /// Keeps every grant from being written until the returned sender is dropped.
     pub fn hold_grants(&self) -> std::sync::mpsc::Sender<()> {
+        self.hold("UPDATE grants SET scope = scope", "ROLLBACK")
+    }
+
+    /// Begins a transaction with one statement, and ends it with others when the returned sender is dropped.
+    pub fn hold(&self, lock: &str, then: &str) -> std::sync::mpsc::Sender<()> {
         let (release, released) = std::sync::mpsc::channel::<()>();
         let (holds, held) = std::sync::mpsc::channel();
         let path = self.folder.path().join("countersign.db");
         let (postgres, url) = (self.postgres_name.is_some(), self.url.clone());
+        let (lock, then) = (format!("BEGIN; {lock}"), then.to_owned());
         std::thread::spawn(move || {
-            let lock = "BEGIN; UPDATE grants SET scope = scope";
             if postgres {
                 let mut conn = PgConnection::establish(&url).unwrap();
-                conn.batch_execute(lock).unwrap();
+                conn.batch_execute(&lock).unwrap();
                 holds.send(()).unwrap();
                 let _ = released.recv();
-                conn.batch_execute("ROLLBACK").unwrap();
+                conn.batch_execute(&then).unwrap();
             } else {
                 let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
-                conn.batch_execute(lock).unwrap();
+                conn.batch_execute(&lock).unwrap();
                 holds.send(()).unwrap();
                 let _ = released.recv();
-                conn.batch_execute("ROLLBACK").unwrap();
+                conn.batch_execute(&then).unwrap();
             }
         });
         held.recv().unwrap();

@@ -6,9 +6,10 @@ use std::time::Duration;
 use countersign::admin::{AdminError, keys};
 use countersign::app::App;
 use countersign::clock::{Clock, Timestamp};
+use countersign::keys::life::LifeError;
 use countersign::keys::schedule::{Schedule, Step};
-use countersign::keys::situation::Situation;
-use countersign::secret::encode_base64url;
+use countersign::keys::situation::{NotNow, Situation};
+use countersign::secret::{Random, encode_base64url};
 use countersign::store::signing_keys::{self, KeyState};
 
 use crate::app::{Backend, TestApp, TestDatabase, backend};
@@ -90,7 +91,10 @@ fn an_instance_that_may_not_sign_is_not_ready() {
     wait_for("it is stale", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "stale");
     assert_eq!(app.relying_party().get("/readyz", &[]).status, 200);
     app.app.clock.advance(Duration::from_mins(1));
-    wait_for("nothing is sent here", || app.relying_party().get("/readyz", &[]).status == 503);
+    wait_for("nothing is sent here, though the database is there", || {
+        let answer = app.relying_party().get("/readyz", &[]);
+        answer.status == 503 && answer.json()["database"] == "up"
+    });
 }
 
 #[test]
@@ -114,16 +118,21 @@ fn a_compromised_key_does_not_come_back_with_an_older_database() {
     let app = TestApp::start();
     let secret = app.confidential_client();
     let lost = in_state(&app.app, KeyState::Active).remove(0);
-    app.database.execute("CREATE TABLE backup AS SELECT * FROM signing_keys");
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    app.database
+        .execute("CREATE TABLE backup AS SELECT * FROM signing_keys; CREATE TABLE old_epochs AS SELECT * FROM epochs");
     keys::compromise(&app.app, &lost, false, "a test").unwrap();
     wait_for("it leaves", || !listed(&app).contains(&lost));
     let restore = "DELETE FROM signing_keys; INSERT INTO signing_keys SELECT * FROM backup; \
-                   UPDATE epochs SET value = value - 1 WHERE name = 'signing_keys'";
+                   DELETE FROM epochs; INSERT INTO epochs SELECT * FROM old_epochs";
     app.database.execute(restore);
     wait_for("it is seen", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "stale");
     let refused = app.app.reload_keys().unwrap_err().to_string();
     assert!(refused.contains(&format!("run `keys compromise {lost}` again")), "{refused}");
     assert!(!listed(&app).contains(&lost));
+    // Though no load succeeds, what is compromised meanwhile leaves.
+    keys::compromise(&app.app, &standby, false, "a test").unwrap();
+    wait_for("it leaves too", || !listed(&app).contains(&standby));
     let ended = keys::compromise(&app.app, &lost, false, "a test").unwrap();
     wait_for("all is well", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "up");
     let token = app.relying_party().client_credentials("svc", &secret, &[]).tokens();
@@ -139,7 +148,85 @@ fn a_row_under_a_master_key_that_was_given_up_is_refused() {
                     wrapped = (SELECT wrapped FROM backup WHERE backup.kid = signing_keys.kid) WHERE state = 'standby'";
     app.database.execute(put_back);
     let refused = app.app.reload_keys().unwrap_err().to_string();
-    assert!(refused.contains("under an older version of the master key"), "{refused}");
+    assert!(refused.contains("under version 1 of the master key, which was given up"), "{refused}");
+    app.database.execute(&put_back.replace(" WHERE state = 'standby'", ""));
+    let refused = app.app.reload_keys().unwrap_err().to_string();
+    assert!(refused.contains("under version 1 of the master key, which was given up"), "all of them: {refused}");
+    keys::rewrap(&app.app, false, "a test").unwrap();
+    app.app.reload_keys().unwrap();
+}
+
+#[test]
+fn an_ended_key_that_cannot_be_read_keeps_nothing_from_being_done() {
+    let app = TestApp::start();
+    let lost = in_state(&app.app, KeyState::Active).remove(0);
+    app.database.execute(
+        "INSERT INTO signing_keys (kid, position, state, origin, modulus, exponent, wrapped, key_version, published_at, \
+         longest_life) SELECT 'old', 99, 'retired', origin, modulus, exponent, NULL, 300, published_at, -1 \
+         FROM signing_keys WHERE state = 'active'",
+    );
+    app.app.reload_keys().unwrap();
+    let next = keys::compromise(&app.app, &lost, false, "a test").unwrap().signs_now.unwrap();
+    wait_for("it leaves", || !listed(&app).contains(&lost));
+    // Nor does one that is published.
+    app.database.execute("UPDATE signing_keys SET key_version = 300 WHERE state = 'standby'");
+    app.database
+        .execute(&format!("UPDATE signing_keys SET state = 'compromised', wrapped = NULL WHERE kid = '{next}'"));
+    app.database.execute("UPDATE epochs SET value = value + 1 WHERE name = 'signing_keys'");
+    wait_for("it leaves too", || !listed(&app).contains(&next));
+}
+
+#[test]
+fn a_standby_that_does_not_work_never_signs() {
+    let app = TestApp::start();
+    let active = in_state(&app.app, KeyState::Active).remove(0);
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    let ends = if backend() == Backend::Sqlite { "X'01'" } else { "'\\x01'::bytea" };
+    app.database.execute(&format!("UPDATE signing_keys SET modulus = modulus || {ends} WHERE state = 'standby'"));
+    assert!(keys::rotate(&app.app, None, (true, false), "a test").is_err());
+    assert_eq!(in_state(&app.app, KeyState::Active), [active.as_str()]);
+    let ended = keys::compromise(&app.app, &active, false, "a test").unwrap();
+    assert!(ended.signs_now.is_some_and(|kid| kid != standby), "a fresh key signs");
+}
+
+#[test]
+fn a_key_that_is_made_during_a_rewrap_is_not_left_out() {
+    let app = TestApp::start();
+    let old = app.app.key_life();
+    countersign::keys::add_master_key_version(&app.database.folder.path().join("master.key"), 1, &Random).unwrap();
+    app.app.reload_master_key().unwrap();
+    let late = "INSERT INTO signing_keys (kid, position, state, origin, modulus, exponent, wrapped, key_version, published_at, \
+                longest_life) SELECT 'late', 99, state, origin, modulus, exponent, wrapped, key_version, published_at, \
+                longest_life FROM signing_keys WHERE state = 'standby'";
+    let held = app.database.hold("UPDATE epochs SET value = value", &format!("{late}; COMMIT"));
+    std::thread::scope(|scope| {
+        let rewrap = scope.spawn(|| app.app.key_life().rewrap("a test"));
+        std::thread::sleep(Duration::from_millis(500));
+        drop(held);
+        let refused = rewrap.join().unwrap().err().unwrap();
+        assert!(matches!(&refused, LifeError::NotNow(NotNow::Otherwise { kid }) if kid == "late"), "{refused}");
+    });
+    app.database.execute("DELETE FROM signing_keys WHERE kid = 'late'");
+    app.app.key_life().rewrap("a test").unwrap();
+    assert!(old.generate("a test").is_err(), "none is made under a version that is not in force");
+}
+
+#[test]
+fn silence_counts_though_another_step_comes_first() {
+    let app = TestApp::start();
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    let next = in_state(&app.app, KeyState::Standby).remove(0);
+    assert_eq!(in_state(&app.app, KeyState::Active), [standby]);
+    let (day, database) = (24 * 3600 * 1_000_000_u64, app.database.clone());
+    drop(app);
+    database.execute(&format!(
+        "UPDATE signing_keys SET published_at = published_at - 3 * {day}, activated_at = activated_at - 3 * {day}, \
+         retiring_at = retiring_at - 3 * {day}; UPDATE instances SET seen_at = seen_at - 3 * {day}"
+    ));
+    let app = TestApp::on(database, Clock::system(), &[]);
+    assert_eq!(in_state(&app.app, KeyState::Active), [next]);
+    assert!(in_state(&app.app, KeyState::Retiring).len() == 1, "what retired before has left");
 }
 
 #[test]
