@@ -13,7 +13,7 @@ use crate::password_hash::HashError;
 use crate::protocol::client_metadata::MetadataError;
 use crate::store;
 
-/// Why an operator's action was refused; nothing was changed.
+/// Why an operator's action was refused; nothing was changed, but for [`AdminError::MasterKeyNotEverywhere`].
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// A name that cannot be one.
@@ -63,7 +63,7 @@ pub enum AdminError {
         /// The version to add.
         version: u8,
     },
-    /// Some instances could not read what is encrypted under it.
+    /// Some instances could not read what is encrypted under it. The file has the version; no key is under it yet.
     #[error(
         "{lacking} of {live} instances do not have this version {version} of the master key: copy the file to them and run \
          this again"

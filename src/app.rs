@@ -54,6 +54,9 @@ pub enum StartError {
     /// The cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// Nobody has served or made anything here yet, or the keys were given up.
+    #[error("there are no signing keys yet: the next start of a server makes them")]
+    NoKeys,
     /// The parameters of password hashes.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -127,6 +130,8 @@ pub struct App {
 enum Opens {
     Everything,
     WhatItCan,
+    /// And none are made.
+    WhatIsThere,
 }
 
 impl App {
@@ -147,16 +152,27 @@ impl App {
         Self::open_with(settings, issuer, Clock::system(), Opens::WhatItCan)
     }
 
+    /// The same for a command that makes nothing.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn open_existing(settings: Settings, issuer: String) -> Result<Self, StartError> {
+        Self::open_with(settings, issuer, Clock::system(), Opens::WhatIsThere)
+    }
+
     fn open_with(settings: Settings, issuer: String, clock: Clock, opens: Opens) -> Result<Self, StartError> {
         let random = Random;
         migrate::apply(&settings.database)?;
         let db = Db::open(&settings.database, settings.database_connections)?;
         let stored = db.read(signing_keys::load_published)?;
+        if stored.is_empty() && opens == Opens::WhatIsThere {
+            return Err(StartError::NoKeys);
+        }
         let master_key = load_master_key(&settings, stored.is_empty(), &random)?;
         let master_key = in_force_for(&master_key, &stored);
         let keyring = match opens {
-            Opens::WhatItCan if !stored.is_empty() => Keyring::open_what_opens(&db, &master_key)?,
-            Opens::WhatItCan | Opens::Everything => {
+            Opens::WhatItCan | Opens::WhatIsThere if !stored.is_empty() => Keyring::open_what_opens(&db, &master_key)?,
+            Opens::WhatItCan | Opens::WhatIsThere | Opens::Everything => {
                 Keyring::open(&db, &master_key, (settings.keys.rsa_bits, settings.tokens.access_ttl))?
             }
         };

@@ -100,6 +100,10 @@ enum CommandError {
     NoDatabase(PathBuf),
     #[error("cannot read {file}: {source}")]
     Read { file: PathBuf, source: std::io::Error },
+    #[error("cannot write {file}: {source}")]
+    Write { file: PathBuf, source: std::io::Error },
+    #[error("{0} is no text: a key in PEM is wanted")]
+    NotText(PathBuf),
     #[error("cannot reach {url}: {source}")]
     Reach { url: String, source: std::io::Error },
     #[error("{0}")]
@@ -193,7 +197,11 @@ fn open(settings: Settings, makes: Makes) -> Result<App, CommandError> {
     forbid_looking_inside();
     logging::start_for_command(&settings.log);
     let issuer = settings.issuer_at(settings.http.listen);
-    Ok(App::open_for_command(settings, issuer)?)
+    let opened = match makes {
+        Makes::Database => App::open_for_command(settings, issuer),
+        Makes::Nothing => App::open_existing(settings, issuer),
+    };
+    Ok(opened?)
 }
 
 /// ASVS 13.3.2: no core file and no other process of this user sees our keys. Best effort: a system that refuses is no

@@ -1,6 +1,7 @@
 //! What a server does by itself: once a second it looks whether its parts answer and whether clients or keys have
 //! changed; beside that it takes the steps of signing keys that are due, and sweeps away what is over.
 
+mod presence;
 mod rotate_keys;
 pub mod sweep;
 
@@ -10,7 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use self::rotate_keys::{KeyJob, Presence};
+use self::presence::Presence;
+use self::rotate_keys::KeyJob;
 use crate::app::App;
 use crate::keys::KeysError;
 use crate::store::epochs::{self, Epochs};

@@ -10,7 +10,7 @@ use crate::keys::consumers::CONSUMERS;
 use crate::keys::schedule::{self, Schedule, UNCONFIRMED};
 use crate::keys::situation::{NotNow, Situation};
 use crate::store::instances::Instance;
-use crate::store::signing_keys::{self, KeyState, StoredKey};
+use crate::store::signing_keys::{self, KeyOrigin, KeyState, StoredKey};
 
 /// A key and what it will do.
 pub struct KeyReport {
@@ -70,11 +70,13 @@ fn report(key: StoredKey, situation: &Situation, schedule: Schedule) -> KeyRepor
         }),
         KeyState::Retired | KeyState::Compromised => None,
     };
+    let has_signed = key.activated_at.is_some() || key.origin == KeyOrigin::VerifyOnly;
     let signs_until = match key.state {
         KeyState::Standby => None,
         KeyState::Active => Some(situation.now),
-        KeyState::Retiring => key.retiring_at.map(|at| at.plus(UNCONFIRMED)),
-        KeyState::Retired | KeyState::Compromised => key.retiring_at.or(key.ended_at),
+        KeyState::Retiring | KeyState::Retired | KeyState::Compromised => {
+            key.retiring_at.or(key.ended_at).filter(|_| has_signed).map(|at| at.plus(UNCONFIRMED))
+        }
     };
     let since = key.ended_at.or(key.retiring_at).or(key.activated_at).unwrap_or(key.published_at);
     KeyReport {
@@ -114,15 +116,19 @@ pub fn rotate(
     };
     let standby = standby.ok_or(AdminError::NotFound("key that stands by"))?;
     situation.may_rotate(life.schedule, standby, force).map_err(AdminError::not_now)?;
-    let known_for = situation.now.since(standby.published_at);
-    let reject =
-        CONSUMERS.iter().filter(|consumer| consumer.may_lack(known_for)).map(|one| (one.name, one.learns_within()));
     let from = schedule::active(&situation.keys).map(|key| key.kid.clone());
-    let rotation = Rotation { from, to: standby.kid.clone(), reject: reject.collect() };
+    let rotation = Rotation { from, to: standby.kid.clone(), reject: who_rejects(standby, situation.now) };
     if !dry_run {
         life.rotate(&rotation.to, actor, force)?;
     }
     Ok(rotation)
+}
+
+/// Whose caches may lack a key that signs from now on, with for how long.
+fn who_rejects(key: &StoredKey, now: Timestamp) -> Vec<(&'static str, Option<Duration>)> {
+    let known_for = now.since(key.published_at);
+    let reject = CONSUMERS.iter().filter(|consumer| consumer.may_lack(known_for));
+    reject.map(|consumer| (consumer.name, consumer.learns_within())).collect()
 }
 
 /// Makes one more key that stands by, or only says whether there is room for it.
@@ -155,6 +161,8 @@ pub struct Compromise {
     pub signs_now: Option<String>,
     /// Until when a token that it signed honestly would have lived.
     pub tokens_live_until: Option<Timestamp>,
+    /// Whose caches may lack the key that signs now, if it did not before, as in [`Rotation::reject`].
+    pub reject: Vec<(&'static str, Option<Duration>)>,
 }
 
 /// Ends a key that somebody else may have; with `dry_run` nothing changes.
@@ -171,7 +179,14 @@ pub fn compromise(app: &App, kid: &str, dry_run: bool, actor: &str) -> Result<Co
     } else {
         Some(app.key_life().compromise(kid, actor)?)
     };
-    Ok(Compromise { was: report.key.state, signs_now, tokens_live_until: report.tokens_live_until })
+    let heir = situation.keys.iter().find(|key| Some(&key.kid) == signs_now.as_ref());
+    let reject = match (report.key.state, heir) {
+        (KeyState::Active, Some(heir)) => who_rejects(heir, situation.now),
+        // Nobody has seen a key that was made just now.
+        (KeyState::Active, None) => CONSUMERS.iter().map(|one| (one.name, one.learns_within())).collect(),
+        (KeyState::Standby | KeyState::Retiring | KeyState::Retired | KeyState::Compromised, _) => Vec::new(),
+    };
+    Ok(Compromise { was: report.key.state, signs_now, tokens_live_until: report.tokens_live_until, reject })
 }
 
 /// What a new version of the master key changed, or would change.
@@ -196,11 +211,11 @@ pub fn rewrap(app: &App, dry_run: bool, actor: &str) -> Result<Rewrap, AdminErro
     let makes = listed.iter().all(|key| key.key_version == master_key.newest());
     let version = if makes { master_key.newest().saturating_add(1) } else { master_key.newest() };
     let behind = listed.iter().filter(|key| key.key_version != version).count();
+    if makes && app.settings.master_key.is_some() {
+        return Err(AdminError::MasterKeyIsASetting { version });
+    }
     if !dry_run {
         if makes {
-            if app.settings.master_key.is_some() {
-                return Err(AdminError::MasterKeyIsASetting { version });
-            }
             add_master_key_version(&app.settings.keys.master_key_file, master_key.newest(), &app.random)?;
             app.reload_master_key()?;
         }

@@ -1,6 +1,6 @@
 //! `countersign keys …`
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,14 +13,15 @@ use super::{CommandError, Makes, simulate};
 use crate::admin::AdminError;
 use crate::admin::keys::{self, KeyReport};
 use crate::app::App;
-use crate::clock::Deadline;
-use crate::keys::consumers::CONSUMERS;
+use crate::clock::{Deadline, Timestamp};
+use crate::keys::consumers::{CONSUMERS, Consumer, MAX_AGE};
 use crate::keys::life;
 use crate::keys::{MAX_PEM_BYTES, MasterKey, create_master_key, public_forms};
 use crate::secret::Random;
 use crate::settings::Settings;
 use crate::store::Db;
 use crate::store::migrate;
+use crate::store::signing_keys::KeyState;
 
 /// How long a command waits for the instances to follow.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -102,7 +103,8 @@ pub(super) struct Run {
 pub(super) struct ImportArguments {
     /// RSA in PEM: PKCS#8 or PKCS#1 for a private key, BEGIN (RSA) PUBLIC KEY for a public one.
     file: PathBuf,
-    /// It is another issuer's public key: what it signed is verified until it has expired.
+    /// It is another issuer's public key: it stays in the JWKS until what it signed has expired, and for `keys.retain` at
+    /// least. Whoever has its private half can sign what your verifiers accept.
     #[arg(long, requires_all = ["kid", "tokens_live"])]
     verify_only: bool,
     /// The name that the other issuer gave it.
@@ -129,7 +131,7 @@ pub(super) fn run(
         }
         KeysCommand::List { all } => {
             let (_, reports) = keys::list(&open(Makes::Nothing)?, *all)?;
-            output.rows(&reports.iter().map(describe).collect::<Vec<_>>());
+            list(&reports, output);
         }
         KeysCommand::Rewrap { run } => rewrap(&open(Makes::Nothing)?, run, output)?,
         KeysCommand::BeginAnew { run, .. } => begin_anew(&settings()?, run, output)?,
@@ -149,6 +151,9 @@ pub(super) fn run(
             };
             let kid = kid.map_err(AdminError::from)?;
             output.row(&json!({ "kid": kid, "state": state, "dry_run": dry_run }));
+            if state == "standby" && !dry_run {
+                output.line(&format!("\nThe key is in the database, encrypted: delete {}.", arguments.file.display()));
+            }
         }
         KeysCommand::Export { kid, public: _ } => {
             let key = keys::find(&open(Makes::Nothing)?, kid)?;
@@ -160,44 +165,135 @@ pub(super) fn run(
     Ok(())
 }
 
+fn list(reports: &[KeyReport], output: &Output) {
+    let rows: Vec<Value> = reports.iter().map(describe).collect();
+    output.either(&json!(rows), || {
+        let head = ["kid", "state", "for", "next step", "due", "safe from", "its tokens live until"];
+        let text = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        let line = |report: &KeyReport| {
+            vec![
+                report.key.kid.clone(),
+                report.key.state.as_str().to_owned(),
+                span_text(Some(report.age)),
+                report.next.map_or("-", |next| next.what).to_owned(),
+                text(report.next.and_then(|next| next.due)),
+                text(report.next.map(|next| next.safe_from)),
+                text(report.tokens_live_until),
+            ]
+        };
+        table(head.map(str::to_owned).to_vec(), reports.iter().map(line))
+    });
+}
+
 fn rotate(app: &App, to: Option<&str>, (force, run): (bool, &Run), output: &Output) -> Result<(), CommandError> {
     let rotation = keys::rotate(app, to, (force, run.dry_run), &actor())?;
-    let rejecting = || rotation.reject.iter().map(|(name, span)| [(*name).to_owned(), span_text(*span)]);
-    let mut row = json!({ "signed_before": rotation.from, "signs_now": rotation.to, "dry_run": run.dry_run });
-    let in_force = if run.dry_run { None } else { Some(wait_until_followed(app)?) };
-    add(&mut row, in_force.map(|(followed, live)| ("in_force_at", json!(format!("{followed} of {live} instances")))));
-    if output.is_json() {
-        let reject = rejecting().map(|[consumer, span]| json!({ "consumer": consumer, "rejects_for": span }));
-        add(&mut row, Some(("good_tokens_rejected_by", reject.collect())));
-    }
-    output.row(&row);
-    if !rotation.reject.is_empty() {
-        let head = ["consumer", "may reject good tokens for"];
-        output.line("\nWhose JWKS may be too old:\n");
-        output.line(&table(head.map(str::to_owned).to_vec(), rejecting().map(|one| one.to_vec())));
-    }
-    everywhere(in_force)
+    let row = json!({ "signed_before": rotation.from, "signs_now": rotation.to, "dry_run": run.dry_run });
+    let rejected = rejecting(&rotation.reject);
+    report_change(app, run, row, [rejected, Table::default()], output)
 }
 
 fn compromise(app: &App, kid: &str, run: &Run, output: &Output) -> Result<(), CommandError> {
     let ended = keys::compromise(app, kid, run.dry_run, &actor())?;
-    let mut row = json!({
+    let row = json!({
         "kid": kid, "was": ended.was.as_str(), "signs_now": ended.signs_now, "dry_run": run.dry_run,
         "its_good_tokens_would_have_lived_until": ended.tokens_live_until.map(|at| at.to_string()),
     });
+    report_change(app, run, row, [accepting(ended.was), rejecting(&ended.reject)], output)
+}
+
+/// Prints what was done, and who minds, when every instance follows.
+fn report_change(
+    app: &App,
+    run: &Run,
+    mut row: Value,
+    tables: [Table; 2],
+    output: &Output,
+) -> Result<(), CommandError> {
     let in_force = if run.dry_run { None } else { Some(wait_until_followed(app)?) };
-    add(&mut row, in_force.map(|(followed, live)| ("in_force_at", json!(format!("{followed} of {live} instances")))));
-    if output.is_json() {
-        let accepts = acceptances().map(|[consumer, quiet, poked, remedy]| {
-            json!({ "consumer": consumer, "accepts_for": quiet, "once_it_meets_the_new_key": poked, "ended_by": remedy })
-        });
-        add(&mut row, Some(("may_be_accepted_by", accepts.collect())));
+    if let (Some(members), Some((following, live))) = (row.as_object_mut(), in_force) {
+        members.insert("instances_following".to_owned(), json!(following));
+        members.insert("instances_live".to_owned(), json!(live));
+    }
+    if let (true, Some(members)) = (output.is_json(), row.as_object_mut()) {
+        for table in &tables {
+            members.insert(table.name.to_owned(), json!(table.json));
+        }
     }
     output.row(&row);
-    let head = ["consumer", "accepts it for", "once it meets the new key", "at once ended by"];
-    output.line("\nWhoever verifies locally may go on accepting it:\n");
-    output.line(&table(head.map(str::to_owned).to_vec(), acceptances().map(|one| one.to_vec())));
-    everywhere(in_force)
+    for shown in tables.into_iter().filter(|table| !table.json.is_empty()) {
+        output.line(&format!("\n{}\n", shown.title));
+        output.line(&table(shown.head, shown.lines.into_iter()));
+    }
+    match in_force {
+        Some((following, live)) if following < live => {
+            Err(CommandError::NotEverywhere { lagging: live - following, live })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Verifiers and how long they do something, for a program and for people.
+#[derive(Default)]
+struct Table {
+    name: &'static str,
+    title: String,
+    json: Vec<Value>,
+    head: Vec<String>,
+    lines: Vec<Vec<String>>,
+}
+
+/// Whose JWKS may be too old for the key that signs.
+fn rejecting(reject: &[(&'static str, Option<Duration>)]) -> Table {
+    let json =
+        |(name, span): &(&str, Option<Duration>)| json!({ "verifier": name, "rejects_for_seconds": seconds(*span) });
+    Table {
+        name: "good_tokens_rejected_by",
+        title: "Their JWKS may be too old for the key that signs now:".to_owned(),
+        json: reject.iter().map(json).collect(),
+        head: ["verifier", "may reject good tokens for"].map(str::to_owned).to_vec(),
+        lines: reject.iter().map(|(name, span)| vec![(*name).to_owned(), span_text(*span)]).collect(),
+    }
+}
+
+/// Who may accept a key that has left the JWKS, for how long, and what ends that.
+fn accepting(was: KeyState) -> Table {
+    let spans = |consumer: &Consumer| {
+        let (quiet, poked) = consumer.forgets();
+        // Nothing that they do not know signs from now on, unless the key was the active one.
+        (quiet, if was == KeyState::Active { poked } else { quiet })
+    };
+    Table {
+        name: "may_be_accepted_by",
+        title: format!(
+            "Whoever verifies locally may go on accepting it; where a JWKS is kept on the way, {} longer:",
+            span_text(Some(MAX_AGE))
+        ),
+        json: CONSUMERS
+            .iter()
+            .map(|consumer| {
+                let (quiet, poked) = spans(consumer);
+                json!({
+                    "verifier": consumer.name, "accepts_for_seconds": seconds(quiet),
+                    "once_it_meets_the_new_key_seconds": seconds(poked), "ended_by": consumer.remedy,
+                })
+            })
+            .collect(),
+        head: ["verifier", "accepts it for", "once it meets the new key", "at once ended by"]
+            .map(str::to_owned)
+            .to_vec(),
+        lines: CONSUMERS
+            .iter()
+            .map(|consumer| {
+                let (quiet, poked) = spans(consumer);
+                vec![consumer.name.to_owned(), span_text(quiet), span_text(poked), consumer.remedy.to_owned()]
+            })
+            .collect(),
+    }
+}
+
+/// For programs: whole seconds, or null for as long as it runs.
+fn seconds(span: Option<Duration>) -> Option<u64> {
+    span.map(|span| span.as_secs())
 }
 
 fn rewrap(app: &App, run: &Run, output: &Output) -> Result<(), CommandError> {
@@ -210,9 +306,11 @@ fn rewrap(app: &App, run: &Run, output: &Output) -> Result<(), CommandError> {
     };
     output.row(&json!({
         "master_key_version": done.version, "signing_keys": done.keys, "dry_run": run.dry_run,
-        "older_versions_needed_by": format!("refresh tokens for {}, and {} client secrets",
-            span_text(Some(app.settings.tokens.refresh_absolute_ttl)), done.older_client_secrets),
+        "client_secrets_under_older_versions": done.older_client_secrets,
+        "refresh_tokens_under_older_versions_live_until":
+            app.clock.now().plus(app.settings.tokens.refresh_absolute_ttl).to_string(),
     }));
+    output.line("\nOlder versions stay in the file until then, and until no client secret is under them.");
     Ok(())
 }
 
@@ -228,25 +326,12 @@ fn begin_anew(settings: &Settings, run: &Run, output: &Output) -> Result<(), Com
     let given_up = life::begin_anew(&db, master_key.as_ref(), Random, (&actor(), run.dry_run));
     let given_up = given_up.map_err(AdminError::from)?;
     output.row(&json!({ "signing_keys_given_up": given_up, "dry_run": run.dry_run }));
+    output.line(
+        "\nThe next start of a server makes a master key and signing keys. Tokens of the old ones are rejected from then on, \
+         and some\nverifiers reject new ones until they fetch the JWKS again. Everyone logs in again; every confidential client \
+         needs\n`clients rotate-secret`.",
+    );
     Ok(())
-}
-
-/// Who may accept a key that has left the JWKS, for how long, and what ends that.
-fn acceptances() -> impl Iterator<Item = [String; 4]> {
-    CONSUMERS.iter().map(|consumer| {
-        let (quiet, poked) = consumer.forgets();
-        [consumer.name.to_owned(), span_text(quiet), span_text(poked), consumer.remedy.to_owned()]
-    })
-}
-
-/// Fails unless what was changed is in force everywhere.
-fn everywhere(in_force: Option<(usize, usize)>) -> Result<(), CommandError> {
-    match in_force {
-        Some((followed, live)) if followed < live => {
-            Err(CommandError::NotEverywhere { lagging: live - followed, live })
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// Waits until every serving instance publishes what was changed: at how many of how many it is so.
@@ -268,32 +353,29 @@ fn pause() {
 
 fn describe(report: &KeyReport) -> Value {
     let key = &report.key;
-    let mut row = json!({
+    json!({
         "kid": key.kid, "state": key.state.as_str(), "origin": key.origin.as_str(), "bits": key.modulus.len() * 8,
         "published_at": key.published_at.to_string(), "activated_at": key.activated_at.map(|at| at.to_string()),
-        "age": span_text(Some(report.age)), "longest_token_life": span_text(Some(key.longest_life)),
+        "retiring_at": key.retiring_at.map(|at| at.to_string()), "ended_at": key.ended_at.map(|at| at.to_string()),
+        "age_seconds": report.age.as_secs(), "longest_token_life_seconds": key.longest_life.as_secs(),
         "tokens_live_until": report.tokens_live_until.map(|at| at.to_string()),
-    });
-    if let Some(next) = report.next {
-        add(&mut row, Some(("next_step", json!(next.what))));
-        add(&mut row, next.due.map(|at| ("due", json!(at.to_string()))));
-        add(&mut row, Some(("safe_from", json!(next.safe_from.to_string()))));
-    }
-    row
-}
-
-fn add(row: &mut Value, member: Option<(&'static str, Value)>) {
-    if let (Some(members), Some((name, value))) = (row.as_object_mut(), member) {
-        members.insert(name.to_owned(), value);
-    }
+        "next_step": report.next.map(|next| next.what), "due": report.next.and_then(|next| next.due).map(|at| at.to_string()),
+        "safe_from": report.next.map(|next| next.safe_from.to_string()),
+    })
 }
 
 fn read_pem(file: &Path) -> Result<Zeroizing<String>, CommandError> {
     // As large as it can be from the start, so that no part is left behind in a smaller allocation.
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_PEM_BYTES).unwrap_or(0)));
-    std::fs::File::open(file)
-        .and_then(|opened| opened.take(MAX_PEM_BYTES).read_to_string(&mut text))
-        .map_err(|source| CommandError::Read { file: file.to_owned(), source })?;
+    let read = std::fs::File::open(file).and_then(|opened| opened.take(MAX_PEM_BYTES).read_to_string(&mut text));
+    read.map_err(|source| {
+        let file = file.to_owned();
+        if source.kind() == ErrorKind::InvalidData {
+            CommandError::NotText(file)
+        } else {
+            CommandError::Read { file, source }
+        }
+    })?;
     Ok(text)
 }
 

@@ -27,10 +27,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     access_ttl: Option<Duration>,
     /// Instances of the server.
-    #[arg(long, default_value_t = 3)]
-    instances: usize,
-    /// Planned rotations.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    instances: u8,
+    /// Rotations when they are due; one more follows as soon as it is allowed.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rotations: u32,
     /// The signing key is found to be compromised this long after the first rotation.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -38,8 +38,8 @@ pub(super) struct Arguments {
     /// The JWKS cannot be fetched for this long, from each change of the keys on.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     outage: Duration,
-    /// Tokens to verify.
-    #[arg(long, default_value_t = 1_000_000)]
+    /// Tokens to verify: fewer prove nothing.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     tokens: u64,
     /// Where chance begins: the same number gives the same findings.
     #[arg(long, default_value_t = 1)]
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     svg: Option<PathBuf>,
 }
 
-/// Rehearses a plan. Good tokens that are rejected make the command fail.
+/// Rehearses a plan. Good tokens that are rejected make the command fail, and so does a schedule that a server refuses.
 pub(super) fn run(arguments: &Arguments, settings: &Settings, output: &Output) -> Result<(), CommandError> {
     let set = schedule(settings);
     let rehearsal = Rehearsal {
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings, output: &Output) -
             retain: arguments.retain.unwrap_or(set.retain),
             usual_life: arguments.access_ttl.unwrap_or(set.usual_life),
         },
-        instances: arguments.instances,
+        instances: usize::from(arguments.instances),
         rotations: arguments.rotations,
         compromise_after: arguments.compromise_after,
         outage: arguments.outage,
@@ -68,14 +68,20 @@ pub(super) fn run(arguments: &Arguments, settings: &Settings, output: &Output) -
     };
     let findings = rehearsal.run(|done| output.progress(done));
     if let Some(file) = &arguments.svg {
-        std::fs::write(file, picture::svg(&findings))?;
+        let written = std::fs::write(file, picture::svg(&findings));
+        written.map_err(|source| CommandError::Write { file: file.clone(), source })?;
     }
     output.either(&serde_json::to_value(&findings).unwrap_or_default(), || {
         format!("{}\n\n{}", picture::text(&findings), findings_table(&findings))
     });
+    if let Some(file) = &arguments.svg {
+        output.line(&format!("\nThe timeline is in {}.", file.display()));
+    }
     if findings.rejected > 0 {
         return Err(CommandError::GoodTokensRejected { rejected: findings.rejected, tokens: findings.tokens });
     }
+    rehearsal.schedule.check()?;
+    output.line("\nNo good token was rejected.");
     Ok(())
 }
 
@@ -91,6 +97,6 @@ fn findings_table(findings: &Findings) -> String {
             finding.accepts_thief_for.map_or_else(String::new, span),
         ]
     });
-    let head = ["consumer", "tokens", "good ones rejected", "for as long as", "accepts a thief for"];
+    let head = ["verifier", "tokens", "good ones rejected", "for as long as", "accepts a thief for"];
     table(head.map(str::to_owned).to_vec(), rows)
 }

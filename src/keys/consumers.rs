@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-/// How long anyone on the way may keep a JWKS: our `Cache-Control: max-age`.
-pub const MAX_AGE: Duration = seconds(300);
+/// How long anyone on the way may keep a JWKS while it can reach us: our `max-age` and `stale-while-revalidate` (RFC 9111 §5.2.2.1,
+/// RFC 5861 §3).
+pub const MAX_AGE: Duration = seconds(360);
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -79,7 +80,7 @@ pub const CONSUMERS: [Consumer; 21] = [
     consumer("jwks-rsa (Node)", EachKey(seconds(600)), Refetch(seconds(0)), RESTART),
     consumer("jwks-rsa-java", EachKeyOverSet(hours(10)), Refetch(seconds(0)), RESTART),
     surviving(consumer("go-oidc v3", SetForEver, Refetch(seconds(0)), RESTART)),
-    surviving(consumer("Kubernetes (go-oidc v2)", SetForEver, Refetch(seconds(300)), "wait for its max-age")),
+    surviving(consumer("Kubernetes (go-oidc v2)", SetForEver, Refetch(seconds(300)), RESTART)),
     surviving(consumer("jwx Cache (Go)", Set(seconds(900)), Reject, RESTART)),
     surviving(consumer("keyfunc (Go)", Set(hours(1)), Refetch(seconds(300)), RESTART)),
     consumer("Spring NimbusJwtDecoder", Set(seconds(300)), Refetch(seconds(0)), RESTART),
@@ -138,8 +139,8 @@ impl Consumer {
     /// How long it may reject a good token whose key was published at the moment of signing; `None` for as long as it runs.
     pub fn learns_within(&self) -> Option<Duration> {
         match (self.unknown_kid, self.cache) {
-            (Refetch(pause) | RejectAndRefetch(pause), _) => Some(pause),
-            (Reject, Set(life) | EachKey(life)) => Some(life),
+            (Refetch(pause) | RejectAndRefetch(pause), _) => Some(pause + MAX_AGE),
+            (Reject, Set(life) | EachKey(life)) => Some(life + MAX_AGE),
             (Reject, SetForEver | EachKeyForEver | EachKeyOverSet(_)) => None,
         }
     }

@@ -27,8 +27,17 @@ const MAX_KID_BYTES: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
     /// Not what is read here.
-    #[error("it is no RSA private key in PEM, PKCS#8 or PKCS#1, that is not encrypted")]
+    #[error("it is no RSA private key in PEM, PKCS#8 or PKCS#1")]
     NotAPrivateKey,
+    /// Its password is not asked for here.
+    #[error("it is encrypted: `openssl pkey -in FILE -out PLAIN` decrypts it")]
+    Encrypted,
+    /// It cannot sign.
+    #[error("it is a public key, which cannot sign: --verify-only imports it as another issuer's")]
+    OnlyPublic,
+    /// Nothing to read.
+    #[error("the file is empty")]
+    Empty,
     /// Not what is read here.
     #[error("it is no RSA public key in PEM")]
     NotAPublicKey,
@@ -48,8 +57,8 @@ pub enum ImportError {
     #[error("its numbers do not belong together: it is corrupt")]
     Inconsistent,
     /// Its slot in the JWKS would be taken for as long.
-    #[error("its tokens would live longer than 30 days")]
-    LivesTooLong,
+    #[error("its tokens must live for a second at least and 30 days at most")]
+    UnusualLife,
     /// It cannot be in a JWKS or a header.
     #[error("the kid must have 1 to {MAX_KID_BYTES} visible ASCII characters")]
     MalformedKid,
@@ -62,15 +71,15 @@ pub enum ImportError {
 pub(super) fn private_key(pem: &str) -> Result<KeyPair, ImportError> {
     let key = RsaPrivateKey::from_pkcs8_pem(pem)
         .or_else(|_| RsaPrivateKey::from_pkcs1_pem(pem))
-        .map_err(|_| ImportError::NotAPrivateKey)?;
+        .map_err(|_| what_it_is_instead(pem))?;
     refuse_weak(&key.to_public_key())?;
     key.validate().map_err(|_| ImportError::Inconsistent)?;
     let [one, other] = key.primes() else { return Err(ImportError::Inconsistent) };
-    // FIPS 186-5 appendix A.1.3: |p - q| > 2^(nlen/2 - 100), or Fermat's method finds them.
     // FIPS 186-5 appendix A.1.3: each has half of the bits; a small one is found by trying.
     if [one, other].iter().any(|prime| prime.bits() * 2 != key.n().bits() || !may_be_prime(prime)) {
         return Err(ImportError::NotTwoPrimes);
     }
+    // FIPS 186-5 appendix A.1.3: |p - q| > 2^(nlen/2 - 100), or Fermat's method finds them.
     let apart = if one > other { one - other } else { other - one };
     if apart.bits() <= key.n().bits() / 2 - 100 {
         return Err(ImportError::PrimesTooClose);
@@ -78,6 +87,19 @@ pub(super) fn private_key(pem: &str) -> Result<KeyPair, ImportError> {
     let der = key.to_pkcs8_der().map_err(|_| ImportError::Inconsistent)?;
     let pkcs8 = Zeroizing::new(der.as_bytes().to_vec());
     Ok(KeyPair { pkcs8, modulus: key.n().to_bytes_be(), exponent: key.e().to_bytes_be() })
+}
+
+/// What was given in place of a private key, by what stands at its top (RFC 7468).
+fn what_it_is_instead(pem: &str) -> ImportError {
+    let top = pem.lines().find(|line| line.starts_with("-----BEGIN"));
+    let says = |word: &str| top.is_some_and(|line| line.contains(word));
+    match top {
+        None if pem.trim().is_empty() => ImportError::Empty,
+        // The older form says so in a line of its own (RFC 1421 §4.6.1.1).
+        _ if says("ENCRYPTED") || pem.contains("Proc-Type: 4,ENCRYPTED") => ImportError::Encrypted,
+        _ if says("PUBLIC") || says("CERTIFICATE") => ImportError::OnlyPublic,
+        Some(_) | None => ImportError::NotAPrivateKey,
+    }
 }
 
 /// Reads a public key: its modulus and exponent, big endian.

@@ -39,7 +39,7 @@ pub enum LifeError {
     #[error("the key is refused: {0}")]
     Import(#[from] ImportError),
     /// A name is never used twice.
-    #[error("key {kid} is here already, or was: a key is never used again")]
+    #[error("the key is here already, or was, as {kid}: a key is never used again")]
     Known {
         /// The key.
         kid: String,
@@ -50,10 +50,13 @@ pub enum LifeError {
         /// The key.
         kid: String,
     },
+    /// Nothing is lost because nothing is there.
+    #[error("there are no signing keys to give up: the next start of a server makes them")]
+    NothingToGiveUp,
     /// Somebody has the master key.
     #[error(
-        "{live} instances were there within a minute, so they have the master key: this command was given another one; or \
-         stop them all first"
+        "{live} instances were there within a minute, so they have the master key: this command was given another one. Or \
+         stop them all, and wait a minute after one that was killed"
     )]
     StillServed {
         /// How many.
@@ -143,8 +146,8 @@ impl Life<'_> {
         dry_run: bool,
     ) -> Result<String, LifeError> {
         import::check_kid(kid)?;
-        if longest_life > LONGEST_FOREIGN_LIFE {
-            return Err(ImportError::LivesTooLong.into());
+        if longest_life.as_secs() == 0 || longest_life > LONGEST_FOREIGN_LIFE {
+            return Err(ImportError::UnusualLife.into());
         }
         let made = wrap::verify_only(&self.master, kid, import::public_key(pem)?, longest_life)?;
         if dry_run { self.may_publish(&made) } else { self.publish(made, false, (actor, "key_imported")) }
@@ -153,10 +156,10 @@ impl Life<'_> {
     /// Whether a key could be published now.
     fn may_publish(&self, made: &StoredKey) -> Result<String, LifeError> {
         let (situation, all) = self.db.read(|tx| Ok((Situation::load(tx)?, signing_keys::load_all(tx)?)))?;
-        situation.has_room(self.schedule)?;
-        if is_known(&all, made) {
-            return Err(LifeError::Known { kid: made.kid.clone() });
+        if let Some(known) = known_as(&all, made) {
+            return Err(LifeError::Known { kid: known.kid.clone() });
         }
+        situation.has_room(self.schedule)?;
         Ok(made.kid.clone())
     }
 
@@ -178,7 +181,9 @@ impl Life<'_> {
             }
             let is_late = only_first && schedule::successor(&situation.keys).is_some();
             // RFC 7517 §4.5: no two keys of one name, nor one under two.
-            if is_late || is_known(&signing_keys::load_all(tx)?, &made) || situation.has_another_master_key_than(&made)
+            if is_late
+                || known_as(&signing_keys::load_all(tx)?, &made).is_some()
+                || situation.has_another_master_key_than(&made)
             {
                 return Ok(Err(NotNow::Otherwise { kid: made.kid.clone() }));
             }
@@ -279,9 +284,9 @@ impl Life<'_> {
     }
 }
 
-/// Whether a key is there or was, under its name or another.
-fn is_known(all: &[StoredKey], made: &StoredKey) -> bool {
-    all.iter().any(|key| key.kid == made.kid || key.modulus == made.modulus)
+/// The key that is the same one, or has its name, whether it is there or was.
+fn known_as<'k>(all: &'k [StoredKey], made: &StoredKey) -> Option<&'k StoredKey> {
+    all.iter().find(|key| key.kid == made.kid || key.modulus == made.modulus)
 }
 
 fn insert_now(tx: &mut Write<'_>, made: &StoredKey, now: Timestamp) -> Result<(), store::Error> {

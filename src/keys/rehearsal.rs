@@ -27,7 +27,7 @@ pub struct Rehearsal {
     pub schedule: Schedule,
     /// Instances of the server. Each follows a change at a time of its own, a minute late at worst.
     pub instances: usize,
-    /// Planned rotations.
+    /// Rotations when they are due; one more follows as soon as it is allowed.
     pub rotations: u32,
     /// How long after the first rotation the signing key is found to be compromised, if it is.
     pub compromise_after: Option<Duration>,

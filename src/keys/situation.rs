@@ -10,7 +10,10 @@ use crate::store::{self, Read, epochs};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotNow {
     /// Caches may lack it.
-    #[error("key {kid} may sign from {safe_from} on: some verifiers hold a JWKS from before it was published")]
+    #[error(
+        "key {kid} may sign from {safe_from} on: some verifiers hold a JWKS from before it was published; nothing \
+         was changed"
+    )]
     NotYetKnown {
         /// The key.
         kid: String,

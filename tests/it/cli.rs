@@ -218,7 +218,7 @@ fn signing_keys_are_handled_by_commands() {
     std::fs::write(&file, public).unwrap();
     let verify_only = ["keys", "import", path, "--verify-only", "--kid", "theirs", "--tokens-live", "1h"];
     assert!(
-        desk.refused(&["keys", "import", path], "", 1).contains("no RSA private key"),
+        desk.refused(&["keys", "import", path], "", 1).contains("--verify-only imports it"),
         "a public half is no key to sign with"
     );
     desk.refused(&["keys", "import", path, "--verify-only"], "", 2);
@@ -235,7 +235,15 @@ fn signing_keys_are_handled_by_commands() {
     }
     let ended = desk.json(&["keys", "compromise", &made], "");
     assert_eq!((&ended["was"], &ended["signs_now"]), (&"standby".into(), &active.as_str().into()));
-    assert_eq!(ended["may_be_accepted_by"].as_array().unwrap().len(), 21);
+    let accepting = ended["may_be_accepted_by"].as_array().unwrap().clone();
+    assert_eq!(accepting.len(), 21);
+    // A key that never signed is replaced by none: nobody meets a new one.
+    assert!(accepting.iter().all(|one| one["accepts_for_seconds"] == one["once_it_meets_the_new_key_seconds"]));
+    assert_eq!(ended["good_tokens_rejected_by"].as_array().unwrap().len(), 0);
+    let planned = desk.json(&["keys", "compromise", &active, "--dry-run"], "");
+    let rejecting = planned["good_tokens_rejected_by"].as_array().unwrap();
+    let nginx = rejecting.iter().find(|one| one["verifier"] == "NGINX reference configuration").unwrap();
+    assert_eq!(nginx["rejects_for_seconds"], 12 * 3600 + 360, "the standby was published just now");
     let all = desk.json(&["keys", "list", "--all"], "");
     assert!(!all.to_string().contains("wrapped") && all.as_array().unwrap().len() == 4);
     let planned = desk.json(&["keys", "rewrap", "--dry-run"], "");
@@ -243,6 +251,11 @@ fn signing_keys_are_handled_by_commands() {
     desk.json(&["keys", "simulate", "--tokens", "20000"], "");
     let unsafe_plan = ["keys", "simulate", "--publish-lead", "0s", "--rotate-every", "5m", "--tokens", "20000"];
     assert!(desk.refused(&unsafe_plan, "", 1).contains("good tokens would be rejected"));
+    let too_short = ["keys", "simulate", "--retain", "5m", "--tokens", "20000"];
+    assert!(desk.refused(&too_short, "", 1).contains("keys.retain is 5m"), "what no server would do is no plan");
+    for nothing in ["--instances", "--rotations", "--tokens"] {
+        desk.refused(&["keys", "simulate", nothing, "0"], "", 2);
+    }
 }
 
 #[test]

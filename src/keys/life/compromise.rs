@@ -35,7 +35,9 @@ impl Life<'_> {
         let signs = heir.key().or_else(|| schedule::active(&others)).map(|key| key.kid.clone());
         let promoted_from = successor.filter(|_| matches!(heir, Heir::Standby(_)));
         let sealed: Vec<StoredKey> = heir.key().into_iter().chain(&made).cloned().collect();
-        let details = json!({ "was": lost.state.as_str(), "signs_now": signs });
+        let details = json!({
+            "was": lost.state.as_str(), "signs_now": signs, "stands_by_from_now_on": made.as_ref().map(|key| &key.kid),
+        });
         let (audit, kid) = (self.audit(actor, "key_compromised", kid, details), kid.to_owned());
         self.write(move |tx| {
             let situation = Situation::load(tx)?;

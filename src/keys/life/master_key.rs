@@ -52,7 +52,8 @@ impl Life<'_> {
 /// many.
 ///
 /// # Errors
-/// [`LifeError::NotLost`] when one of them opens; [`LifeError::StillServed`] when an instance serves; [`LifeError`].
+/// [`LifeError::NothingToGiveUp`]; [`LifeError::NotLost`] when one of them opens; [`LifeError::StillServed`] when an instance
+/// serves; [`LifeError`].
 pub fn begin_anew(
     db: &Db,
     master: Option<&MasterKey>,
@@ -69,6 +70,9 @@ pub fn begin_anew(
         0 => Ok(before.keys.len()),
         live => Err(LifeError::StillServed { live }),
     };
+    if before.keys.is_empty() {
+        return Err(LifeError::NothingToGiveUp);
+    }
     if dry_run {
         return given_up(before.live.len());
     }

@@ -78,7 +78,8 @@ pub fn text(findings: &Findings) -> String {
         let _ = writeln!(picture, "key {:<3} {}{lost}", number + 1, line.trim_end());
     }
     let days = end / 86_400.0;
-    let _ = write!(picture, "        {:-<72}\n        0{:>71}", "", format!("{days:.0} days"));
+    let _ = writeln!(picture, "        {:-<72}\n        0{:>71}", "", format!("{days:.0} days"));
+    let _ = write!(picture, "        . stands by   # signs   - only verifies   x lost");
     picture
 }
 

@@ -59,6 +59,13 @@ pub(super) fn keys(rehearsal: &Rehearsal) -> Vec<PlannedKey> {
         let Some(next) = times.flatten().filter(|at| *at > now).min_by_key(|at| at.as_micros()) else { break };
         now = next;
     }
+    // The last one is an operator's, as soon as it is allowed: of a standby that was just published.
+    if rehearsal.rotations > 0
+        && let Some(standby) = schedule::successor(&rows)
+    {
+        let (to, at) = (standby.kid.clone(), schedule.may_sign_from(standby).max(now));
+        take(&mut rows, &Step::Rotate { to, after_silence: false }, at, schedule.usual_life);
+    }
     // What has signed leaves in the end.
     rows.iter()
         .map(|row| PlannedKey {
