@@ -174,6 +174,12 @@ fn the_master_key_was_lost() {
     assert_eq!(last, sure);
     assert!(ground.command(&["keys", "begin-anew", "--dry-run"], "").contains("dry_run: true"));
     assert!(ground.command(&last, "").contains("signing_keys_given_up: 2"));
+    // There is nothing any more, and only a start makes anew what is needed.
+    for (command, why) in [(&sure[..], "no signing keys to give up"), (&["keys", "list"], "no signing keys yet")] {
+        let refused = ground.try_command(command, "");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(why), "{refused:?}");
+        assert!(!file.exists(), "{command:?} makes no master key");
+    }
     ground.serve();
     assert_eq!(ground.listed().matches("\"kid\"").count(), 2);
     assert_ne!(ground.listed(), before);
