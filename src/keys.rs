@@ -234,9 +234,9 @@ impl Keyring {
         }
     }
 
-    /// The keys are the database's at `now`, a monotonic reading.
+    /// The keys are the database's at `now`, a monotonic reading; an earlier one than was said before changes nothing.
     pub fn confirm(&self, now: Duration) {
-        self.confirmed_at_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        self.confirmed_at_ms.fetch_max(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
     }
 
     /// Whether they were the database's a moment before `now`, a monotonic reading.
