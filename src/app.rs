@@ -21,7 +21,7 @@ use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{PurposeKey, Random};
 use crate::settings::Settings;
 use crate::store::migrate::{self, MigrateError};
-use crate::store::signing_keys::{self, StoredKey};
+use crate::store::signing_keys::{self, KeyState, StoredKey};
 use crate::store::{self, Db};
 
 /// Threads for refreshes. More than processors, since each waits for its commit to be durable, and on SQLite those that
@@ -164,7 +164,12 @@ impl App {
         let random = Random;
         migrate::apply(&settings.database)?;
         let db = Db::open(&settings.database, settings.database_connections)?;
-        let stored = db.read(signing_keys::load_published)?;
+        let stored = match opens {
+            Opens::Everything => db.read(signing_keys::load_published)?,
+            Opens::WhatItCan | Opens::WhatIsThere => {
+                db.read(|tx| signing_keys::load_readable(tx, &KeyState::PUBLISHED))?.keys
+            }
+        };
         if stored.is_empty() && opens == Opens::WhatIsThere {
             return Err(StartError::NoKeys);
         }

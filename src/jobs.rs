@@ -99,15 +99,15 @@ impl Jobs {
     /// What the system says when it has no thread to give.
     pub fn start(app: Arc<App>) -> std::io::Result<Self> {
         let health = Arc::new(Health::default());
-        // So that the first failure is told.
-        health.signing_keys.store(true, Ordering::Relaxed);
         // Everything is taken once more: a change between loading it and reading the epochs would go unnoticed.
         let nothing = Epochs::default();
         let mut key_job = KeyJob::default();
         key_job.begin(&app);
         let mut presence = Presence::new(&app);
         let looked_at = app.clock.monotonic();
-        let seen = check(&app, &health).map_or(nothing, |current| follow(&app, &health, (nothing, current), looked_at));
+        let mut told = None;
+        let seen = check(&app, &health)
+            .map_or(nothing, |current| follow(&app, &health, (nothing, current), looked_at, &mut told));
         presence.beat(&app, seen);
         let mut jobs = Self { running: Vec::new(), health: health.clone() };
         let (rotating, sweeping) = (app.clone(), app.clone());
@@ -115,7 +115,7 @@ impl Jobs {
             let kept = app.clone();
             jobs.spawn("checkpoint", move |stopped| checkpoint(&kept, stopped))?;
         }
-        jobs.spawn("watch", move |stopped| watch(&app, &health, stopped, (seen, presence)))?;
+        jobs.spawn("watch", move |stopped| watch(&app, &health, stopped, (seen, presence, told)))?;
         jobs.spawn("keys", move |stopped| {
             while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 key_job.beat(&rotating);
@@ -169,7 +169,12 @@ fn checkpoint(app: &App, stopped: &Receiver<()>) {
     }
 }
 
-fn watch(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut presence): (Epochs, Presence)) {
+fn watch(
+    app: &App,
+    health: &Health,
+    stopped: &Receiver<()>,
+    (mut seen, mut presence, mut told): (Epochs, Presence, Option<String>),
+) {
     let mut signs = true;
     while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
         let looked_at = app.clock.monotonic();
@@ -177,7 +182,7 @@ fn watch(app: &App, health: &Health, stopped: &Receiver<()>, (mut seen, mut pres
             tracing::error!(error = %KeysError::Unconfirmed, "nothing is signed any more");
         }
         if let Some(current) = check(app, health) {
-            seen = follow(app, health, (seen, current), looked_at);
+            seen = follow(app, health, (seen, current), looked_at, &mut told);
             presence.beat(app, seen);
         }
     }
@@ -198,7 +203,13 @@ fn check(app: &App, health: &Health) -> Option<Epochs> {
 }
 
 /// Takes anew what has changed; what could not be taken is tried again at the next beat.
-fn follow(app: &App, health: &Health, (seen, current): (Epochs, Epochs), looked_at: Duration) -> Epochs {
+fn follow(
+    app: &App,
+    health: &Health,
+    (seen, current): (Epochs, Epochs),
+    looked_at: Duration,
+    told: &mut Option<String>,
+) -> Epochs {
     let mut followed = seen;
     if current.clients != seen.clients {
         match app.clients.reload(&app.db) {
@@ -206,17 +217,20 @@ fn follow(app: &App, health: &Health, (seen, current): (Epochs, Epochs), looked_
             Err(error) => tracing::error!(%error, "clients could not be loaded: the old ones stay"),
         }
     }
-    if current.signing_keys != seen.signing_keys {
+    if current.signing_keys != seen.signing_keys || app.keyring.is_behind() {
         match app.reload_keys() {
-            Ok(()) => followed.signing_keys = current.signing_keys,
-            // Said once, not each second.
-            Err(error) if health.signing_keys.load(Ordering::Relaxed) => {
-                tracing::error!(%error, "signing keys could not be loaded: the old ones stay, less what has left");
+            Ok(()) => (followed.signing_keys, *told) = (current.signing_keys, None),
+            Err(error) => {
+                // Each reason once, not each second.
+                let why = error.to_string();
+                if told.as_ref() != Some(&why) {
+                    tracing::error!(%error, "signing keys could not be loaded: the old ones stay, less what has left");
+                    *told = Some(why);
+                }
             }
-            Err(error) => tracing::debug!(%error, "signing keys could still not be loaded"),
         }
     }
-    let current_keys = followed.signing_keys == current.signing_keys;
+    let current_keys = followed.signing_keys == current.signing_keys && !app.keyring.is_behind();
     if current_keys {
         app.keyring.confirm(looked_at);
     }

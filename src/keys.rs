@@ -16,7 +16,7 @@ mod verify;
 mod wrap;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,29 +64,38 @@ pub enum KeysError {
     /// No key is active.
     #[error("no signing key is active")]
     NoActiveKey,
-    /// Somebody else may have it, and the database says otherwise by now.
+    /// Somebody else may have them, and the database says otherwise by now.
     #[error(
-        "signing key {kid} was compromised and is published again: the database is an older one; run `keys compromise {kid}` \
-         again"
+        "signing keys were compromised and are published again: the database is an older one; `keys compromise` again, the \
+         one that signs last: {}", .kids.join(" ")
     )]
     CameBack {
+        /// The keys.
+        kids: Vec<String>,
+    },
+    /// They are under a version of the master key that was given up.
+    #[error(
+        "the signing keys are under version {version} of the master key, which was given up: the database is an older one; \
+         `keys rewrap` again, or restart if the master key file was put back too"
+    )]
+    OlderMasterKey {
+        /// The version.
+        version: u8,
+    },
+    /// A rewrap leaves nothing behind: what is under a version that was given up was put there since.
+    #[error(
+        "signing key {kid} is under version {version} of the master key and others are not, which nothing here does: \
+         `keys compromise {kid}`"
+    )]
+    Mixed {
         /// The key.
         kid: String,
+        /// Its version.
+        version: u8,
     },
     /// The keys could not be compared with the database's for a minute: one may have been taken out of the JWKS since.
     #[error("the signing keys could not be compared with the database's for {} s", UNCONFIRMED.as_secs())]
     Unconfirmed,
-    /// It is under a version of the master key that was given up.
-    #[error(
-        "signing key {kid} is under version {version} of the master key, which was given up: the database is an older one, or \
-         a `keys rewrap` was not finished; run it again"
-    )]
-    OlderMasterKey {
-        /// The key.
-        kid: String,
-        /// The version.
-        version: u8,
-    },
     /// The key took a step since it was loaded.
     #[error("signing key {kid} does not sign any more")]
     Replaced {
@@ -102,7 +111,7 @@ struct KeySet {
     /// The longest life of a token that the active key may sign without its row being raised first, in seconds.
     noted_life: AtomicU64,
     verifiers: HashMap<String, DecodingKey>,
-    jwks: Arc<Document>,
+    jwks: Option<Arc<Document>>,
     listed: Vec<StoredKey>,
 }
 
@@ -116,13 +125,24 @@ struct Past {
 
 impl Past {
     fn must_not_come_back(&self, stored: &[StoredKey]) -> Result<(), KeysError> {
-        if let Some(key) = stored.iter().find(|key| self.compromised.contains(&key.kid)) {
-            return Err(KeysError::CameBack { kid: key.kid.clone() });
+        let came_back = stored.iter().filter(|key| self.compromised.contains(&key.kid));
+        let kids: Vec<String> = came_back.map(|key| key.kid.clone()).collect();
+        if !kids.is_empty() {
+            return Err(KeysError::CameBack { kids });
         }
-        match stored.iter().find(|key| key.key_version < self.key_version) {
-            Some(key) => Err(KeysError::OlderMasterKey { kid: key.kid.clone(), version: key.key_version }),
-            None => Ok(()),
+        match stored.iter().map(|key| key.key_version).max() {
+            Some(version) if version < self.key_version => Err(KeysError::OlderMasterKey { version }),
+            Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// Nothing puts keys under different versions of the master key.
+fn must_be_under_one_version(stored: &[StoredKey]) -> Result<(), KeysError> {
+    let newest = stored.iter().map(|key| key.key_version).max();
+    match stored.iter().find(|key| Some(key.key_version) != newest) {
+        Some(key) => Err(KeysError::Mixed { kid: key.kid.clone(), version: key.key_version }),
+        None => Ok(()),
     }
 }
 
@@ -131,6 +151,8 @@ pub struct Keyring {
     set: ArcSwap<KeySet>,
     /// Held from reading the rows to having their set in use: an older set never follows a newer one.
     past: Mutex<Past>,
+    /// Whether the last load failed, so that what is in use is not what the database says.
+    is_behind: AtomicBool,
     /// When they were last found to be the database's, in milliseconds of the monotonic clock.
     confirmed_at_ms: AtomicU64,
 }
@@ -158,7 +180,7 @@ impl Keyring {
     /// # Errors
     /// [`KeysError`].
     pub fn open_what_opens(db: &Db, master: &MasterKey) -> Result<Self, KeysError> {
-        let stored = db.read(signing_keys::load_published)?;
+        let stored = db.read(|tx| signing_keys::load_readable(tx, &KeyState::PUBLISHED))?.keys;
         let (opens, shut): (Vec<_>, Vec<_>) =
             stored.into_iter().partition(|key| wrap::see_it_work(master, key).is_ok());
         if opens.is_empty()
@@ -173,15 +195,20 @@ impl Keyring {
     }
 
     fn of(set: KeySet) -> Self {
-        Self { set: ArcSwap::from_pointee(set), past: Mutex::default(), confirmed_at_ms: AtomicU64::new(0) }
+        Self {
+            set: ArcSwap::from_pointee(set),
+            past: Mutex::default(),
+            is_behind: AtomicBool::new(false),
+            confirmed_at_ms: AtomicU64::new(0),
+        }
     }
 
     /// Takes the published keys anew. When that fails the old ones stay in use, less those that have left the JWKS or were
     /// compromised: to see that needs no master key, and no other row.
     ///
     /// # Errors
-    /// [`KeysError::WrongMasterKey`], [`KeysError::Unusable`], [`KeysError::NoActiveKey`], [`KeysError::OlderMasterKey`] and
-    /// [`KeysError::CameBack`] by the rows; [`KeysError::Store`].
+    /// [`KeysError::WrongMasterKey`], [`KeysError::Unusable`], [`KeysError::NoActiveKey`], [`KeysError::OlderMasterKey`],
+    /// [`KeysError::Mixed`] and [`KeysError::CameBack`] by the rows; [`KeysError::Store`].
     pub fn reload(&self, db: &Db, master: &MasterKey) -> Result<(), KeysError> {
         self.load(db, master, &mut self.past())
     }
@@ -203,13 +230,14 @@ impl Keyring {
     }
 
     fn load(&self, db: &Db, master: &MasterKey, past: &mut Past) -> Result<(), KeysError> {
-        let (states, stored) = db.read(|tx| Ok((signing_keys::load_states(tx)?, signing_keys::load_published(tx))))?;
+        let states = db.read(signing_keys::load_states)?;
         let compromised = states.iter().filter(|(_, state)| *state == Some(KeyState::Compromised));
         past.compromised.extend(compromised.map(|(kid, _)| kid.clone()));
-        let fresh = stored.map_err(KeysError::from).and_then(|stored| {
+        let fresh = db.read(signing_keys::load_published).map_err(KeysError::from).and_then(|stored| {
             past.must_not_come_back(&stored)?;
             KeySet::new(master, stored)
         });
+        self.is_behind.store(fresh.is_err(), Ordering::Release);
         let held = self.set.load();
         match fresh {
             Ok(fresh) => {
@@ -232,6 +260,11 @@ impl Keyring {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the keys in use are not what the database says, since they could not be loaded.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Acquire)
     }
 
     /// The keys are the database's at `now`, a monotonic reading; an earlier one than was said before changes nothing.
@@ -292,8 +325,8 @@ impl Keyring {
         verify::verify(token, &self.set.load().verifiers, issuer, now)
     }
 
-    /// The JWKS.
-    pub fn jwks(&self) -> Arc<Document> {
+    /// The JWKS; `None` when no key is left, since an empty one would be kept by caches.
+    pub fn jwks(&self) -> Option<Arc<Document>> {
         self.set.load().jwks.clone()
     }
 
@@ -306,12 +339,8 @@ impl Keyring {
 impl KeySet {
     fn new(master: &MasterKey, stored: Vec<StoredKey>) -> Result<Self, KeysError> {
         let mut active = None;
-        let newest = stored.iter().map(|key| key.key_version).max();
+        must_be_under_one_version(&stored)?;
         for key in &stored {
-            // A rewrap leaves nothing behind: what is under a version that was given up was put there since.
-            if Some(key.key_version) != newest {
-                return Err(KeysError::OlderMasterKey { kid: key.kid.clone(), version: key.key_version });
-            }
             let parsed = wrap::see_it_work(master, key)?;
             if key.state == KeyState::Active {
                 active = parsed.map(|parsed| (sign::ActiveKey::new(parsed), key.longest_life));
@@ -343,7 +372,7 @@ impl KeySet {
         let verifiers = ours
             .map(|key| (key.kid.clone(), DecodingKey::from_rsa_raw_components(&key.modulus, &key.exponent)))
             .collect();
-        let jwks = Arc::new(jwks::document(&listed));
+        let jwks = (!listed.is_empty()).then(|| Arc::new(jwks::document(&listed)));
         Self { active, noted_life: AtomicU64::new(noted_life), verifiers, jwks, listed }
     }
 }

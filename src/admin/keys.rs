@@ -40,10 +40,13 @@ pub struct NextStep {
 /// # Errors
 /// [`AdminError::Store`].
 pub fn list(app: &App, all: bool) -> Result<(Situation, Vec<KeyReport>), AdminError> {
-    let load = if all { signing_keys::load_all } else { signing_keys::load_published };
-    let (situation, keys) = app.db.read(|tx| Ok((Situation::load(tx)?, load(tx)?)))?;
+    let states: &[KeyState] = if all { &KeyState::ALL } else { &KeyState::PUBLISHED };
+    let (situation, loaded) = app.db.read(|tx| Ok((Situation::load(tx)?, signing_keys::load_readable(tx, states)?)))?;
+    for (kid, state) in &loaded.unreadable {
+        tracing::warn!(%kid, state = state.as_str(), "the row of a signing key cannot be read");
+    }
     let schedule = app.key_life().schedule;
-    let reports = keys.into_iter().map(|key| report(key, &situation, schedule)).collect();
+    let reports = loaded.keys.into_iter().map(|key| report(key, &situation, schedule)).collect();
     Ok((situation, reports))
 }
 
@@ -149,8 +152,7 @@ pub fn generate(app: &App, dry_run: bool, actor: &str) -> Result<Option<String>,
 /// # Errors
 /// [`AdminError::NotFound`].
 pub fn find(app: &App, kid: &str) -> Result<StoredKey, AdminError> {
-    let keys = app.db.read(signing_keys::load_all)?;
-    keys.into_iter().find(|key| key.kid == kid).ok_or(AdminError::NotFound("key"))
+    app.db.read(|tx| signing_keys::find(tx, kid))?.ok_or(AdminError::NotFound("key"))
 }
 
 /// What the end of a key does, or would do.
@@ -171,22 +173,22 @@ pub struct Compromise {
 /// [`AdminError::NotFound`] when no published key has that name.
 pub fn compromise(app: &App, kid: &str, dry_run: bool, actor: &str) -> Result<Compromise, AdminError> {
     let (situation, reports) = list(app, false)?;
-    let report =
-        reports.into_iter().find(|report| report.key.kid == kid).ok_or(AdminError::NotFound("published key"))?;
+    let was = situation.state_of(kid).map_err(|_| AdminError::NotFound("published key"))?;
+    let report = reports.into_iter().find(|report| report.key.kid == kid);
     let signs_now = if dry_run {
-        let heir = if report.key.state == KeyState::Active { schedule::successor } else { schedule::active };
+        let heir = if was == KeyState::Active { schedule::successor } else { schedule::active };
         heir(&situation.keys).map(|key| key.kid.clone())
     } else {
-        Some(app.key_life().compromise(kid, actor)?)
+        app.key_life().compromise(kid, actor)?
     };
     let heir = situation.keys.iter().find(|key| Some(&key.kid) == signs_now.as_ref());
-    let reject = match (report.key.state, heir) {
+    let reject = match (was, heir) {
         (KeyState::Active, Some(heir)) => who_rejects(heir, situation.now),
         // Nobody has seen a key that was made just now.
         (KeyState::Active, None) => CONSUMERS.iter().map(|one| (one.name, one.learns_within())).collect(),
         (KeyState::Standby | KeyState::Retiring | KeyState::Retired | KeyState::Compromised, _) => Vec::new(),
     };
-    Ok(Compromise { was: report.key.state, signs_now, tokens_live_until: report.tokens_live_until, reject })
+    Ok(Compromise { was, signs_now, tokens_live_until: report.and_then(|report| report.tokens_live_until), reject })
 }
 
 /// What a new version of the master key changed, or would change.

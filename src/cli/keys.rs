@@ -122,6 +122,7 @@ pub(super) fn run(
     settings: impl Fn() -> Result<Settings, CommandError>,
     output: &Output,
 ) -> Result<(), CommandError> {
+    super::forbid_looking_inside();
     let open = |makes| super::open(settings()?, makes);
     let actor = actor();
     match command {

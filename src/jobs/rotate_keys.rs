@@ -21,6 +21,10 @@ pub(super) struct KeyJob {
     master_key_read: Duration,
     /// The database's clock and ours, together, when they were first read.
     started: Option<(Timestamp, Duration)>,
+    /// When an instance last served before this one, until it is known what that means for the keys.
+    silent_since: Option<Timestamp>,
+    /// Whether it was said that clocks are apart.
+    told_apart: bool,
     /// What kept the last step from being taken, so that it is said once.
     waits: Option<String>,
     /// Whether the master key could not be read again, so that it is said once.
@@ -30,8 +34,8 @@ pub(super) struct KeyJob {
 impl KeyJob {
     /// Before the first request: takes what is due, with a view to how long nobody served.
     pub(super) fn begin(&mut self, app: &App) {
-        let silent_since = app.db.read(instances::last_seen).ok().flatten();
-        self.take_steps(app, silent_since);
+        self.silent_since = app.db.read(instances::last_seen).ok().flatten();
+        self.take_steps(app);
         drop(app.db.write_relaxed(|tx| {
             let forgotten = instances::now(tx)?.minus(FORGET_AFTER);
             instances::forget(tx, forgotten)
@@ -51,14 +55,14 @@ impl KeyJob {
             }
             self.master_key_fails = reloaded.is_err();
         }
-        self.take_steps(app, None);
+        self.take_steps(app);
     }
 
     /// Takes every step that is due; there are never many.
-    fn take_steps(&mut self, app: &App, mut silent_since: Option<Timestamp>) {
-        while let Some(step) = self.take_step(app, silent_since) {
+    fn take_steps(&mut self, app: &App) {
+        while let Some(step) = self.take_step(app) {
             if matches!(step, Step::Rotate { .. }) {
-                silent_since = None;
+                self.silent_since = None;
             }
             match step {
                 Step::Generate => tracing::info!("made a signing key that stands by"),
@@ -70,11 +74,11 @@ impl KeyJob {
         }
     }
 
-    fn take_step(&mut self, app: &App, silent_since: Option<Timestamp>) -> Option<Step> {
+    fn take_step(&mut self, app: &App) -> Option<Step> {
         if let Some((began, at)) = self.started {
             // What is known without asking the database says that nothing is due, almost always.
             let now = began.plus(app.clock.monotonic().saturating_sub(at));
-            app.key_life().schedule.due(&app.keyring.list(), now, silent_since)?;
+            app.key_life().schedule.due(&app.keyring.list(), now, self.silent_since)?;
         }
         let situation = match app.db.read(Situation::load) {
             Ok(situation) => situation,
@@ -85,16 +89,25 @@ impl KeyJob {
         };
         // A clock that jumps ahead while we run ends nothing: only as much time counts as has passed for us too.
         let monotonic = app.clock.monotonic();
-        let (began, at) = *self.started.get_or_insert_with(|| {
-            let ours = app.clock.now();
-            if ours.since(situation.now).max(situation.now.since(ours)) > CLOCK_ERROR {
-                tracing::warn!(%ours, database = %situation.now, "our clock and the database's are apart");
-            }
+        let ours = app.clock.now();
+        let apart = ours.since(situation.now).max(situation.now.since(ours)) > CLOCK_ERROR;
+        let (began, at) = match self.started {
+            Some(started) => started,
             // If one is ahead, the other knows better what is not due yet.
-            (situation.now.min(ours), monotonic)
-        });
+            None if apart => {
+                if !std::mem::replace(&mut self.told_apart, true) {
+                    tracing::warn!(%ours, database = %situation.now, "our clock and the database's are apart");
+                }
+                (situation.now.min(ours), monotonic)
+            }
+            None => *self.started.insert((situation.now, monotonic)),
+        };
         let now = began.plus(monotonic.saturating_sub(at));
-        match app.key_life().take_due_step(&situation, now, silent_since) {
+        match app.key_life().take_due_step(&situation, now, self.silent_since) {
+            Ok(None) => {
+                (self.waits, self.silent_since) = (None, None);
+                None
+            }
             Ok(step) => {
                 self.waits = None;
                 step

@@ -155,9 +155,10 @@ impl Life<'_> {
 
     /// Whether a key could be published now.
     fn may_publish(&self, made: &StoredKey) -> Result<String, LifeError> {
-        let (situation, all) = self.db.read(|tx| Ok((Situation::load(tx)?, signing_keys::load_all(tx)?)))?;
-        if let Some(known) = known_as(&all, made) {
-            return Err(LifeError::Known { kid: known.kid.clone() });
+        let (situation, known) =
+            self.db.read(|tx| Ok((Situation::load(tx)?, signing_keys::known_as(tx, &made.kid, &made.modulus)?)))?;
+        if let Some(kid) = known {
+            return Err(LifeError::Known { kid });
         }
         situation.has_room(self.schedule)?;
         Ok(made.kid.clone())
@@ -179,12 +180,12 @@ impl Life<'_> {
             if let Err(full) = situation.has_room(schedule) {
                 return Ok(Err(full));
             }
-            let is_late = only_first && schedule::successor(&situation.keys).is_some();
+            // The system makes one beside a key that signs: without one the keys were given up, or are being put back.
+            let is_late = only_first
+                && (schedule::successor(&situation.keys).is_some() || schedule::active(&situation.keys).is_none());
             // RFC 7517 §4.5: no two keys of one name, nor one under two.
-            if is_late
-                || known_as(&signing_keys::load_all(tx)?, &made).is_some()
-                || situation.has_another_master_key_than(&made)
-            {
+            let is_known = signing_keys::known_as(tx, &made.kid, &made.modulus)?.is_some();
+            if is_late || is_known || situation.has_another_master_key_than(&made) {
                 return Ok(Err(NotNow::Otherwise { kid: made.kid.clone() }));
             }
             insert_now(tx, &made, situation.now)?;
@@ -240,11 +241,10 @@ impl Life<'_> {
         let audit = self.audit(SYSTEM, "key_retired", &kid, json!({}));
         self.write(move |tx| {
             let situation = Situation::load(tx)?;
-            let key = match situation.key(&kid, KeyState::Retiring) {
-                Ok(key) => key,
-                Err(not_now) => return Ok(Err(not_now)),
-            };
-            end(tx, key, KeyState::Retired, situation.now)?;
+            if let Err(not_now) = situation.key(&kid, KeyState::Retiring) {
+                return Ok(Err(not_now));
+            }
+            end(tx, &kid, KeyState::Retired, situation.now)?;
             audit(tx)?;
             Ok(Ok(()))
         })
@@ -284,11 +284,6 @@ impl Life<'_> {
     }
 }
 
-/// The key that is the same one, or has its name, whether it is there or was.
-fn known_as<'k>(all: &'k [StoredKey], made: &StoredKey) -> Option<&'k StoredKey> {
-    all.iter().find(|key| key.kid == made.kid || key.modulus == made.modulus)
-}
-
 fn insert_now(tx: &mut Write<'_>, made: &StoredKey, now: Timestamp) -> Result<(), store::Error> {
     let position = signing_keys::next_position(tx)?;
     let retiring_at = (made.state == KeyState::Retiring).then_some(now);
@@ -302,9 +297,8 @@ fn activate(tx: &mut Write<'_>, promoted: &StoredKey, now: Timestamp) -> Result<
     Ok(())
 }
 
-fn end(tx: &mut Write<'_>, key: &StoredKey, state: KeyState, now: Timestamp) -> Result<(), store::Error> {
-    let ended = StoredKey { state, ended_at: Some(now), wrapped: None, ..key.clone() };
-    change(tx, key.state, &ended)
+fn end(tx: &mut Write<'_>, kid: &str, state: KeyState, now: Timestamp) -> Result<(), store::Error> {
+    if signing_keys::end(tx, kid, state, now)? { Ok(()) } else { Err(another_changed_it()) }
 }
 
 /// Changes a key that must still be in that state: between reading and writing another instance may have taken a step.
@@ -312,5 +306,9 @@ fn change(tx: &mut Write<'_>, from: KeyState, key: &StoredKey) -> Result<(), sto
     if signing_keys::change(tx, from, key)? {
         return Ok(());
     }
-    Err(store::Error::Conflict(store::Cause::new("another instance changed a signing key at the same moment")))
+    Err(another_changed_it())
+}
+
+fn another_changed_it() -> store::Error {
+    store::Error::Conflict(store::Cause::new("another instance changed a signing key at the same moment"))
 }

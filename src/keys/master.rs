@@ -1,6 +1,6 @@
 //! The master key: a file that only its owner may read, and the keys derived from it, one for each purpose (RFC 5869).
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use crate::store::instances::MasterKeySeen;
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 /// How the names of files begin that are not whole yet.
 const TEMPORARY: &str = ".master.key.";
+/// How many random bytes follow.
+const TEMPORARY_BYTES: usize = 9;
 /// The fewest different bytes among the 32 of a key; random ones have 25 or more but for one in 10^13.
 const MIN_DISTINCT_BYTES: usize = 16;
 
@@ -243,7 +245,10 @@ pub(super) fn add_version(path: &Path, newest: u8, random: &Random) -> Result<()
     let failed = |source| MasterKeyError::Io { path: path.to_owned(), source };
     // Given back when it is closed. The file itself is replaced, so that its folder is what all agree on.
     let folder = fs::File::open(folder_of(path)).map_err(failed)?;
-    folder.try_lock().map_err(|_| MasterKeyError::Locked { path: path.to_owned() })?;
+    folder.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => MasterKeyError::Locked { path: path.to_owned() },
+        TryLockError::Error(source) => failed(source),
+    })?;
     let known = MasterKey::load(path)?.ok_or_else(|| MasterKeyError::Lost { path: path.to_owned() })?;
     if known.newest() > newest {
         return Ok(());
@@ -255,26 +260,39 @@ pub(super) fn add_version(path: &Path, newest: u8, random: &Random) -> Result<()
         text.push_str(&Zeroizing::new(format!("{version} {}\n", encode_base64url(key.as_slice()))));
     }
     let write = || -> io::Result<()> {
-        remove_leftovers(folder_of(path))?;
-        let temporary = write_temporary(folder_of(path), &text, random)?;
-        // It stays the server's, whoever runs the command.
         let owner = fs::metadata(path)?;
-        let replaced = fchown(fs::File::open(&temporary)?, Some(owner.uid()), Some(owner.gid()))
-            .and_then(|()| fs::rename(&temporary, path));
+        let temporary = write_temporary(folder_of(path), &text, random)?;
+        let replaced = hand_over(&temporary, &owner).and_then(|()| fs::rename(&temporary, path));
         if let Err(error) = replaced {
             drop(fs::remove_file(&temporary));
             return Err(error);
         }
         folder.sync_all()
     };
-    write().map_err(failed)
+    write().map_err(failed)?;
+    // What stays is no more than what is in the file.
+    drop(remove_leftovers(path));
+    Ok(())
 }
 
-/// Removes what commands left that were killed: no other is at work while the folder is locked.
-fn remove_leftovers(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// It stays the server's file, whoever runs the command. Its group may not read it, so that one that we may not give stays ours.
+fn hand_over(file: &Path, owner: &fs::Metadata) -> io::Result<()> {
+    let opened = fs::File::open(file)?;
+    if opened.metadata()?.uid() != owner.uid() {
+        fchown(&opened, Some(owner.uid()), None)?;
+    }
+    drop(fchown(&opened, None, Some(owner.gid())));
+    Ok(())
+}
+
+/// Removes what commands left that were killed, and nothing that only looks like it.
+fn remove_leftovers(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder_of(path))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY));
+        let is_ours = random.and_then(decode_base64url).is_some_and(|bytes| bytes.len() == TEMPORARY_BYTES);
+        if is_ours && entry.file_type()?.is_file() && Some(name.as_os_str()) != path.file_name() {
             fs::remove_file(entry.path())?;
         }
     }
@@ -287,7 +305,7 @@ fn folder_of(path: &Path) -> &Path {
 
 /// Writes a file that only its owner may read, and waits until it is on the disk.
 fn write_temporary(folder: &Path, text: &str, random: &Random) -> io::Result<PathBuf> {
-    let temporary = folder.join(format!("{TEMPORARY}{}", encode_base64url(&random.bytes::<9>())));
+    let temporary = folder.join(format!("{TEMPORARY}{}", encode_base64url(&random.bytes::<TEMPORARY_BYTES>())));
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
@@ -378,7 +396,38 @@ mod tests {
         assert!(matches!(MasterKey::load(&link), Err(MasterKeyError::Io { .. })));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(MasterKey::load(&path), Err(MasterKeyError::Exposed { mode: 0o644, .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let missing = MasterKey::load_or_create(&folder.path().join("none"), &Random, false);
         assert!(matches!(missing, Err(MasterKeyError::Lost { .. })));
+    }
+
+    #[test]
+    fn a_version_is_added_to_the_file_alone_and_it_stays_its_owners() {
+        const NOBODY: u32 = 65_534;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".master.key.prod");
+        create(&path, &Random).unwrap();
+        let is_root = rustix::process::getuid().is_root();
+        if is_root {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let owner = fs::metadata(&path).unwrap().uid();
+        let [leftover, copy, deep] = [
+            format!("{TEMPORARY}{}", encode_base64url(&[7; TEMPORARY_BYTES])),
+            ".master.key.before-rewrap".to_owned(),
+            ".master.key.d".to_owned(),
+        ]
+        .map(|name| folder.path().join(name));
+        fs::write(&leftover, "").unwrap();
+        fs::write(&copy, "").unwrap();
+        fs::create_dir(&deep).unwrap();
+        add_version(&path, 1, &Random).unwrap();
+        assert_eq!(MasterKey::load(&path).unwrap().unwrap().newest(), 2);
+        assert_eq!(fs::metadata(&path).unwrap().uid(), owner);
+        assert_eq!(is_root, owner == NOBODY);
+        assert!(!leftover.exists() && copy.exists() && deep.exists());
+        let held = fs::File::open(folder.path()).unwrap();
+        held.lock().unwrap();
+        assert!(matches!(add_version(&path, 2, &Random), Err(MasterKeyError::Locked { .. })));
     }
 }

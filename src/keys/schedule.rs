@@ -138,8 +138,10 @@ impl Schedule {
         if let Some(over) = in_state(keys, KeyState::Retiring).find(leaves) {
             return Some(Step::Retire { kid: over.kid.clone() });
         }
+        // Without a key that signs the keys were given up, or are being put back.
+        let active = active(keys)?;
         let Some(standby) = successor(keys) else { return Some(Step::Generate) };
-        let turn_is_over = active(keys).and_then(|key| self.turn_ends(key)).is_some_and(|at| at <= now);
+        let turn_is_over = self.turn_ends(active).is_some_and(|at| at <= now);
         // Either nobody served, or the database is an old copy: rows may be missing in which the standby took over and
         // the active key left. In both cases caches that hold anything hold the standby.
         let after_silence = silent_since.is_some_and(|since| now.since(since) > self.retention(Duration::ZERO));
@@ -224,6 +226,8 @@ mod tests {
         assert_eq!(SCHEDULE.due(&young, at(turn), None), None);
         assert_eq!(SCHEDULE.due(&young, at(turn + Duration::from_micros(1)), None), Some(rotate("s")));
         assert_eq!(SCHEDULE.due(&keys[..1], at(HOUR), None), Some(Step::Generate));
+        assert_eq!(SCHEDULE.due(&keys[1..], at(turn), None), None, "nothing signs: the keys were given up");
+        assert_eq!(SCHEDULE.due(&[], at(turn), None), None);
         let old = [keys[0].clone(), keys[1].clone(), key("r", KeyState::Retiring, Duration::ZERO)];
         assert_eq!(SCHEDULE.due(&old, before(DAY), None), None);
         assert_eq!(SCHEDULE.due(&old, at(DAY), None), Some(Step::Retire { kid: "r".to_owned() }));

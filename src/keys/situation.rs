@@ -47,8 +47,10 @@ pub enum NotNow {
 pub struct Situation {
     /// Its clock.
     pub now: Timestamp,
-    /// The published keys.
+    /// The published keys that can be read.
     pub keys: Vec<StoredKey>,
+    /// The names and states of the others.
+    pub unreadable: Vec<(String, KeyState)>,
     /// The epoch of the keys.
     pub epoch: i64,
     /// The instances that serve.
@@ -61,9 +63,11 @@ impl Situation {
     /// # Errors
     /// The store's own reasons.
     pub fn load(tx: &mut Read<'_>) -> Result<Self, store::Error> {
+        let loaded = signing_keys::load_readable(tx, &KeyState::PUBLISHED)?;
         Ok(Self {
             now: instances::now(tx)?,
-            keys: signing_keys::load_published(tx)?,
+            keys: loaded.keys,
+            unreadable: loaded.unreadable,
             epoch: epochs::load(tx)?.signing_keys,
             live: instances::live(tx, UNCONFIRMED)?,
         })
@@ -72,6 +76,22 @@ impl Situation {
     pub(super) fn key(&self, kid: &str, state: KeyState) -> Result<&StoredKey, NotNow> {
         let fits = |key: &&StoredKey| key.kid == kid && key.state == state;
         self.keys.iter().find(fits).ok_or_else(|| NotNow::Otherwise { kid: kid.to_owned() })
+    }
+
+    /// The state of a published key, readable or not.
+    ///
+    /// # Errors
+    /// [`NotNow::Otherwise`] when none has that name.
+    pub fn state_of(&self, kid: &str) -> Result<KeyState, NotNow> {
+        let readable = self.keys.iter().map(|key| (&key.kid, key.state));
+        let mut all = readable.chain(self.unreadable.iter().map(|(kid, state)| (kid, *state)));
+        let found = all.find(|(name, _)| *name == kid).map(|(_, state)| state);
+        found.ok_or_else(|| NotNow::Otherwise { kid: kid.to_owned() })
+    }
+
+    /// How many keys are published.
+    pub(super) fn published(&self) -> usize {
+        self.keys.len() + self.unreadable.len()
     }
 
     /// Whether every instance publishes the keys as they are.
@@ -125,7 +145,7 @@ impl Situation {
     /// # Errors
     /// [`NotNow::Full`].
     pub fn has_room(&self, schedule: Schedule) -> Result<(), NotNow> {
-        if self.keys.len() < MOST_PUBLISHED {
+        if self.published() < MOST_PUBLISHED {
             return Ok(());
         }
         let leaves_at = self.keys.iter().filter_map(|key| schedule.leaves_at(key)).min_by_key(|at| at.as_micros());

@@ -61,7 +61,7 @@ pub fn lock(tx: &mut Write<'_>, topic: Topic) -> Result<(), Error> {
 /// # Errors
 /// The store's own reasons.
 pub fn advance(tx: &mut Write<'_>, topic: Topic) -> Result<(), Error> {
-    let next = case_when(epochs::value.lt(database_now()), database_now()).otherwise(epochs::value + 1);
+    let next = case_when(epochs::value.ne(database_now()), database_now()).otherwise(epochs::value + 1);
     diesel::update(epochs::table.filter(epochs::name.eq(topic.name())))
         .set(epochs::value.eq(next))
         .execute(tx.conn())?;

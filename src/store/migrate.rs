@@ -1,11 +1,14 @@
 //! Bringing the schema up to date, beside other instances that do the same, and refusing one that is newer than we are.
 
+use std::time::Duration;
+
 use super::Error;
 use super::dialect::{self, Conn};
 use crate::settings::DatabaseUrl;
 
-/// How often another instance may get in the way before we give up.
-const MAX_TRIES: u32 = 5;
+/// How often another instance may get in the way before we give up, and how long we wait for it each time.
+const MAX_TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Where a schema stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +56,23 @@ fn status_of(conn: &mut Conn) -> Result<Status, Error> {
 pub fn apply(url: &DatabaseUrl) -> Result<Vec<String>, MigrateError> {
     let mut tries = 0;
     loop {
-        let mut conn = dialect::connect(url).map_err(Error::unavailable)?;
-        match apply_once(&mut conn) {
-            Err(MigrateError::Store(_)) if tries + 1 < MAX_TRIES => tries += 1,
-            outcome => return outcome,
+        tries += 1;
+        match dialect::connect(url) {
+            Ok(mut conn) => match apply_once(&mut conn) {
+                Err(MigrateError::Store(_)) if tries < MAX_TRIES => {}
+                outcome => return outcome,
+            },
+            // A file that another instance just makes.
+            Err(error) if tries < MAX_TRIES && dialect::says_busy(&error.to_string()) => {}
+            Err(error) => return Err(Error::unavailable(error).into()),
         }
+        pause();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing is served before the schema is there")]
+fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 fn apply_once(conn: &mut Conn) -> Result<Vec<String>, MigrateError> {

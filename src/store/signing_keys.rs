@@ -29,7 +29,10 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    const ALL: [Self; 5] = [Self::Standby, Self::Active, Self::Retiring, Self::Retired, Self::Compromised];
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Standby, Self::Active, Self::Retiring, Self::Retired, Self::Compromised];
+    /// The states of keys in the JWKS.
+    pub const PUBLISHED: [Self; 3] = [Self::Standby, Self::Active, Self::Retiring];
 
     /// The spelling in the database and for people.
     pub const fn as_str(self) -> &'static str {
@@ -179,33 +182,69 @@ impl StoredKey {
     }
 }
 
-/// Every key that there is or was, the oldest first.
-///
-/// # Errors
-/// [`Error::Corrupt`] when one cannot be read: a JWKS must not silently lack a key.
-pub fn load_all(tx: &mut Read<'_>) -> Result<Vec<StoredKey>, Error> {
-    let rows: Vec<Row> = signing_keys::table.order(signing_keys::position).select(Row::as_select()).load(tx.conn())?;
-    rows.into_iter().map(StoredKey::try_from).collect()
-}
-
 /// Every key in the JWKS, the oldest first.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when one cannot be read: a JWKS must not silently lack a key.
 pub fn load_published(tx: &mut Read<'_>) -> Result<Vec<StoredKey>, Error> {
-    let published = [KeyState::Standby, KeyState::Active, KeyState::Retiring].map(KeyState::as_str);
+    let loaded = load_readable(tx, &KeyState::PUBLISHED)?;
+    if loaded.unreadable.is_empty() { Ok(loaded.keys) } else { Err(Error::Corrupt { table: TABLE }) }
+}
+
+/// Keys as far as they can be read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Those that can, the oldest first.
+    pub keys: Vec<StoredKey>,
+    /// The names and states of the others.
+    pub unreadable: Vec<(String, KeyState)>,
+}
+
+/// The keys in these states, for those who must be able to do without one that cannot be read.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn load_readable(tx: &mut Read<'_>, states: &[KeyState]) -> Result<Loaded, Error> {
     let rows: Vec<Row> = signing_keys::table
-        .filter(signing_keys::state.eq_any(published))
+        .filter(signing_keys::state.eq_any(states.iter().map(|state| state.as_str())))
         .order(signing_keys::position)
         .select(Row::as_select())
         .load(tx.conn())?;
-    rows.into_iter().map(StoredKey::try_from).collect()
+    let mut loaded = Loaded { keys: Vec::new(), unreadable: Vec::new() };
+    for row in rows {
+        let name = (row.kid.clone(), KeyState::parse(&row.state));
+        match (StoredKey::try_from(row), name) {
+            (Ok(key), _) => loaded.keys.push(key),
+            (Err(_), (kid, Some(state))) => loaded.unreadable.push((kid, state)),
+            (Err(_), (_, None)) => {}
+        }
+    }
+    Ok(loaded)
 }
 
-/// The names of all keys that there are or were, with their states as far as these can be read; for when a row cannot.
+/// The key of a name, whatever its state.
 ///
 /// # Errors
-/// When the database does not answer.
+/// [`Error::Corrupt`]; the store's own reasons.
+pub fn find(tx: &mut Read<'_>, kid: &str) -> Result<Option<StoredKey>, Error> {
+    let row: Option<Row> =
+        signing_keys::table.filter(signing_keys::kid.eq(kid)).select(Row::as_select()).first(tx.conn()).optional()?;
+    row.map(StoredKey::try_from).transpose()
+}
+
+/// The name of the key that is the same one or has this name, if there is or ever was one.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn known_as(tx: &mut Read<'_>, kid: &str, modulus: &[u8]) -> Result<Option<String>, Error> {
+    let same = signing_keys::kid.eq(kid).or(signing_keys::modulus.eq(modulus));
+    Ok(signing_keys::table.filter(same).select(signing_keys::kid).first(tx.conn()).optional()?)
+}
+
+/// The names of all keys that there are or were, with their states as far as these can be read.
+///
+/// # Errors
+/// The store's own reasons.
 pub fn load_states(tx: &mut Read<'_>) -> Result<Vec<(String, Option<KeyState>)>, Error> {
     let rows: Vec<(String, String)> =
         signing_keys::table.select((signing_keys::kid, signing_keys::state)).load(tx.conn())?;
@@ -252,6 +291,24 @@ pub fn change(tx: &mut Write<'_>, from: KeyState, key: &StoredKey) -> Result<boo
     .execute(tx.conn())?;
     epochs::advance(tx, Topic::SigningKeys)?;
     Ok(changed == 1)
+}
+
+/// Takes a key out of the JWKS for good: its private half goes, and whatever else is in its row stays as it is. `false` when it
+/// is not in the JWKS.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end(tx: &mut Write<'_>, kid: &str, state: KeyState, at: Timestamp) -> Result<bool, Error> {
+    let published = signing_keys::state.eq_any(KeyState::PUBLISHED.map(KeyState::as_str));
+    let ended = diesel::update(signing_keys::table.filter(signing_keys::kid.eq(kid)).filter(published))
+        .set((
+            signing_keys::state.eq(state.as_str()),
+            signing_keys::wrapped.eq(None::<Vec<u8>>),
+            signing_keys::ended_at.eq(Some(at.as_micros())),
+        ))
+        .execute(tx.conn())?;
+    epochs::advance(tx, Topic::SigningKeys)?;
+    Ok(ended == 1)
 }
 
 /// Notes that the key signs tokens of this life. `false` when it is not active any more.

@@ -17,9 +17,13 @@ static CACHING: HeaderValue =
 /// The public signing keys (RFC 7517 §5). Always those that verify every token still alive, and the next one.
 #[utoipa::path(get, path = "/jwks.json", tag = "documents", responses(
     (status = 200, description = "The JWKS", content_type = "application/jwk-set+json"),
-    (status = 304, description = "Unchanged since the given ETag")))]
+    (status = 304, description = "Unchanged since the given ETag"),
+    (status = 503, description = "No key is left that may be published: an operator is needed")))]
 pub(super) async fn jwks(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    serve(&request, &state.app.keyring.jwks(), "application/jwk-set+json")
+    match state.app.keyring.jwks() {
+        Some(document) => serve(&request, &document, "application/jwk-set+json"),
+        None => HttpResponse::ServiceUnavailable().insert_header((CACHE_CONTROL, "no-store")).finish(),
+    }
 }
 
 /// What this server is and does (RFC 8414 §3).

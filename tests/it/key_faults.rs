@@ -104,7 +104,7 @@ fn absurd_times_are_refused_and_told() {
     let schedule = app.app.key_life().schedule;
     let absurd = Schedule { retain: Duration::from_secs(u64::MAX), ..schedule };
     assert!(absurd.check().unwrap_err().to_string().contains("ten years at most"));
-    let pem = countersign::keys::public_forms(&app.app.db.read(signing_keys::load_all).unwrap()[0]).unwrap().0;
+    let pem = countersign::keys::public_forms(&app.app.db.read(signing_keys::load_published).unwrap()[0]).unwrap().0;
     let years = Duration::from_hours(24 * 365 * 9000);
     let refused = app.app.key_life().import_public(("theirs", &pem), years, "a test", false).err().unwrap();
     assert!(refused.to_string().contains("30 days"), "{refused}");
@@ -123,16 +123,29 @@ fn a_compromised_key_does_not_come_back_with_an_older_database() {
         .execute("CREATE TABLE backup AS SELECT * FROM signing_keys; CREATE TABLE old_epochs AS SELECT * FROM epochs");
     keys::compromise(&app.app, &lost, false, "a test").unwrap();
     wait_for("it leaves", || !listed(&app).contains(&lost));
+    app.database
+        .execute("CREATE TABLE newer AS SELECT * FROM signing_keys; CREATE TABLE new_epochs AS SELECT * FROM epochs");
     let restore = "DELETE FROM signing_keys; INSERT INTO signing_keys SELECT * FROM backup; \
                    DELETE FROM epochs; INSERT INTO epochs SELECT * FROM old_epochs";
     app.database.execute(restore);
     wait_for("it is seen", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "stale");
     let refused = app.app.reload_keys().unwrap_err().to_string();
-    assert!(refused.contains(&format!("run `keys compromise {lost}` again")), "{refused}");
+    assert!(refused.contains(&lost), "{refused}");
     assert!(!listed(&app).contains(&lost));
+    // The right database comes back: nothing in it has changed since it was last seen.
+    app.database.execute("CREATE TABLE older AS SELECT * FROM signing_keys");
+    app.database.execute("DELETE FROM signing_keys; INSERT INTO signing_keys SELECT * FROM newer");
+    app.database.execute("DELETE FROM epochs; INSERT INTO epochs SELECT * FROM new_epochs");
+    wait_for("all is as it was", || {
+        let ready = app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "up";
+        ready && listed(&app).contains(&standby) && listed(&app).len() == 2
+    });
+    app.database.execute("DELETE FROM signing_keys; INSERT INTO signing_keys SELECT * FROM older");
+    app.database.execute("UPDATE epochs SET value = value - 1");
+    wait_for("it is seen again", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "stale");
     // Though no load succeeds, what is compromised meanwhile leaves.
     keys::compromise(&app.app, &standby, false, "a test").unwrap();
-    wait_for("it leaves too", || !listed(&app).contains(&standby));
+    wait_for("it leaves too", || app.relying_party().get("/jwks.json", &[]).status == 503);
     let ended = keys::compromise(&app.app, &lost, false, "a test").unwrap();
     wait_for("all is well", || app.relying_party().get("/readyz", &[]).json()["signing_keys"] == "up");
     let token = app.relying_party().client_credentials("svc", &secret, &[]).tokens();
@@ -148,7 +161,9 @@ fn a_row_under_a_master_key_that_was_given_up_is_refused() {
                     wrapped = (SELECT wrapped FROM backup WHERE backup.kid = signing_keys.kid) WHERE state = 'standby'";
     app.database.execute(put_back);
     let refused = app.app.reload_keys().unwrap_err().to_string();
-    assert!(refused.contains("under version 1 of the master key, which was given up"), "{refused}");
+    assert!(refused.contains("under version 1 of the master key and others are not"), "{refused}");
+    let refused = keys::rewrap(&app.app, false, "a test").err().unwrap().to_string();
+    assert!(refused.contains("and others are not"), "a row that somebody else wrote does not become ours: {refused}");
     app.database.execute(&put_back.replace(" WHERE state = 'standby'", ""));
     let refused = app.app.reload_keys().unwrap_err().to_string();
     assert!(refused.contains("under version 1 of the master key, which was given up"), "all of them: {refused}");
@@ -168,12 +183,18 @@ fn an_ended_key_that_cannot_be_read_keeps_nothing_from_being_done() {
     app.app.reload_keys().unwrap();
     let next = keys::compromise(&app.app, &lost, false, "a test").unwrap().signs_now.unwrap();
     wait_for("it leaves", || !listed(&app).contains(&lost));
+    let made = keys::generate(&app.app, false, "a test").unwrap().unwrap();
     // Nor does one that is published.
-    app.database.execute("UPDATE signing_keys SET key_version = 300 WHERE state = 'standby'");
-    app.database
-        .execute(&format!("UPDATE signing_keys SET state = 'compromised', wrapped = NULL WHERE kid = '{next}'"));
-    app.database.execute("UPDATE epochs SET value = value + 1 WHERE name = 'signing_keys'");
+    app.database.execute(&format!("UPDATE signing_keys SET key_version = 300 WHERE kid = '{made}'"));
+    let odd = "UPDATE signing_keys SET key_version = 7 WHERE state = 'standby' AND key_version <> 300";
+    app.database.execute(odd);
+    let fresh = keys::compromise(&app.app, &next, false, "a test").unwrap().signs_now.unwrap();
     wait_for("it leaves too", || !listed(&app).contains(&next));
+    for standby in app.database.lines("SELECT kid AS line FROM signing_keys WHERE state = 'standby'") {
+        keys::compromise(&app.app, &standby, false, "a test").unwrap();
+    }
+    wait_for("all is well", || listed(&app).contains(&fresh));
+    assert!(!listed(&app).contains(&made));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn pass(database: &TestDatabase, span: Duration, states: &str) {
 }
 
 fn all(app: &App) -> Vec<StoredKey> {
-    app.db.read(signing_keys::load_all).unwrap()
+    app.db.read(|tx| signing_keys::load_readable(tx, &KeyState::ALL)).unwrap().keys
 }
 
 pub fn in_state(app: &App, state: KeyState) -> Vec<String> {

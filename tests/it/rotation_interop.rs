@@ -200,7 +200,7 @@ fn a_day_passes(app: &TestApp) {
 }
 
 fn in_state(app: &TestApp, state: KeyState) -> usize {
-    app.app.db.read(signing_keys::load_all).unwrap().iter().filter(|key| key.state == state).count()
+    app.app.db.read(signing_keys::load_published).unwrap().iter().filter(|key| key.state == state).count()
 }
 
 #[test]

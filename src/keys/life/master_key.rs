@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Life, LifeError, change, end};
 use crate::keys::situation::{NotNow, Situation};
-use crate::keys::{MasterKey, wrap};
+use crate::keys::{MasterKey, must_be_under_one_version, wrap};
 use crate::secret::Random;
 use crate::store::Db;
 use crate::store::audit_log::{self, AuditEvent};
@@ -21,6 +21,8 @@ impl Life<'_> {
         let version = self.master.newest();
         let master = self.master.put_in_force(version);
         let published = self.db.read(signing_keys::load_published)?;
+        // A row that somebody else wrote under a version that he has seen would become one of ours.
+        must_be_under_one_version(&published)?;
         let old: Vec<StoredKey> = published.into_iter().filter(|key| key.key_version < version).collect();
         let renewed = old.iter().map(|key| wrap::renew(&master, key.clone())).collect::<Result<Vec<_>, _>>()?;
         let count = renewed.len();
@@ -65,30 +67,34 @@ pub fn begin_anew(
     if let Some(key) = before.keys.iter().find(opens) {
         return Err(LifeError::NotLost { kid: key.kid.clone() });
     }
+    let live = before.live.len();
+    let unreadable = before.unreadable.into_iter().map(|(kid, _)| kid);
+    let kids: Vec<String> = before.keys.into_iter().map(|key| key.kid).chain(unreadable).collect();
+    let count = kids.len();
     // Whoever serves has the master key: this command was told the wrong file.
     let given_up = |live: usize| match live {
-        0 => Ok(before.keys.len()),
+        0 => Ok(count),
         live => Err(LifeError::StillServed { live }),
     };
-    if before.keys.is_empty() {
+    if count == 0 {
         return Err(LifeError::NothingToGiveUp);
     }
     if dry_run {
-        return given_up(before.live.len());
+        return given_up(live);
     }
     let event = AuditEvent {
         actor: actor.to_owned(),
         event: "keys_given_up",
         subject: "all signing keys".to_owned(),
-        details: json!({ "keys": before.keys.len() }),
+        details: json!({ "keys": count }),
     };
-    let (id, keys) = (random.bytes::<16>(), before.keys.clone());
+    let id = random.bytes::<16>();
     let live = db.write(move |tx| {
         epochs::lock(tx, Topic::SigningKeys)?;
         let situation = Situation::load(tx)?;
         if situation.live.is_empty() {
-            for key in &keys {
-                end(tx, key, KeyState::Retired, situation.now)?;
+            for kid in &kids {
+                end(tx, kid, KeyState::Retired, situation.now)?;
             }
             audit_log::record(tx, id, &event)?;
         }

@@ -22,7 +22,7 @@ struct Step {
 }
 
 const AUDIT: (&str, &str) = ("INSERT ON audit_events", "true");
-const EPOCH: (&str, &str) = ("UPDATE ON epochs", "OLD.value < NEW.value");
+const EPOCH: (&str, &str) = ("UPDATE ON epochs", "OLD.value <> NEW.value");
 
 const STEPS: [Step; 3] = [
     Step {
