@@ -169,6 +169,14 @@ fn a_row_under_a_master_key_that_was_given_up_is_refused() {
     assert!(refused.contains("under version 1 of the master key, which was given up"), "all of them: {refused}");
     keys::rewrap(&app.app, false, "a test").unwrap();
     app.app.reload_keys().unwrap();
+    // Nor does it sign when the active key is lost.
+    app.database.execute(put_back);
+    let active = in_state(&app.app, KeyState::Active).remove(0);
+    let standby = in_state(&app.app, KeyState::Standby).remove(0);
+    let ended = keys::compromise(&app.app, &active, false, "a test").unwrap();
+    assert!(ended.signs_now.is_some_and(|kid| kid != standby), "a fresh key signs");
+    keys::compromise(&app.app, &standby, false, "a test").unwrap();
+    app.app.reload_keys().unwrap();
 }
 
 #[test]
