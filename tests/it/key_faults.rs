@@ -329,3 +329,18 @@ fn a_master_key_from_the_settings_serves_and_is_never_shown() {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("master_key") && !said.contains(line.trim().split(' ').nth(1).unwrap()), "{said}");
 }
+
+#[test]
+fn an_epoch_never_comes_twice() {
+    let app = TestApp::start();
+    let epoch =
+        || app.database.lines("SELECT CAST(value AS TEXT) AS line FROM epochs WHERE name = 'signing_keys'").remove(0);
+    let before = epoch();
+    let change = || {
+        keys::generate(&app.app, false, "a test").unwrap();
+        epoch()
+    };
+    let seen = change();
+    app.database.execute(&format!("UPDATE epochs SET value = {before} WHERE name = 'signing_keys'"));
+    assert_ne!(change(), seen, "the same change to a database that was put back");
+}
