@@ -189,8 +189,7 @@ fn list(reports: &[KeyReport], output: &Output) {
 fn rotate(app: &App, to: Option<&str>, (force, run): (bool, &Run), output: &Output) -> Result<(), CommandError> {
     let rotation = keys::rotate(app, to, (force, run.dry_run), &actor())?;
     let row = json!({ "signed_before": rotation.from, "signs_now": rotation.to, "dry_run": run.dry_run });
-    let rejected = rejecting(&rotation.reject);
-    report_change(app, run, row, [rejected, Table::default()], output)
+    report_change(app, run, row, vec![rejecting(&rotation.reject)], output)
 }
 
 fn compromise(app: &App, kid: &str, run: &Run, output: &Output) -> Result<(), CommandError> {
@@ -199,7 +198,7 @@ fn compromise(app: &App, kid: &str, run: &Run, output: &Output) -> Result<(), Co
         "kid": kid, "was": ended.was.as_str(), "signs_now": ended.signs_now, "dry_run": run.dry_run,
         "its_good_tokens_would_have_lived_until": ended.tokens_live_until.map(|at| at.to_string()),
     });
-    report_change(app, run, row, [accepting(ended.was), rejecting(&ended.reject)], output)
+    report_change(app, run, row, vec![accepting(ended.was), rejecting(&ended.reject)], output)
 }
 
 /// Prints what was done, and who minds, when every instance follows.
@@ -207,7 +206,7 @@ fn report_change(
     app: &App,
     run: &Run,
     mut row: Value,
-    tables: [Table; 2],
+    tables: Vec<Table>,
     output: &Output,
 ) -> Result<(), CommandError> {
     let in_force = if run.dry_run { None } else { Some(wait_until_followed(app)?) };
@@ -234,7 +233,6 @@ fn report_change(
 }
 
 /// Verifiers and how long they do something, for a program and for people.
-#[derive(Default)]
 struct Table {
     name: &'static str,
     title: String,

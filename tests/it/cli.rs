@@ -233,6 +233,9 @@ fn signing_keys_are_handled_by_commands() {
         desk.refused(&["keys", "rotate", "--force", "--to", unknown], "", 1);
         desk.refused(&["keys", "export", unknown, "--public"], "", 1);
     }
+    let forced = desk.json(&["keys", "rotate", "--force", "--dry-run"], "");
+    let members: Vec<&String> = forced.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["dry_run", "good_tokens_rejected_by", "signed_before", "signs_now"]);
     let ended = desk.json(&["keys", "compromise", &made], "");
     assert_eq!((&ended["was"], &ended["signs_now"]), (&"standby".into(), &active.as_str().into()));
     let accepting = ended["may_be_accepted_by"].as_array().unwrap().clone();
