@@ -164,19 +164,15 @@ impl App {
         let random = Random;
         migrate::apply(&settings.database)?;
         let db = Db::open(&settings.database, settings.database_connections)?;
-        let stored = match opens {
-            Opens::Everything => db.read(signing_keys::load_published)?,
-            Opens::WhatItCan | Opens::WhatIsThere => {
-                db.read(|tx| signing_keys::load_readable(tx, &KeyState::PUBLISHED))?.keys
-            }
-        };
-        if stored.is_empty() && opens == Opens::WhatIsThere {
+        let stored = db.read(|tx| signing_keys::load_readable(tx, &KeyState::PUBLISHED))?;
+        let has_none = stored.keys.is_empty() && stored.unreadable.is_empty();
+        if has_none && opens == Opens::WhatIsThere {
             return Err(StartError::NoKeys);
         }
-        let master_key = load_master_key(&settings, stored.is_empty(), &random)?;
-        let master_key = in_force_for(&master_key, &stored);
+        let master_key = load_master_key(&settings, has_none, &random)?;
+        let master_key = in_force_for(&master_key, &stored.keys);
         let keyring = match opens {
-            Opens::WhatItCan | Opens::WhatIsThere if !stored.is_empty() => Keyring::open_what_opens(&db, &master_key)?,
+            Opens::WhatItCan | Opens::WhatIsThere if !has_none => Keyring::open_what_opens(&db, &master_key)?,
             Opens::WhatItCan | Opens::WhatIsThere | Opens::Everything => {
                 Keyring::open(&db, &master_key, (settings.keys.rsa_bits, settings.tokens.access_ttl))?
             }

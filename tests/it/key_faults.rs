@@ -203,6 +203,17 @@ fn an_ended_key_that_cannot_be_read_keeps_nothing_from_being_done() {
     }
     wait_for("all is well", || listed(&app).contains(&fresh));
     assert!(!listed(&app).contains(&made));
+    // With no row at all that can be read a command still ends them, and takes none for a new beginning.
+    let file = app.database.folder.path().join("master.key");
+    let good = std::fs::read(&file).unwrap();
+    app.database.execute("UPDATE signing_keys SET key_version = 300");
+    std::fs::remove_file(&file).unwrap();
+    let open = || App::open_for_command(app.database.settings(&[]), app.base.clone());
+    assert!(open().is_err() && !file.exists(), "no master key is made in place of one that is away");
+    std::fs::write(&file, good).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let ended = keys::compromise(&open().unwrap(), &fresh, false, "a test").unwrap();
+    assert!(ended.was == KeyState::Active && ended.signs_now.is_some_and(|kid| kid != fresh));
 }
 
 #[test]
