@@ -9,6 +9,7 @@ use crate::store::instances::{self, InstanceId, MasterKeySeen};
 /// How often an instance says that it is there when nothing has changed; a twelfth of the time after which it is taken for
 /// gone.
 const BETWEEN_SIGNS: Duration = Duration::from_secs(5);
+
 /// Says that this instance is there, with which keys.
 pub(super) struct Presence {
     id: InstanceId,

@@ -85,7 +85,8 @@ pub struct Life<'a> {
 }
 
 impl Life<'_> {
-    /// Takes the step that is due at `now`, or at the database's now if that is earlier, if one is. `Ok(None)` also when another instance took it.
+    /// Takes the step that is due at `now`, or at the database's now if that is earlier, if one is. `Ok(None)` also when
+    /// another instance took it.
     ///
     /// # Errors
     /// [`LifeError`]; [`NotNow`] when the step is due but has to wait.
@@ -207,7 +208,8 @@ impl Life<'_> {
         let next = self.standby(&generate::generate(self.rsa_bits)?, KeyOrigin::Generated)?;
         let promoted = self.promoted(standby.clone())?;
         let from = schedule::active(&before.keys).map(|key| key.kid.clone());
-        let details = json!({ "from": from, "forced": force, "stands_by_from_now_on": next.kid });
+        let stands_by = (!before.has_another_standby(&standby)).then(|| next.kid.clone());
+        let details = json!({ "from": from, "forced": force, "stands_by_from_now_on": stands_by });
         let audit = self.audit(actor, "key_rotated", to, details);
         self.write(move |tx| {
             let situation = Situation::load(tx)?;
@@ -215,11 +217,9 @@ impl Life<'_> {
             if let Err(not_now) = ready {
                 return Ok(Err(not_now));
             }
-            if situation.has_another_master_key_than(&promoted) || situation.has_another_master_key_than(&next) {
-                return Ok(Err(NotNow::Otherwise { kid: promoted.kid.clone() }));
-            }
-            // Somebody else's rotation came first: this one's time has not come.
-            if schedule::active(&situation.keys).map(|key| &key.kid) != from.as_ref() {
+            // Or somebody else's rotation came first: this one's time has not come.
+            let is_first = schedule::active(&situation.keys).map(|key| &key.kid) == from.as_ref();
+            if !is_first || situation.has_another_master_key_than(&promoted) {
                 return Ok(Err(NotNow::Otherwise { kid: promoted.kid.clone() }));
             }
             if let Some(old) = schedule::active(&situation.keys) {

@@ -50,11 +50,8 @@ impl KeyState {
     }
 
     /// Whether a key in this state is in the JWKS.
-    pub const fn is_published(self) -> bool {
-        match self {
-            Self::Standby | Self::Active | Self::Retiring => true,
-            Self::Retired | Self::Compromised => false,
-        }
+    pub fn is_published(self) -> bool {
+        Self::PUBLISHED.contains(&self)
     }
 }
 
