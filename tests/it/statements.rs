@@ -73,9 +73,10 @@ fn asked_by(test: &TestApp, work: impl FnOnce()) -> (Vec<String>, Vec<String>) {
             frames.extend(each);
             continue;
         }
-        // The look at the epochs once a second and what it loads anew, a sign of life, or how a connection begins, is no
-        // request's.
-        let others = ["epochs", "instances", "client_secrets", "FROM `clients`", "FROM \"clients\"", "PRAGMA"];
+        // The look at the epochs once a second and what it loads anew (clients, signing keys), a sign of life, or how a
+        // connection begins, is no request's.
+        let others =
+            ["epochs", "instances", "client_secrets", "FROM `clients`", "FROM \"clients\"", "signing_keys", "PRAGMA"];
         if others.iter().any(|other| text.contains(other)) || text.starts_with("SET ") {
             continue;
         }
