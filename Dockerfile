@@ -16,17 +16,20 @@ WORKDIR /src
 # The dependencies alone, so that this layer is kept until Cargo.toml or Cargo.lock changes.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src \
+COPY crates/verifier/Cargo.toml crates/verifier/
+RUN mkdir -p src crates/verifier/src \
     && echo 'fn main() {}' > src/main.rs \
     && : > src/lib.rs \
+    && : > crates/verifier/src/lib.rs \
     && cargo build --release --locked --bin countersign \
-    && rm -rf src
+    && rm -rf src crates/verifier/src
 
 COPY config config
 COPY migrations migrations
+COPY crates crates
 COPY src src
 # cargo goes by modification times, and the copied files are older than the placeholders were.
-RUN touch src/main.rs src/lib.rs \
+RUN touch src/main.rs src/lib.rs crates/verifier/src/lib.rs \
     && cargo build --release --locked --bin countersign \
     && install -D -m 755 target/release/countersign /image/countersign \
     && mkdir -p /image/state/data /image/state/keys \
