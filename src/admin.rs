@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod clients;
+pub mod grants;
 pub mod keys;
 
 use crate::app::StartError;

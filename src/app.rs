@@ -20,6 +20,7 @@ use crate::protocol::discovery_document::DiscoveryDocument;
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{PurposeKey, Random};
 use crate::settings::Settings;
+use crate::status::Status;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::signing_keys::{self, KeyState, StoredKey};
 use crate::store::{self, Db};
@@ -115,6 +116,8 @@ pub struct App {
     pub keyring: Keyring,
     /// Clients.
     pub clients: Clients,
+    /// What is over, and places in the status lists.
+    pub status: Status,
     /// Password hashing.
     pub hasher: Hasher,
     /// The rule for networks that fail to log in.
@@ -180,6 +183,7 @@ impl App {
         keyring.confirm(clock.monotonic());
         Ok(Self {
             clients: Clients::open(&db)?,
+            status: Status::new(random),
             cache: Cache::open(&settings.cache, &clock)?,
             hasher: Hasher::new(&settings.passwords, &random)?,
             address_failures: AddressFailures { allowed: settings.limits.address_failures },

@@ -3,6 +3,7 @@
 mod accounts;
 mod clients;
 mod demo;
+mod grants;
 mod health;
 mod keys;
 mod logging;
@@ -62,6 +63,9 @@ enum Command {
     /// OAuth clients.
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// What accounts allowed clients, on each device.
+    #[command(subcommand)]
+    Grants(grants::GrantsCommand),
     /// Keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -112,6 +116,8 @@ enum CommandError {
     GoodTokensRejected { rejected: u64, tokens: u64 },
     #[error("done, but {lagging} of {live} instances do not follow: look at their logs and their /readyz")]
     NotEverywhere { lagging: usize, live: usize },
+    #[error("done, but not known yet at {lagging} of the verifiers that can be reached")]
+    VerifiersLag { lagging: usize },
     #[error("not ready: {0}")]
     NotReady(String),
     #[error(transparent)]
@@ -164,6 +170,7 @@ fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandErro
         }
         Command::Accounts(command) => accounts::run(command, |makes| open(settings()?, makes), output),
         Command::Clients(command) => clients::run(command, |makes| open(settings()?, makes), output),
+        Command::Grants(command) => grants::run(command, |makes| open(settings()?, makes), output),
         Command::Keys(command) => keys::run(command, || Ok(settings()?), output),
         Command::Health { url } => {
             health::run(&url.clone().map_or_else(|| Ok(health::own_url(&settings()?)), Ok::<_, CommandError>)?)?;

@@ -1,8 +1,10 @@
 //! What a server does by itself: once a second it looks whether its parts answer and whether clients or keys have
 //! changed; beside that it takes the steps of signing keys that are due, and sweeps away what is over.
 
+mod outbox;
 mod presence;
 mod rotate_keys;
+mod status;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -11,8 +13,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use self::outbox::loosen;
 use self::presence::Presence;
 use self::rotate_keys::KeyJob;
+use self::status::StatusJob;
 use crate::app::App;
 use crate::keys::KeysError;
 use crate::store::epochs::{self, Epochs};
@@ -111,6 +115,9 @@ impl Jobs {
         presence.beat(&app, seen);
         let mut jobs = Self { running: Vec::new(), health: health.clone() };
         let (rotating, sweeping) = (app.clone(), app.clone());
+        let (following, finishing) = (app.clone(), app.clone());
+        let mut status = StatusJob::default();
+        status.begin(&app);
         if app.db.needs_checkpoints() {
             let kept = app.clone();
             jobs.spawn("checkpoint", move |stopped| checkpoint(&kept, stopped))?;
@@ -121,6 +128,8 @@ impl Jobs {
                 key_job.beat(&rotating);
             }
         })?;
+        jobs.spawn("status", move |stopped| status.run(&following, stopped))?;
+        jobs.spawn("outbox", move |stopped| outbox::run(&finishing, stopped))?;
         jobs.spawn("sweep", move |stopped| sweep::run(&sweeping, stopped))?;
         Ok(jobs)
     }

@@ -26,6 +26,7 @@ use jsonwebtoken::DecodingKey;
 pub use import::{ImportError, MAX_PEM_BYTES};
 pub use jwks::Document;
 pub use master::{MasterKey, MasterKeyError, Purpose};
+pub use sign::TokenType;
 pub use verify::{Rejected, VerifiedClaims};
 
 use crate::clock::Timestamp;
@@ -298,13 +299,19 @@ impl Keyring {
         Ok(())
     }
 
-    /// Signs claims as an RFC 9068 access token with the active key, at `now`, a monotonic reading. The token lives for
+    /// Signs claims as a token of that type with the active key, at `now`, a monotonic reading. The token lives for
     /// `life`, which must have been noted.
     ///
     /// # Errors
     /// [`KeysError::Unconfirmed`]; [`KeysError::NoActiveKey`]; [`KeysError::Replaced`] when the life is not noted for the key
     /// that is active by now; [`KeysError::Unusable`].
-    pub fn sign(&self, claims: &impl serde::Serialize, life: Duration, now: Duration) -> Result<String, KeysError> {
+    pub fn sign(
+        &self,
+        token_type: TokenType,
+        claims: &impl serde::Serialize,
+        life: Duration,
+        now: Duration,
+    ) -> Result<String, KeysError> {
         if !self.is_confirmed(now) {
             return Err(KeysError::Unconfirmed);
         }
@@ -314,7 +321,7 @@ impl Keyring {
         if life.as_secs() > set.noted_life.load(Ordering::Acquire) {
             return Err(KeysError::Replaced { kid: active.kid().to_owned() });
         }
-        active.sign(claims)
+        active.sign(token_type, claims)
     }
 
     /// Verifies an access token of this issuer at `now`. Whom it is for is the caller's question.

@@ -22,6 +22,7 @@ pub mod password_hash;
 pub mod keys;
 pub mod limits;
 pub mod clients;
+pub mod status;
 pub mod app;
 
 // ── rules: what OAuth and we ourselves require

@@ -28,7 +28,11 @@ macro_rules! endpoints {
 
             /// The endpoint at a path.
             pub fn at(path: &str) -> Self {
-                match path { $($path => Self::$name,)* _ => Self::Other }
+                match path {
+                    $($path => Self::$name,)*
+                    _ if path.starts_with("/status/") => Self::StatusList,
+                    _ => Self::Other,
+                }
             }
         }
     };
@@ -39,6 +43,10 @@ endpoints! {
     Revoke "/revoke"
     Introspect "/introspect"
     Jwks "/jwks.json"
+    StatusLists "/status"
+    StatusList "/status/{list}"
+    StatusEvents "/status/events"
+    StatusReceipts "/status/receipts"
     Metadata "/.well-known/oauth-authorization-server"
     OpenApi "/openapi.json"
     Livez "/livez"

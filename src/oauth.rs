@@ -4,6 +4,7 @@ pub mod client_auth;
 pub mod grant;
 pub mod introspect;
 pub mod revoke;
+pub mod status;
 pub mod token;
 
 use crate::clock::Deadline;

@@ -118,6 +118,8 @@ refusals! {
         MalformedParameter = "request.malformed_parameter", InvalidRequest, Some("a parameter is malformed"), Routine;
         /// RFC 6749 §2.3: one method in each request.
         TwoClientAuthentications = "request.two_client_authentications", InvalidRequest, Some("the client authenticates in more than one way"), Routine;
+        /// A receipt that says nothing that can be read.
+        NotAReceipt = "request.not_a_receipt", InvalidRequest, Some("the receipt cannot be read"), Routine;
         /// RFC 6749 §5.2.
         UnsupportedGrantType = "request.unsupported_grant_type", UnsupportedGrantType, Some("the grant type is not supported"), Routine;
         /// RFC 6749 §3.3.
@@ -149,6 +151,8 @@ refusals! {
         ResourceNotAllowed = "client.resource_not_allowed", InvalidTarget, Some("the resource is not one that the client may ask for"), Routine;
         /// RFC 7662 §2.1: public clients may not introspect.
         PublicMayNotIntrospect = "client.public_may_not_introspect", InvalidClient, Some("introspection is for confidential clients"), Routine;
+        /// What is over is for clients that verify tokens.
+        MayNotFollow = "client.may_not_follow", UnauthorizedClient as 403, Some("the client needs the scope status.read"), Routine;
         /// The claims of the token would pass 4 KiB.
         ClaimsTooLarge = "client.claims_too_large", ServerError, Some("the configured claims are too large for a token"), Fault;
     }

@@ -13,10 +13,14 @@ pub mod grants;
 pub mod instances;
 pub mod login_attempts;
 pub mod migrate;
+pub mod outbox;
 mod prepared;
 pub mod revoked_tokens;
 mod schema;
 pub mod signing_keys;
+pub mod status_changes;
+pub mod status_positions;
+pub mod status_receipts;
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 pub mod issue;
 pub mod refresh_token;
 pub mod revoke;
+pub mod status_list;
 
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub struct Person {
     pub amr: Vec<String>,
     /// When the grant is over at the latest; no token outlives it.
     pub grant_expires_at: Timestamp,
+    /// Where the grant stands in the status lists.
+    pub status_position: i64,
 }
 
 impl Person {
@@ -55,6 +58,7 @@ impl Person {
             auth_time: grant.auth_time,
             amr: grant.amr.clone(),
             grant_expires_at: grant.expires_at,
+            status_position: grant.status_position,
         }
     }
 }

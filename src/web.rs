@@ -14,6 +14,7 @@ mod observe;
 mod openapi;
 mod routes;
 mod server;
+mod status;
 
 use std::sync::Arc;
 

@@ -115,17 +115,19 @@ impl Ground {
         while tokens.len() < count {
             let mut sql = String::from(
                 "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
-                 generation, winner, siblings, rotated_at, idle_expires_at, expires_at) VALUES ",
+                 generation, winner, siblings, rotated_at, idle_expires_at, expires_at, status_position) VALUES ",
             );
             for nth in 0..ROWS.min(count - tokens.len()) {
                 let (id, handle) = (GrantId::new(now, &Random), Handle(Random.bytes()));
                 let (account, _) = &self.people[(tokens.len() + nth) % self.people.len()];
                 let (id, handle_text, account) = (blob(id.as_bytes()), blob(&handle.0), blob(account.id.as_bytes()));
                 let at = now.as_micros();
+                let position =
+                    self.app.status.take_position(&self.app.db, &self.app.clock, Random).expect("a position");
                 sql.push_str(if nth == 0 { "" } else { "," });
                 sql.push_str(&format!(
                     "({id},{handle_text},{account},'{PUBLIC_CLIENT}','read write','[\"https://api.example\"]',\
-                     '[\"pwd\"]',{at},{at},1,0,1,{at},{},{})",
+                     '[\"pwd\"]',{at},{at},1,0,1,{at},{},{},{position})",
                     idle.as_micros(),
                     end.as_micros()
                 ));

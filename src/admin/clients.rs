@@ -10,7 +10,7 @@ use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::ClientMetadata;
 use crate::secret::{PlainSecret, new_client_secret};
 use crate::store::clients::{self, Client, ClientSecret};
-use crate::store::{Error, Read};
+use crate::store::{Error, Read, status_positions};
 
 /// The most secrets that a client may have: the new one and the old one.
 const MAX_SECRETS: usize = 2;
@@ -28,19 +28,24 @@ pub fn create(
     let looks_like_a_sub = client_id.parse::<AccountId>().is_ok();
     let id = ClientId::parse(client_id).filter(|_| !looks_like_a_sub).ok_or(AdminError::MalformedClientId)?;
     let secret = (!metadata.is_public()).then(|| new_secret(app, &id)).transpose()?;
-    let client = Client {
-        id,
-        metadata,
-        created_at: app.clock.now(),
-        disabled_at: None,
-        not_before: Timestamp::from_micros(0),
-        secrets: secret.iter().map(|(kept, _)| kept.clone()).collect(),
-    };
-    let row = client.clone();
-    app.db
+    let now = app.clock.now();
+    let kept: Vec<ClientSecret> = secret.iter().map(|(kept, _)| kept.clone()).collect();
+    let random = app.random;
+    let client = app
+        .db
         .write(move |tx| {
-            clients::insert(tx, &row)?;
-            row.secrets.iter().try_for_each(|secret| clients::insert_secret(tx, &row.id, secret))
+            let client = Client {
+                id: id.clone(),
+                metadata: metadata.clone(),
+                created_at: now,
+                disabled_at: None,
+                not_before: Timestamp::from_micros(0),
+                status_position: status_positions::find_free(tx, random)?,
+                secrets: kept.clone(),
+            };
+            clients::insert(tx, &client)?;
+            client.secrets.iter().try_for_each(|secret| clients::insert_secret(tx, &client.id, secret))?;
+            Ok(client)
         })
         .map_err(taken("the client_id"))?;
     Ok((client, secret.map(|(_, plain)| plain)))
@@ -69,8 +74,8 @@ pub fn list(app: &App) -> Result<(Vec<Client>, Vec<String>), AdminError> {
 /// [`AdminError::NotFound`]; the store's own reasons.
 pub fn disable(app: &App, client_id: &str) -> Result<(), AdminError> {
     let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
-    let now = app.clock.now();
-    let found = app.db.write(move |tx| clients::disable(tx, &id, now))?;
+    let (now, random) = (app.clock.now(), app.random);
+    let found = app.db.write(move |tx| clients::disable(tx, &id, now, random))?;
     if found { Ok(()) } else { Err(AdminError::NotFound("client")) }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::store::{self, Write, grants, login_attempts, revoked_tokens};
+use crate::store::{self, Write, grants, login_attempts, revoked_tokens, status_changes, status_receipts};
 
 /// From the start, or from the end of one round, to the next.
 const BETWEEN_ROUNDS: Duration = Duration::from_mins(1);
@@ -23,6 +23,11 @@ const FEWEST_ROWS: i64 = 25;
 const MOST_ROWS: i64 = 500;
 /// A clock that goes back a little must not revive what was revoked, nor make a spent token look unknown.
 const MARGIN: Duration = Duration::from_hours(24);
+/// How long a position rests after its bit was cleared: longer than any verifier goes on without news (5 min), so that none
+/// takes the next grant there for the one that is over.
+const REST_OF_POSITIONS: Duration = Duration::from_mins(30);
+/// How long changes are kept for verifiers that come back: longer than any list lives that they could go on from.
+const CHANGES_TTL: Duration = Duration::from_hours(1);
 /// How long counts of log-ins are kept: of failures only, and of networks that are remembered as known.
 const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
 const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
@@ -30,9 +35,12 @@ const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
 
 /// What is swept: each table with what removes at most so many of its rows that are over at an instant.
-const TABLES: [(&str, Remove); 3] = [
+const TABLES: [(&str, Remove); 6] = [
     ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
     ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
+    ("status_bits", |tx, now, rows| status_changes::remove_rested(tx, now.minus(REST_OF_POSITIONS), rows)),
+    ("status_changes", |tx, now, rows| status_changes::remove_old(tx, now.minus(CHANGES_TTL), rows)),
+    ("status_receipts", |tx, now, rows| status_receipts::forget(tx, now.minus(MARGIN), rows)),
     ("login_attempts", |tx, now, rows| {
         login_attempts::remove_stale(tx, now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL), rows)
     }),
@@ -94,7 +102,7 @@ impl<'a> Sweep<'a> {
 }
 
 /// The wall clock, unless it has moved further since the start than time has passed.
-fn believable(wall: Timestamp, started_at: Timestamp, passed: Duration) -> Timestamp {
+pub(super) fn believable(wall: Timestamp, started_at: Timestamp, passed: Duration) -> Timestamp {
     wall.min(started_at.plus(passed))
 }
 

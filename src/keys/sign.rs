@@ -90,6 +90,27 @@ impl ParsedKey {
     }
 }
 
+/// What is signed, by its `typ` (RFC 8725 §3.11), so that none passes for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenType {
+    /// RFC 9068 §2.1.
+    AccessToken,
+    /// draft-ietf-oauth-status-list §5.1.
+    StatusList,
+    /// A checkpoint of the feed.
+    StatusCheckpoint,
+}
+
+impl TokenType {
+    const fn typ(self) -> &'static str {
+        match self {
+            Self::AccessToken => "at+jwt",
+            Self::StatusList => "statuslist+jwt",
+            Self::StatusCheckpoint => "status-checkpoint+jwt",
+        }
+    }
+}
+
 /// The key that signs, ready to; its private half goes when it is dropped.
 pub(super) struct ActiveKey {
     kid: String,
@@ -106,8 +127,7 @@ impl ActiveKey {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         PARSED.write().unwrap_or_else(PoisonError::into_inner).insert(number, key.pair);
         let mut header = Header::new(Algorithm::RS256);
-        // RFC 9068 §2.1: typ at+jwt.
-        header.typ = Some("at+jwt".to_owned());
+        header.typ = Some(TokenType::AccessToken.typ().to_owned());
         header.kid = Some(key.kid.clone());
         let reference = EncodingKey::from_rsa_der(&number.to_be_bytes());
         Self { kid: key.kid, number, header, reference }
@@ -118,9 +138,17 @@ impl ActiveKey {
         &self.kid
     }
 
-    /// Signs claims as an access token.
-    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, KeysError> {
-        jsonwebtoken::encode(&self.header, claims, &self.reference)
+    /// Signs claims as a token of that type.
+    pub(super) fn sign(&self, token_type: TokenType, claims: &impl Serialize) -> Result<String, KeysError> {
+        let other;
+        let header = match token_type {
+            TokenType::AccessToken => &self.header,
+            TokenType::StatusList | TokenType::StatusCheckpoint => {
+                other = Header { typ: Some(token_type.typ().to_owned()), ..self.header.clone() };
+                &other
+            }
+        };
+        jsonwebtoken::encode(header, claims, &self.reference)
             .map_err(|_| KeysError::Unusable { kid: self.kid.clone(), why: "it does not sign" })
     }
 }
@@ -152,6 +180,6 @@ mod tests {
         let number = first.number;
         drop(first);
         assert!(!is_there(number) && is_there(second.number));
-        second.sign(&serde_json::json!({})).unwrap();
+        second.sign(TokenType::AccessToken, &serde_json::json!({})).unwrap();
     }
 }

@@ -19,6 +19,12 @@ pub struct DiscoveryDocument {
     pub revocation_endpoint: String,
     /// RFC 7662.
     pub introspection_endpoint: String,
+    /// draft-ietf-oauth-status-list §9.1: where the status lists are named.
+    pub status_list_aggregation_endpoint: String,
+    /// Where changes of the status lists are told as they happen.
+    pub status_events_endpoint: String,
+    /// Where verifiers say how far they have come.
+    pub status_receipts_endpoint: String,
     /// Grant types that a third party may be given. `password` exists for first-party clients alone and is not listed.
     pub grant_types_supported: Vec<&'static str>,
     /// Empty: there is no authorization endpoint (RFC 8414 §2 requires the member).
@@ -42,6 +48,9 @@ impl DiscoveryDocument {
             jwks_uri: at("/jwks.json"),
             revocation_endpoint: at("/revoke"),
             introspection_endpoint: at("/introspect"),
+            status_list_aggregation_endpoint: at("/status"),
+            status_events_endpoint: at("/status/events"),
+            status_receipts_endpoint: at("/status/receipts"),
             grant_types_supported: vec![GrantType::ClientCredentials.as_str(), GrantType::RefreshToken.as_str()],
             response_types_supported: Vec::new(),
             token_endpoint_auth_methods_supported: AuthMethod::ALL.to_vec(),

@@ -35,6 +35,11 @@ impl Scope {
         if text.is_empty() { Ok(Self::default()) } else { Self::parse(text) }
     }
 
+    /// Whether that scope token is in it.
+    pub fn contains(&self, token: &str) -> bool {
+        self.0.contains(token)
+    }
+
     /// Whether every token of this scope is one of `other`'s.
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)

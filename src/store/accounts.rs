@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::dialect::{DatabaseTime, database_now};
+use super::outbox::{self, Task};
 use super::schema::accounts;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
@@ -124,13 +125,19 @@ pub fn list(tx: &mut Read<'_>, after: Option<AccountId>, limit: i64) -> Result<V
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn set_disabled(tx: &mut Write<'_>, id: AccountId, disabled_at: Option<Timestamp>) -> Result<bool, Error> {
+pub fn set_disabled(
+    tx: &mut Write<'_>,
+    id: AccountId,
+    disabled_at: Option<Timestamp>,
+    task_id: [u8; 16],
+) -> Result<bool, Error> {
     let changed = diesel::update(accounts::table.find(id.as_bytes()))
         .set((
             accounts::disabled_at.eq(disabled_at.map(Timestamp::as_micros)),
             accounts::credentials_version.eq(accounts::credentials_version + 1),
         ))
         .execute(tx.conn())?;
+    look_again(tx, id, task_id)?;
     Ok(changed == 1)
 }
 
@@ -138,11 +145,17 @@ pub fn set_disabled(tx: &mut Write<'_>, id: AccountId, disabled_at: Option<Times
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn set_password(tx: &mut Write<'_>, id: AccountId, hash: &str) -> Result<bool, Error> {
+pub fn set_password(tx: &mut Write<'_>, id: AccountId, hash: &str, task_id: [u8; 16]) -> Result<bool, Error> {
     let changed = diesel::update(accounts::table.find(id.as_bytes()))
         .set((accounts::password_hash.eq(hash), accounts::credentials_version.eq(accounts::credentials_version + 1)))
         .execute(tx.conn())?;
+    look_again(tx, id, task_id)?;
     Ok(changed == 1)
+}
+
+/// A grant that is being made at this very moment is not there yet to be ended: somebody looks again when it must be.
+fn look_again(tx: &mut Write<'_>, id: AccountId, task_id: [u8; 16]) -> Result<(), Error> {
+    outbox::insert(tx, task_id, &Task::EndGrantsOfAccount(id))
 }
 
 /// Puts a hash of newer parameters in the place of `seen`, of the same password. Nothing happens when the password was

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use diesel::prelude::*;
 
 use super::epochs::{self, Topic};
+use super::outbox::{self, Task};
 use super::schema::{client_secrets, clients};
-use super::{Error, Read, Write};
+use super::status_changes::{self, CutoffKind, Over};
+use super::{Error, Read, Write, status_positions};
 use crate::clock::Timestamp;
 use crate::id::ClientSecretId;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::{ClientMetadata, ClientMetadataJson};
-use crate::secret::Digest;
+use crate::secret::{Digest, Random};
 
 const TABLE: &str = "clients";
 
@@ -28,6 +30,8 @@ pub struct Client {
     pub disabled_at: Option<Timestamp>,
     /// What it was granted or given at or before this instant is worth nothing, even if it is enabled again.
     pub not_before: Timestamp,
+    /// Where it stands itself in the status lists: what it is given without anybody behind it has this position.
+    pub status_position: i64,
     /// Its secrets, the oldest first.
     pub secrets: Vec<ClientSecret>,
 }
@@ -45,10 +49,10 @@ pub struct ClientSecret {
     pub created_at: Timestamp,
 }
 
-type ClientRow = (String, String, i64, Option<i64>, i64);
+type ClientRow = (String, String, i64, Option<i64>, i64, i64);
 type SecretRow = (Vec<u8>, String, Vec<u8>, i32, i64);
 
-fn parse_client((id, metadata, created_at, disabled_at, not_before): ClientRow) -> Option<Client> {
+fn parse_client((id, metadata, created_at, disabled_at, not_before, status_position): ClientRow) -> Option<Client> {
     let json: ClientMetadataJson = serde_json::from_str(&metadata).ok()?;
     Some(Client {
         id: ClientId::parse(&id)?,
@@ -56,6 +60,7 @@ fn parse_client((id, metadata, created_at, disabled_at, not_before): ClientRow) 
         created_at: Timestamp::from_micros(created_at),
         disabled_at: disabled_at.map(Timestamp::from_micros),
         not_before: Timestamp::from_micros(not_before),
+        status_position,
         secrets: Vec::new(),
     })
 }
@@ -128,21 +133,34 @@ pub fn insert(tx: &mut Write<'_>, client: &Client) -> Result<(), Error> {
             clients::created_at.eq(client.created_at.as_micros()),
             clients::disabled_at.eq(client.disabled_at.map(Timestamp::as_micros)),
             clients::not_before.eq(client.not_before.as_micros()),
+            clients::status_position.eq(client.status_position),
         ))
         .execute(tx.conn())?;
     epochs::advance(tx, Topic::Clients)
 }
 
-/// Disables a client, which ends for good whatever it holds now. `true` when there is such a client.
+/// Disables a client, which ends for good whatever it holds now: verifiers are told at once, its grants end one after the
+/// other. `true` when there is such a client.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn disable(tx: &mut Write<'_>, id: &ClientId, now: Timestamp) -> Result<bool, Error> {
-    let changed = diesel::update(clients::table.find(id.as_str()))
-        .set((clients::disabled_at.eq(now.as_micros()), clients::not_before.eq(now.as_micros())))
+pub fn disable(tx: &mut Write<'_>, id: &ClientId, now: Timestamp, random: Random) -> Result<bool, Error> {
+    let over: Option<i64> =
+        clients::table.find(id.as_str()).select(clients::status_position).get_result(tx.conn()).optional()?;
+    let Some(over) = over else { return Ok(false) };
+    let names = vec![(CutoffKind::ClientId, id.to_string())];
+    status_changes::end(tx, &Over { positions: vec![over], names }, now)?;
+    let position = status_positions::find_free(tx, random)?;
+    diesel::update(clients::table.find(id.as_str()))
+        .set((
+            clients::disabled_at.eq(now.as_micros()),
+            clients::not_before.eq(now.as_micros()),
+            clients::status_position.eq(position),
+        ))
         .execute(tx.conn())?;
+    outbox::insert(tx, random.bytes(), &Task::EndGrantsOfClient(id.to_string(), now))?;
     epochs::advance(tx, Topic::Clients)?;
-    Ok(changed == 1)
+    Ok(true)
 }
 
 /// Enables a client again. `true` when there is such a client.

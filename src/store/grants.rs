@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use super::dialect::{Conn, DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, grants};
+use super::status_changes::{self, CutoffKind, Over};
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId};
@@ -48,6 +49,8 @@ pub enum EndedBy {
     PasswordChange,
     /// The account was disabled.
     AccountDisabled,
+    /// The client was disabled.
+    ClientDisabled,
 }
 
 impl EndedBy {
@@ -59,6 +62,7 @@ impl EndedBy {
             Self::Operator => "operator",
             Self::PasswordChange => "password_change",
             Self::AccountDisabled => "account_disabled",
+            Self::ClientDisabled => "client_disabled",
         }
     }
 }
@@ -92,6 +96,8 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// When it was ended, if it was.
     pub ended_at: Option<Timestamp>,
+    /// Where it stands in the status lists.
+    pub status_position: i64,
 }
 
 /// A grant with what must be known of its account to honour it.
@@ -129,6 +135,7 @@ struct Row {
     expires_at: i64,
     ended_at: Option<i64>,
     credentials_version: i64,
+    status_position: i64,
 }
 
 impl Row {
@@ -158,6 +165,7 @@ impl Row {
             idle_expires_at: Timestamp::from_micros(self.idle_expires_at),
             expires_at: Timestamp::from_micros(self.expires_at),
             ended_at: self.ended_at.map(Timestamp::from_micros),
+            status_position: self.status_position,
         })
     }
 }
@@ -178,8 +186,8 @@ fn parse_joined(row: Option<Joined>) -> Result<Option<GrantOfAccount>, Error> {
 }
 
 const INSERT: &str = "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
-    generation, winner, siblings, rotated_at, idle_expires_at, expires_at, credentials_version) \
-    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, credentials_version \
+    generation, winner, siblings, rotated_at, idle_expires_at, expires_at, status_position, credentials_version) \
+    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, ?, credentials_version \
     FROM accounts WHERE id = ? AND password_hash = ? AND disabled_at IS NULL AND database_now() <= ?";
 
 /// Adds the grant of a log-in whose password was checked against `seen_hash`. `false` when the account was disabled or
@@ -205,6 +213,7 @@ pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str, not_after: Dat
         Bind::Big(grant.rotation.rotated_at.as_micros()),
         Bind::Big(grant.idle_expires_at.as_micros()),
         Bind::Big(grant.expires_at.as_micros()),
+        Bind::Big(grant.status_position),
         Bind::Bytes(grant.account_id.as_bytes()),
         Bind::Text(seen_hash),
         Bind::Big(not_after.0),
@@ -302,8 +311,16 @@ pub fn end(tx: &mut Write<'_>, id: GrantId, by: EndedBy, now: Timestamp) -> Resu
     let live = grants::table.filter(grants::id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
     let ended = diesel::update(live)
         .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
-        .execute(tx.conn())?;
-    Ok(ended == 1)
+        .returning(grants::status_position)
+        .get_results(tx.conn())?;
+    make_known(tx, ended, now).map(|ended| ended == 1)
+}
+
+/// The one way out of this file for grants that end: no end is without its bits, in the same transaction.
+fn make_known(tx: &mut Write<'_>, positions: Vec<i64>, now: Timestamp) -> Result<usize, Error> {
+    let ended = positions.len();
+    status_changes::end(tx, &Over { positions, names: Vec::new() }, now)?;
+    Ok(ended)
 }
 
 /// Ends every grant of an account; says how many that were.
@@ -312,9 +329,65 @@ pub fn end(tx: &mut Write<'_>, id: GrantId, by: EndedBy, now: Timestamp) -> Resu
 /// The store's own reasons.
 pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Timestamp) -> Result<usize, Error> {
     let live = grants::table.filter(grants::account_id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
-    Ok(diesel::update(live)
+    let ended = diesel::update(live)
         .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
-        .execute(tx.conn())?)
+        .returning(grants::status_position)
+        .get_results(tx.conn())?;
+    // Whoever is disabled has nothing that was issued before, whether it is found here or not.
+    let disabled = by == EndedBy::AccountDisabled;
+    let names = if disabled { vec![(CutoffKind::Sub, id.to_string())] } else { Vec::new() };
+    let count = ended.len();
+    status_changes::end(tx, &Over { positions: ended, names }, now)?;
+    Ok(count)
+}
+
+/// Ends those grants of an account that were made for credentials which it has no more, as one is that was being made while
+/// they changed; says how many that were.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_outdated(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Timestamp) -> Result<usize, Error> {
+    let version: Option<i64> =
+        accounts::table.find(id.as_bytes()).select(accounts::credentials_version).get_result(tx.conn()).optional()?;
+    let outdated = grants::table
+        .filter(grants::account_id.eq(id.as_bytes()))
+        .filter(grants::ended_at.is_null())
+        .filter(grants::credentials_version.ne(version.unwrap_or(-1)));
+    let ended = diesel::update(outdated)
+        .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
+        .returning(grants::status_position)
+        .get_results(tx.conn())?;
+    make_known(tx, ended, now)
+}
+
+/// Looks through at most `limit` grants after `done_to`, in the order of their identifiers, and ends those of a client that
+/// were made up to `until`. Returns how far it came, and `None` at the end.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_of_client(
+    tx: &mut Write<'_>,
+    (client_id, until): (&str, Timestamp),
+    (done_to, limit): (&[u8], i64),
+    now: Timestamp,
+) -> Result<Option<Vec<u8>>, Error> {
+    let ids: Vec<Vec<u8>> = grants::table
+        .filter(grants::id.gt(done_to))
+        .order(grants::id)
+        .limit(limit)
+        .select(grants::id)
+        .load(tx.conn())?;
+    let Some(last) = ids.last().cloned() else { return Ok(None) };
+    let of_client = grants::table
+        .filter(grants::id.gt(done_to).and(grants::id.le(&last)))
+        .filter(grants::client_id.eq(client_id).and(grants::created_at.le(until.as_micros())))
+        .filter(grants::ended_at.is_null());
+    let ended = diesel::update(of_client)
+        .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(EndedBy::ClientDisabled.as_str())))
+        .returning(grants::status_position)
+        .get_results(tx.conn())?;
+    make_known(tx, ended, now)?;
+    Ok(Some(last))
 }
 
 const REMOVE_EXPIRED: &str = "DELETE FROM grants WHERE id IN \

@@ -32,6 +32,7 @@ diesel::table! {
         created_at -> BigInt,
         disabled_at -> Nullable<BigInt>,
         not_before -> BigInt,
+        status_position -> BigInt,
     }
 }
 
@@ -66,6 +67,75 @@ diesel::table! {
         ended_at -> Nullable<BigInt>,
         ended_by -> Nullable<Text>,
         credentials_version -> BigInt,
+        status_position -> BigInt,
+    }
+}
+
+diesel::table! {
+    status_lists (list) {
+        list -> Integer,
+        permutation -> Binary,
+    }
+}
+
+diesel::table! {
+    status_leases (block) {
+        block -> BigInt,
+        holder -> Binary,
+        leased_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    status_bits (position) {
+        position -> BigInt,
+        until -> BigInt,
+        cleared_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    cutoffs (kind, value) {
+        kind -> Text,
+        value -> Text,
+        not_before -> BigInt,
+        until -> BigInt,
+    }
+}
+
+diesel::table! {
+    status_feed (id) {
+        id -> Integer,
+        seq -> BigInt,
+        hash_key -> Binary,
+    }
+}
+
+diesel::table! {
+    status_changes (seq) {
+        seq -> BigInt,
+        at -> BigInt,
+        body -> Text,
+    }
+}
+
+diesel::table! {
+    status_receipts (verifier) {
+        verifier -> Binary,
+        client_id -> Text,
+        name -> Text,
+        seq -> BigInt,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    outbox (id) {
+        id -> Binary,
+        task -> Text,
+        subject -> Text,
+        due_at -> BigInt,
+        done_to -> Binary,
     }
 }
 

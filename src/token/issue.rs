@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Authorization, Person};
+use super::{Authorization, Person, status_list};
 use crate::app::App;
-use crate::keys::KeysError;
+use crate::keys::{KeysError, TokenType};
 use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
 use crate::protocol::resource::{Resource, Resources};
 use crate::protocol::token_response::TokenResponse;
@@ -30,10 +30,23 @@ struct AccessClaims<'a> {
     iat: i64,
     jti: String,
     scope: String,
+    status: StatusClaim,
     #[serde(flatten)]
     person: Option<PersonClaims<'a>>,
     #[serde(flatten)]
     extra: &'a Map<String, Value>,
+}
+
+/// draft-ietf-oauth-status-list §6.2.
+#[derive(Serialize)]
+struct StatusClaim {
+    status_list: StatusListReference,
+}
+
+#[derive(Serialize)]
+struct StatusListReference {
+    idx: u32,
+    uri: String,
 }
 
 #[derive(Serialize)]
@@ -69,11 +82,12 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         iat: now.unix_seconds(),
         jti: encode_base64url(&app.random.bytes::<JTI_BYTES>()),
         scope: authorization.scope.to_string(),
+        status: status(app, authorization)?,
         person: authorization.person.as_ref().map(person_claims),
         extra: &client.metadata.extra_claims,
     };
     let life = expires_at.since(now);
-    let access_token = sign(app, &claims, life).map_err(|error| cannot_sign(&error))?;
+    let access_token = sign(app, TokenType::AccessToken, &claims, life).map_err(|error| cannot_sign(&error))?;
     app.metrics.record_access_token(authorization.grant_type);
     Ok(TokenResponse {
         access_token,
@@ -84,13 +98,30 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
     })
 }
 
+/// One place for all tokens of a grant, and one for all that a client gets for itself: what ends them sets one bit.
+fn status(app: &App, authorization: &Authorization) -> Result<StatusClaim, Refusal> {
+    let of_client = authorization.client.status_position;
+    let position = authorization.person.as_ref().map_or(of_client, |person| person.status_position);
+    let place = app.status.place(&app.db, position)?;
+    let uri = status_list::uri(&app.issuer, place.list);
+    Ok(StatusClaim { status_list: StatusListReference { idx: place.idx, uri } })
+}
+
 /// Signs with the key of the moment, whose row knows first how long the token lives.
-fn sign(app: &App, claims: &AccessClaims<'_>, life: Duration) -> Result<String, KeysError> {
+///
+/// # Errors
+/// [`KeysError`].
+pub(super) fn sign(
+    app: &App,
+    token_type: TokenType,
+    claims: &impl Serialize,
+    life: Duration,
+) -> Result<String, KeysError> {
     let try_once = || {
         if !app.keyring.knows_life(life) {
             app.keyring.note_life(&app.db, life)?;
         }
-        app.keyring.sign(claims, life, app.clock.monotonic())
+        app.keyring.sign(token_type, claims, life, app.clock.monotonic())
     };
     match try_once() {
         // Another instance has just let another key sign.

@@ -1,11 +1,13 @@
 //! The end of grants and tokens. Every path that ends a grant by itself comes through here: replay, revocation,
-//! operators. What changes an account ends its grants in that change's own transaction.
+//! operators. What changes an account ends its grants in that change's own transaction. Whatever ends, and however, is made
+//! known by [`status_changes::end`] in the transaction that ends it.
 
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
 use crate::id::{AccountId, GrantId};
 use crate::store::grants::{self, EndedBy};
-use crate::store::{self, revoked_tokens};
+use crate::store::status_changes::{self, CutoffKind, Over};
+use crate::store::{self, Write, revoked_tokens};
 
 /// Ends one grant and with it every token that came from it. `false` when it was over already.
 ///
@@ -39,8 +41,13 @@ pub fn revoke_access_token(
     expires_at: Timestamp,
     deadline: &Deadline,
 ) -> Result<(), store::Error> {
-    let jti = jti.to_owned();
-    match app.db.write_before(deadline, move |tx| revoked_tokens::insert(tx, &jti, expires_at)) {
+    let (jti, now) = (jti.to_owned(), app.clock.now());
+    let revoke = move |tx: &mut Write<'_>| {
+        revoked_tokens::insert(tx, &jti, expires_at)?;
+        let names = vec![(CutoffKind::Jti, jti.clone())];
+        status_changes::end(tx, &Over { positions: Vec::new(), names }, now)
+    };
+    match app.db.write_before(deadline, revoke) {
         Err(store::Error::Conflict(_)) => Ok(()),
         outcome => outcome,
     }

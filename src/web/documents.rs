@@ -49,7 +49,7 @@ fn serve(request: &HttpRequest, document: &Document, content_type: &'static str)
 }
 
 /// RFC 9110 §13.1.2: a list of entity tags, compared weakly, or `*`.
-fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let tags =
         headers.get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     tags.map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)

@@ -146,7 +146,7 @@ async fn on_token_lane<T: Send + 'static>(
 }
 
 /// One hop to a lane. The work is not cancelled with its asker: it is one transaction, made or not.
-async fn hop<S: Send + 'static, T: Send + 'static>(
+pub(super) async fn hop<S: Send + 'static, T: Send + 'static>(
     request: &HttpRequest,
     state: &State,
     lane: &Lane<S>,

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{documents, health, oauth};
+use super::{documents, health, oauth, status};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +16,10 @@ use super::{documents, health, oauth};
         oauth::introspection,
         documents::jwks,
         documents::metadata,
+        status::aggregation,
+        status::list,
+        status::events,
+        status::receipts,
         health::livez,
         health::readyz,
         health::metrics

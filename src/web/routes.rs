@@ -2,12 +2,13 @@
 
 use actix_web::web::{self, ServiceConfig, resource};
 
-use super::{documents, error, health, oauth, openapi};
+use super::{documents, error, health, oauth, openapi, status};
 use crate::metrics::Endpoint;
 
 /// The protocol's endpoints and everything public.
 pub(super) fn public(config: &mut ServiceConfig) {
     let post_only = || web::route().to(oauth::method_not_allowed);
+    let read_only = || web::route().to(error::read_only);
     config
         .service(resource(Endpoint::Token.path()).route(web::post().to(oauth::token)).default_service(post_only()))
         .service(
@@ -20,6 +21,16 @@ pub(super) fn public(config: &mut ServiceConfig) {
         )
         .service(document(Endpoint::Jwks, documents::jwks))
         .service(document(Endpoint::Metadata, documents::metadata))
+        .service(document(Endpoint::StatusLists, status::aggregation))
+        .service(
+            resource(Endpoint::StatusEvents.path()).route(web::get().to(status::events)).default_service(read_only()),
+        )
+        .service(
+            resource(Endpoint::StatusReceipts.path())
+                .route(web::post().to(status::receipts))
+                .default_service(post_only()),
+        )
+        .service(document(Endpoint::StatusList, status::list))
         .service(document(Endpoint::OpenApi, openapi::openapi))
         .service(document(Endpoint::Livez, health::livez))
         .service(document(Endpoint::Readyz, health::readyz))

@@ -318,6 +318,27 @@ impl TestApp {
         self.app.keyring.confirm(self.app.clock.monotonic());
     }
 
+    /// Waits until this instance knows what is over by now, and serves lists that say so.
+    pub fn settle_status(&self) {
+        // The loop goes by the clock that the test moves.
+        self.advance(Duration::from_secs(1));
+        let last = self.app.db.read(countersign::store::status_changes::last).unwrap();
+        let serves = || {
+            if self.app.status.current_seq(self.app.clock.monotonic()).is_none() {
+                return false;
+            }
+            let document = self.app.status.document(0).unwrap();
+            let claims = document.token.split(|byte| *byte == b'.').nth(1).unwrap().to_vec();
+            let claims = countersign::secret::decode_base64url(std::str::from_utf8(&claims).unwrap()).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&claims).unwrap()["seq"].as_i64().unwrap() >= last
+        };
+        let began = std::time::Instant::now();
+        while !serves() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the lists are not signed anew");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// A client of this server.
     pub fn relying_party(&self) -> RelyingParty {
         RelyingParty::new(&self.base)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in dependency order.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "clock",
     "secret",
     "id",
@@ -21,6 +21,7 @@ const ORDER: [&str; 25] = [
     "keys",
     "limits",
     "clients",
+    "status",
     "app",
     "token",
     "identity",
@@ -37,7 +38,7 @@ const ORDER: [&str; 25] = [
 const GROUND: [&str; 2] = ["protocol", "reason"];
 
 /// Outside crates and the only modules that may name them.
-const DOORS: [(&str, &[&str]); 23] = [
+const DOORS: [(&str, &[&str]); 24] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("actix_web", &["web", "cli"]),
@@ -49,6 +50,7 @@ const DOORS: [(&str, &[&str]); 23] = [
     ("jsonwebtoken", &["keys"]),
     ("rsa", &["keys"]),
     ("fastrand", &["keys"]),
+    ("siphasher", &["store"]),
     ("argon2", &["password_hash"]),
     ("config", &["settings"]),
     ("clap", &["cli"]),

@@ -8,7 +8,7 @@ use countersign::app::App;
 use countersign::clock::Clock;
 use countersign::keys::life::LifeError;
 use countersign::keys::situation::NotNow;
-use countersign::keys::{ImportError, KeysError, MasterKeyError};
+use countersign::keys::{ImportError, KeysError, MasterKeyError, TokenType};
 use countersign::store::signing_keys::{self, KeyState, StoredKey};
 use serde_json::json;
 
@@ -220,7 +220,7 @@ fn an_instance_out_of_touch_for_a_minute_stops_signing() {
     let app = TestApp::start();
     let secret = app.confidential_client();
     token(&app, &secret);
-    let sign = || app.app.keyring.sign(&json!({}), HOUR, app.app.clock.monotonic());
+    let sign = || app.app.keyring.sign(TokenType::AccessToken, &json!({}), HOUR, app.app.clock.monotonic());
     app.app.keyring.note_life(&app.app.db, HOUR).unwrap();
     app.app.clock.advance(Duration::from_secs(59));
     sign().unwrap();

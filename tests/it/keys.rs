@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign::app::{App, StartError};
 use countersign::clock::Clock;
-use countersign::keys::{KeysError, MasterKeyError};
+use countersign::keys::{KeysError, MasterKeyError, TokenType};
 
 use crate::app::{TestApp, TestDatabase};
 
@@ -44,7 +44,9 @@ fn larger_keys_by_setting() {
     let settings = database.settings(&[("keys.rsa_bits", "3072")]);
     let app = App::open(settings, "http://127.0.0.1".to_owned(), Clock::system()).unwrap();
     assert!(app.keyring.list().iter().all(|key| key.modulus.len() == 384));
-    app.keyring.sign(&serde_json::json!({"x": 1}), Duration::from_secs(1), app.clock.monotonic()).unwrap();
+    app.keyring
+        .sign(TokenType::AccessToken, &serde_json::json!({"x": 1}), Duration::from_secs(1), app.clock.monotonic())
+        .unwrap();
 }
 
 #[test]

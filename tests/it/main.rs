@@ -41,4 +41,5 @@ mod settings;
 #[cfg(debug_assertions)]
 mod simulation;
 mod statements;
+mod status;
 mod store;

@@ -184,6 +184,7 @@ fn a_grant_is_made_only_for_the_account_that_was_checked_and_ends_with_its_crede
     let mut insert_until = |seen_hash: &str, not_after| {
         grant.id = GrantId::new(app.app.clock.now(), &Random);
         grant.handle = Handle(Random.bytes());
+        grant.status_position = app.app.status.take_position(&app.app.db, &app.app.clock, Random).unwrap();
         let (row, seen_hash) = (grant.clone(), seen_hash.to_owned());
         let made = app.app.db.write(move |tx| grants::insert(tx, &row, &seen_hash, not_after)).unwrap();
         made.then_some(grant.id)

@@ -7,6 +7,7 @@ use crate::keys::generate;
 use crate::keys::schedule::{self, MOST_PUBLISHED};
 use crate::keys::situation::{NotNow, Situation};
 use crate::store::signing_keys::{KeyOrigin, KeyState, StoredKey};
+use crate::store::status_changes::{self, CutoffKind, Over};
 
 impl Life<'_> {
     /// Ends a key that somebody else may have: it leaves the JWKS at once, its private half is destroyed, and the standby
@@ -48,6 +49,9 @@ impl Life<'_> {
                 return Ok(Err(NotNow::Otherwise { kid: kid.clone() }));
             }
             end(tx, &kid, KeyState::Compromised, situation.now)?;
+            // Verifiers forget it at once, whatever their caches hold.
+            let names = vec![(CutoffKind::Kid, kid.clone())];
+            status_changes::end(tx, &Over { positions: Vec::new(), names }, situation.now)?;
             match &heir {
                 Heir::NotNeeded => {}
                 Heir::Standby(promoted) => activate(tx, promoted, situation.now)?,

@@ -34,7 +34,8 @@ pub fn authorize(
     let proven = login::prove_password(app, memory, credentials, context.network)
         .map_err(|refusal| refusal.of_client(&client.id))?;
     refuse_large_claims(client, &proven.account.roles)?;
-    let grant = new_grant(app, client, &proven, (scope, audiences));
+    let status_position = app.status.take_position(&app.db, &app.clock, app.random)?;
+    let grant = new_grant(app, client, &proven, (scope, audiences), status_position);
     let roles = proven.account.roles.clone();
     let (row, seen_hash) = (grant.clone(), proven.account.password_hash.clone());
     let not_after = proven.read_at.plus(context.deadline.remaining());
@@ -64,7 +65,13 @@ pub fn authorize(
     Ok((authorization, refresh_token))
 }
 
-fn new_grant(app: &App, client: &Client, proven: &ProvenPassword, (scope, audiences): (Scope, Resources)) -> Grant {
+fn new_grant(
+    app: &App,
+    client: &Client,
+    proven: &ProvenPassword,
+    (scope, audiences): (Scope, Resources),
+    status_position: i64,
+) -> Grant {
     let now = app.clock.now();
     let tokens = &app.settings.tokens;
     let expires_at = now.plus(tokens.refresh_absolute_ttl);
@@ -83,5 +90,6 @@ fn new_grant(app: &App, client: &Client, proven: &ProvenPassword, (scope, audien
         idle_expires_at: now.plus(tokens.refresh_idle_ttl).min(expires_at),
         expires_at,
         ended_at: None,
+        status_position,
     }
 }

@@ -62,6 +62,9 @@ fn metadata_says_what_is_there_and_nothing_else() {
         "jwks_uri": at("/jwks.json"),
         "revocation_endpoint": at("/revoke"),
         "introspection_endpoint": at("/introspect"),
+        "status_list_aggregation_endpoint": at("/status"),
+        "status_events_endpoint": at("/status/events"),
+        "status_receipts_endpoint": at("/status/receipts"),
         "grant_types_supported": ["client_credentials", "refresh_token"],
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
@@ -71,8 +74,13 @@ fn metadata_says_what_is_there_and_nothing_else() {
     assert_eq!(json, expected);
     for (name, value) in expected.as_object().unwrap().iter().filter(|(name, _)| name.ends_with("_endpoint")) {
         let path = value.as_str().unwrap().strip_prefix(&app.base).unwrap();
-        // 405 to GET: it is there and wants POST.
-        assert_eq!(party.get(path, &[]).status, 405, "{name}");
+        // It is there: a document, or something that wants credentials, or a POST.
+        let expected = match path {
+            "/status" => 200,
+            "/status/events" => 401,
+            _ => 405,
+        };
+        assert_eq!(party.get(path, &[]).status, expected, "{name}");
     }
 }
 

@@ -113,6 +113,7 @@ impl Stage {
             idle_expires_at: now.plus(app.settings.tokens.refresh_idle_ttl).min(expires_at),
             expires_at,
             ended_at: None,
+            status_position: app.status.take_position(&app.db, &app.clock, Random).unwrap(),
         };
         let (id, first) = (grant.id, RefreshToken { handle: grant.handle, generation: 1, sibling: 1 });
         let made = app.db.write(move |tx| {

@@ -1,0 +1,81 @@
+//! Grants, as operators handle them: their end, and where it is in force.
+
+use std::time::Duration;
+
+use super::AdminError;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, GrantId};
+use crate::store::grants::{self, EndedBy};
+use crate::store::status_receipts::{self, Receipt};
+use crate::store::{instances, status_changes};
+
+/// A verifier that said nothing for this long is not reached: it says something every ten seconds.
+const SILENT_AFTER: Duration = Duration::from_secs(30);
+
+/// Which grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// This one, the `sid` of its tokens.
+    Grant(GrantId),
+    /// All of an account.
+    Account(AccountId),
+}
+
+/// What was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How many grants were in force.
+    pub grants: usize,
+    /// The change in the feed that every verifier has to know for it to be in force there.
+    pub seq: i64,
+}
+
+/// Ends grants. With `wait` verifiers are asked to say at once that they know.
+///
+/// # Errors
+/// [`AdminError::NotFound`] when there is no such grant; the store's own reasons.
+pub fn end(app: &App, whose: Whose, wait: bool) -> Result<Ended, AdminError> {
+    if let Whose::Grant(id) = whose {
+        app.db.read(|tx| grants::find(tx, id))?.ok_or(AdminError::NotFound("grant"))?;
+    }
+    let now = app.clock.now();
+    let ended = app.db.write(move |tx| {
+        let grants = match whose {
+            Whose::Grant(id) => usize::from(grants::end(tx, id, EndedBy::Operator, now)?),
+            Whose::Account(id) => grants::end_of_account(tx, id, EndedBy::Operator, now)?,
+        };
+        if wait {
+            status_changes::ask_for_receipts(tx)?;
+        }
+        Ok(Ended { grants, seq: status_changes::last(tx)? })
+    })?;
+    Ok(ended)
+}
+
+/// How far a change has come among the verifiers.
+#[derive(Debug, Default)]
+pub struct InForce {
+    /// How many know of it.
+    pub at: usize,
+    /// How many have been heard of lately and do not know of it yet.
+    pub waits: usize,
+    /// Those that have not been heard of lately, and do not know of it.
+    pub unreachable: Vec<Receipt>,
+}
+
+/// How far a change has come.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn in_force(app: &App, seq: i64) -> Result<InForce, AdminError> {
+    let (receipts, now) = app.db.read(|tx| Ok((status_receipts::list(tx)?, instances::now(tx)?)))?;
+    let is_heard_of = |receipt: &Receipt| heard_of(receipt.at, now);
+    let (know, others): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|receipt| receipt.seq >= seq);
+    let (waits, unreachable): (Vec<_>, Vec<_>) = others.into_iter().partition(is_heard_of);
+    Ok(InForce { at: know.len(), waits: waits.len(), unreachable })
+}
+
+fn heard_of(at: Timestamp, now: Timestamp) -> bool {
+    now.since(at) < SILENT_AFTER
+}

@@ -1,0 +1,59 @@
+//! Finishes what was begun: grants that end one after the other, and what is over for so long that nobody need know it.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::sweep::believable;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::store::{outbox, status_changes};
+
+/// How often it is looked whether something is to be done.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often bits are cleared that no token alive can need.
+const BETWEEN_LOOSENINGS: Duration = Duration::from_secs(5);
+/// The most bits that are cleared at once.
+const MOST_AT_ONCE: i64 = 500;
+/// The rest after a step, so that others come in between.
+const REST: Duration = Duration::from_millis(20);
+
+pub(super) fn run(app: &App, stopped: &Receiver<()>) {
+    let (started_at, started) = (app.clock.now(), app.clock.monotonic());
+    let mut loosened = started;
+    let mut rest = BEAT;
+    while stopped.recv_timeout(rest) == Err(RecvTimeoutError::Timeout) {
+        rest = if step(app) { REST } else { BEAT };
+        let now = app.clock.monotonic();
+        if now.saturating_sub(loosened) >= BETWEEN_LOOSENINGS {
+            loosened = now;
+            loosen(app, believable(app.clock.now(), started_at, now.saturating_sub(started)));
+        }
+    }
+}
+
+/// Takes one step of what is due; `false` when nothing is, or it did not work.
+fn step(app: &App) -> bool {
+    let now = app.clock.now();
+    let outcome = app.db.read(outbox::find_due).and_then(|due| match due {
+        Some(due) => app.db.write(move |tx| outbox::step(tx, &due, now)).map(|()| true),
+        None => Ok(false),
+    });
+    outcome.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what was begun is finished later");
+        false
+    })
+}
+
+/// Clears what has been over for long enough.
+pub fn loosen(app: &App, now: Timestamp) {
+    loop {
+        match app.db.write_relaxed(move |tx| status_changes::loosen(tx, now, MOST_AT_ONCE)) {
+            Ok(loosened) if i64::try_from(loosened).is_ok_and(|loosened| loosened >= MOST_AT_ONCE) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(%error, "bits of what has long been over are cleared later");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What was begun in one transaction and is still to be done to many rows, or a moment later: it is in the database until it
+//! is done, so that no crash forgets it.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+
+use super::dialect::database_now;
+use super::schema::outbox;
+use super::{Error, Read, Write, grants, instances};
+use crate::clock::Timestamp;
+use crate::id::AccountId;
+use crate::store::grants::EndedBy;
+
+/// How many grants one step looks at.
+const STEP: i64 = 2000;
+/// The longest that a statement which began before may still take until it is seen: more than the longest time that the
+/// database gives one.
+const SETTLED_AFTER: Duration = Duration::from_secs(15);
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Ends what was granted to an account for credentials that it has no more.
+    EndGrantsOfAccount(AccountId),
+    /// Ends what was granted to a client up to an instant.
+    EndGrantsOfClient(String, Timestamp),
+}
+
+impl Task {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::EndGrantsOfAccount(_) => "end_grants_of_account",
+            Self::EndGrantsOfClient(..) => "end_grants_of_client",
+        }
+    }
+
+    fn subject(&self) -> String {
+        match self {
+            Self::EndGrantsOfAccount(id) => id.to_string(),
+            // An instant has no space in it, and a client_id neither.
+            Self::EndGrantsOfClient(id, until) => format!("{} {id}", until.as_micros()),
+        }
+    }
+
+    fn parse(name: &str, subject: &str) -> Option<Self> {
+        match name {
+            "end_grants_of_account" => Some(Self::EndGrantsOfAccount(subject.parse().ok()?)),
+            "end_grants_of_client" => {
+                let (until, id) = subject.split_once(' ')?;
+                Some(Self::EndGrantsOfClient(id.to_owned(), Timestamp::from_micros(until.parse().ok()?)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Puts a task in.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn insert(tx: &mut Write<'_>, id: [u8; 16], task: &Task) -> Result<(), Error> {
+    let wait = match task {
+        Task::EndGrantsOfAccount(_) => SETTLED_AFTER,
+        Task::EndGrantsOfClient(..) => Duration::ZERO,
+    };
+    diesel::insert_into(outbox::table)
+        .values((
+            outbox::id.eq(id.as_slice()),
+            outbox::task.eq(task.name()),
+            outbox::subject.eq(task.subject()),
+            outbox::due_at.eq(instances::now(tx)?.plus(wait).as_micros()),
+            outbox::done_to.eq(Vec::new()),
+        ))
+        .execute(tx.conn())?;
+    Ok(())
+}
+
+/// A task that is due: its identifier, itself, how far it has come.
+pub struct Due {
+    id: Vec<u8>,
+    task: Task,
+    done_to: Vec<u8>,
+}
+
+/// The task that has been due longest.
+///
+/// # Errors
+/// [`Error::Corrupt`] when it cannot be read; the store's own reasons.
+pub fn find_due(tx: &mut Read<'_>) -> Result<Option<Due>, Error> {
+    let row: Option<(Vec<u8>, String, String, Vec<u8>)> = outbox::table
+        .filter(outbox::due_at.le(database_now()))
+        .order((outbox::due_at, outbox::id))
+        .select((outbox::id, outbox::task, outbox::subject, outbox::done_to))
+        .first(tx.conn())
+        .optional()?;
+    let Some((id, name, subject, done_to)) = row else { return Ok(None) };
+    let task = Task::parse(&name, &subject).ok_or(Error::Corrupt { table: "outbox" })?;
+    Ok(Some(Due { id, task, done_to }))
+}
+
+/// Takes one step of a task, and removes it after the last. Two instances that take the same step do it once.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn step(tx: &mut Write<'_>, due: &Due, now: Timestamp) -> Result<(), Error> {
+    let row = outbox::table.filter(outbox::id.eq(&due.id).and(outbox::done_to.eq(&due.done_to)));
+    // Whoever else is at this step waits here, and finds nothing to do.
+    if diesel::update(row).set(outbox::due_at.eq(outbox::due_at)).execute(tx.conn())? == 0 {
+        return Ok(());
+    }
+    let next = match &due.task {
+        Task::EndGrantsOfAccount(id) => {
+            grants::end_outdated(tx, *id, EndedBy::PasswordChange, now)?;
+            None
+        }
+        Task::EndGrantsOfClient(client_id, until) => {
+            grants::end_of_client(tx, (client_id, *until), (&due.done_to, STEP), now)?
+        }
+    };
+    let row = outbox::table.filter(outbox::id.eq(&due.id));
+    match next {
+        Some(done_to) => diesel::update(row).set(outbox::done_to.eq(done_to)).execute(tx.conn())?,
+        None => diesel::delete(row).execute(tx.conn())?,
+    };
+    Ok(())
+}

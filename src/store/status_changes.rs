@@ -1,0 +1,337 @@
+//! What is over and must be known elsewhere: set bits, cut-offs, and the changes of both in the order of their commits.
+//! Every path that ends something comes through [`end`], in the transaction that ends it.
+
+use std::time::Duration;
+
+use diesel::dsl::max;
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+use siphasher::sip128::SipHasher24;
+
+use super::prepared::{Bind, Statement};
+use super::schema::{cutoffs, signing_keys, status_bits, status_changes, status_feed};
+use super::{Error, Read, Write, instances};
+use crate::clock::Timestamp;
+use crate::secret::encode_base64url;
+
+/// What a cut-off is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CutoffKind {
+    /// An account.
+    Sub,
+    /// A client.
+    ClientId,
+    /// A grant.
+    Sid,
+    /// A token.
+    Jti,
+    /// A signing key.
+    Kid,
+}
+
+impl CutoffKind {
+    /// The spelling in the database and in the feed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sub => "sub",
+            Self::ClientId => "client_id",
+            Self::Sid => "sid",
+            Self::Jti => "jti",
+            Self::Kid => "kid",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Sub, Self::ClientId, Self::Sid, Self::Jti, Self::Kid].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Tokens of somebody or something that were issued up to an instant are worth nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cutoff {
+    /// What it is about.
+    #[serde(rename = "k")]
+    pub kind: CutoffKind,
+    /// Whose: the keyed hash of the name, or a `kid` as it is.
+    #[serde(rename = "h")]
+    pub value: String,
+    /// Tokens with an `iat` up to this, in seconds since the epoch.
+    #[serde(rename = "nbf")]
+    pub not_before: i64,
+    /// No such token is alive after it; 0: for ever.
+    pub until: i64,
+}
+
+/// What changed at one moment, by positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Whose bits were set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<i64>,
+    /// Whose bits were cleared.
+    #[serde(rename = "clr", default, skip_serializing_if = "Vec::is_empty")]
+    pub clear: Vec<i64>,
+    /// Cut-offs that are in force from now on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<Cutoff>,
+    /// Cut-offs that are not needed any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncut: Vec<Cutoff>,
+    /// How many lists there are now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<u32>,
+    /// Whether somebody waits to hear that verifiers know of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ack: bool,
+}
+
+/// Everything that is over, and the number of the last change that it comes from.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The number.
+    pub seq: i64,
+    /// The key of the hashes in cut-offs.
+    pub hash_key: [u8; 16],
+    /// Positions whose bits are set.
+    pub set: Vec<i64>,
+    /// Cut-offs in force.
+    pub cutoffs: Vec<Cutoff>,
+}
+
+/// The number of the last change.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn last(tx: &mut Read<'_>) -> Result<i64, Error> {
+    Ok(status_feed::table.select(status_feed::seq).first(tx.conn())?)
+}
+
+/// The key of the hashes in cut-offs.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn hash_key(tx: &mut Read<'_>) -> Result<[u8; 16], Error> {
+    let key: Vec<u8> = status_feed::table.select(status_feed::hash_key).first(tx.conn())?;
+    key.try_into().map_err(|_| Error::Corrupt { table: "status_feed" })
+}
+
+/// What is over from now on.
+#[derive(Clone, Debug)]
+pub struct Over {
+    /// Positions of grants and clients.
+    pub positions: Vec<i64>,
+    /// What is cut off: the names of accounts, clients, tokens and keys.
+    pub names: Vec<(CutoffKind, String)>,
+}
+
+/// How long a bit or a cut-off outlives the longest token that was issued: the largest leeway of verifiers (5 min) and a
+/// margin (5 min).
+const BEYOND_LIFE: Duration = Duration::from_mins(10);
+/// The most positions in one change.
+const MOST_IN_A_CHANGE: usize = 1000;
+
+const SET_BIT: &str = "INSERT INTO status_bits (position, until) VALUES (?, ?) \
+    ON CONFLICT (position) DO UPDATE SET until = excluded.until, cleared_at = NULL";
+
+const PUT_CUTOFF: &str = "INSERT INTO cutoffs (kind, value, not_before, until) VALUES (?, ?, ?, ?) \
+    ON CONFLICT (kind, value) DO UPDATE SET not_before = excluded.not_before, until = excluded.until";
+
+/// Makes it known that something is over, in the transaction that ends it: the bits, the cut-offs, and the changes in the
+/// feed. They stay for as long as a token that was issued before can be alive.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error> {
+    if over.positions.is_empty() && over.names.is_empty() {
+        return Ok(());
+    }
+    let until = no_token_lives_after(tx, now)?;
+    for position in &over.positions {
+        let binds = vec![Bind::Big(*position), Bind::Big(until.as_micros())];
+        Statement::new(SET_BIT, binds).execute(tx.conn())?;
+    }
+    let mut cut = Vec::new();
+    for (kind, name) in &over.names {
+        let cutoff = match kind {
+            // Whoever has the key makes tokens that live as long as they like.
+            CutoffKind::Kid => Cutoff { kind: *kind, value: name.clone(), not_before: now.unix_seconds(), until: 0 },
+            CutoffKind::Sub | CutoffKind::ClientId | CutoffKind::Sid | CutoffKind::Jti => {
+                let value = hash_of(&hash_key(tx)?, name);
+                Cutoff { kind: *kind, value, not_before: now.unix_seconds(), until: until.unix_seconds() + 1 }
+            }
+        };
+        put_cutoff(tx, &cutoff)?;
+        cut.push(cutoff);
+    }
+    let mut parts = over.positions.chunks(MOST_IN_A_CHANGE);
+    let mut set = parts.next().unwrap_or_default();
+    loop {
+        append(tx, &Change { set: set.to_vec(), cut: std::mem::take(&mut cut), ..Change::default() })?;
+        let Some(next) = parts.next() else { return Ok(()) };
+        set = next;
+    }
+}
+
+/// Makes known how many lists there are.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn announce_lists(tx: &mut Write<'_>, lists: u32) -> Result<(), Error> {
+    append(tx, &Change { lists: Some(lists), ..Change::default() })
+}
+
+/// Asks every verifier to say how far it has come, as soon as it comes to this change.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn ask_for_receipts(tx: &mut Write<'_>) -> Result<(), Error> {
+    append(tx, &Change { ack: true, ..Change::default() })
+}
+
+/// When no token that was issued until `now` can be relied on by anybody any more.
+fn no_token_lives_after(tx: &mut Read<'_>, now: Timestamp) -> Result<Timestamp, Error> {
+    let longest: Option<i64> = signing_keys::table
+        .filter(signing_keys::state.eq_any(["standby", "active", "retiring"]))
+        .select(max(signing_keys::longest_life))
+        .first(tx.conn())?;
+    let longest = Duration::from_secs(u64::try_from(longest.unwrap_or(0)).unwrap_or(0));
+    // The later of the two clocks: a bit that is cleared too early revives what was revoked.
+    Ok(instances::now(tx)?.max(now).plus(longest).plus(BEYOND_LIFE))
+}
+
+/// The keyed hash of a name in a cut-off: the same for all verifiers of this database, and nothing to anybody else.
+fn hash_of(key: &[u8; 16], name: &str) -> String {
+    let hash = SipHasher24::new_with_key(key).hash(name.as_bytes());
+    encode_base64url(&hash.as_bytes())
+}
+
+fn put_cutoff(tx: &mut Write<'_>, cutoff: &Cutoff) -> Result<(), Error> {
+    let binds = vec![
+        Bind::Text(cutoff.kind.as_str()),
+        Bind::Text(&cutoff.value),
+        Bind::Big(cutoff.not_before),
+        Bind::Big(cutoff.until),
+    ];
+    Statement::new(PUT_CUTOFF, binds).execute(tx.conn())?;
+    Ok(())
+}
+
+const NEXT: &str = "UPDATE status_feed SET seq = seq + 1 WHERE id = 1";
+
+const APPEND: &str =
+    "INSERT INTO status_changes (seq, at, body) SELECT seq, database_now(), ? FROM status_feed WHERE id = 1";
+
+/// Takes the next number, holding its row until the transaction ends, and writes the change down under it: whatever has a
+/// larger number is committed later.
+fn append(tx: &mut Write<'_>, change: &Change) -> Result<(), Error> {
+    let body = serde_json::to_string(change).map_err(|_| Error::Corrupt { table: "status_changes" })?;
+    if Statement::new(NEXT, Vec::new()).execute(tx.conn())? != 1 {
+        return Err(Error::Corrupt { table: "status_feed" });
+    }
+    Statement::new(APPEND, vec![Bind::Text(&body)]).execute(tx.conn())?;
+    Ok(())
+}
+
+/// Everything that is over, at one moment.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn snapshot(tx: &mut Write<'_>) -> Result<Snapshot, Error> {
+    // Nobody changes anything until this transaction ends.
+    diesel::update(status_feed::table).set(status_feed::seq.eq(status_feed::seq)).execute(tx.conn())?;
+    let set = status_bits::table.filter(status_bits::cleared_at.is_null()).select(status_bits::position);
+    Ok(Snapshot { seq: last(tx)?, hash_key: hash_key(tx)?, set: set.load(tx.conn())?, cutoffs: load_cutoffs(tx)? })
+}
+
+fn load_cutoffs(tx: &mut Read<'_>) -> Result<Vec<Cutoff>, Error> {
+    let rows: Vec<(String, String, i64, i64)> = cutoffs::table.load(tx.conn())?;
+    let parse = |(kind, value, not_before, until): (String, String, i64, i64)| {
+        let kind = CutoffKind::parse(&kind).ok_or(Error::Corrupt { table: "cutoffs" })?;
+        Ok(Cutoff { kind, value, not_before, until })
+    };
+    rows.into_iter().map(parse).collect()
+}
+
+/// The changes after `seq`, in order, at most `limit`.
+///
+/// # Errors
+/// [`Error::Corrupt`] when one cannot be read; the store's own reasons.
+pub fn after(tx: &mut Read<'_>, seq: i64, limit: i64) -> Result<Vec<(i64, Change)>, Error> {
+    let rows: Vec<(i64, String)> = status_changes::table
+        .filter(status_changes::seq.gt(seq))
+        .order(status_changes::seq)
+        .limit(limit)
+        .select((status_changes::seq, status_changes::body))
+        .load(tx.conn())?;
+    let parse = |(seq, body): (i64, String)| {
+        let change = serde_json::from_str(&body).map_err(|_| Error::Corrupt { table: "status_changes" })?;
+        Ok((seq, change))
+    };
+    rows.into_iter().map(parse).collect()
+}
+
+const CLEAR_BIT: &str = "UPDATE status_bits SET cleared_at = database_now() \
+    WHERE position = ? AND cleared_at IS NULL AND until < ? AND until < database_now()";
+
+const REMOVE_CUTOFF: &str = "DELETE FROM cutoffs WHERE kind = ? AND value = ? AND until = ? AND until <> 0 \
+    AND until * 1000000 < ? AND until * 1000000 < database_now()";
+
+/// Clears at most `limit` bits, and removes as many cut-offs, that no token alive at `now` can need, by this clock and by the
+/// database's. Says how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn loosen(tx: &mut Write<'_>, now: Timestamp, limit: i64) -> Result<usize, Error> {
+    let bits: Vec<i64> = status_bits::table
+        .filter(status_bits::cleared_at.is_null().and(status_bits::until.lt(now.as_micros())))
+        .select(status_bits::position)
+        .limit(limit)
+        .load(tx.conn())?;
+    let mut change = Change::default();
+    for position in bits {
+        let binds = vec![Bind::Big(position), Bind::Big(now.as_micros())];
+        if Statement::new(CLEAR_BIT, binds).execute(tx.conn())? == 1 {
+            change.clear.push(position);
+        }
+    }
+    let is_over = |cutoff: &Cutoff| cutoff.until != 0 && cutoff.until < now.unix_seconds();
+    for cutoff in load_cutoffs(tx)?.into_iter().filter(is_over) {
+        let binds = vec![
+            Bind::Text(cutoff.kind.as_str()),
+            Bind::Text(&cutoff.value),
+            Bind::Big(cutoff.until),
+            Bind::Big(now.as_micros()),
+        ];
+        if Statement::new(REMOVE_CUTOFF, binds).execute(tx.conn())? == 1 {
+            change.uncut.push(cutoff);
+        }
+    }
+    let loosened = change.clear.len() + change.uncut.len();
+    if loosened > 0 {
+        append(tx, &change)?;
+    }
+    Ok(loosened)
+}
+
+const REMOVE_RESTED: &str = "DELETE FROM status_bits WHERE position IN \
+    (SELECT position FROM status_bits WHERE cleared_at < ? ORDER BY until LIMIT ?) AND cleared_at < database_now()";
+
+/// Lets at most `limit` positions that were cleared before `before` be handed out again; says how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_rested(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+    Ok(Statement::new(REMOVE_RESTED, vec![Bind::Big(before.as_micros()), Bind::Big(limit)]).execute(tx.conn())?)
+}
+
+const REMOVE_CHANGES: &str = "DELETE FROM status_changes WHERE seq IN \
+    (SELECT seq FROM status_changes WHERE at < ? ORDER BY at LIMIT ?) AND at < database_now()";
+
+/// Removes at most `limit` changes from before `before`; says how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_old(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+    Ok(Statement::new(REMOVE_CHANGES, vec![Bind::Big(before.as_micros()), Bind::Big(limit)]).execute(tx.conn())?)
+}

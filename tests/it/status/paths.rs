@@ -1,0 +1,181 @@
+//! Every path that ends something, and what must be seen of it elsewhere.
+
+use countersign::admin;
+use countersign::secret::PlainSecret;
+use countersign::store::accounts::Account;
+use serde_json::Value;
+
+use super::{claims, eventually, feed, follower, head, is_over, place};
+use crate::app::{AUDIENCE, TestApp};
+use crate::relying_party::{RelyingParty, Tokens};
+
+/// What was given before it ended.
+struct Given {
+    party: RelyingParty,
+    account: Account,
+    tokens: Tokens,
+    /// Of the client `svc` for itself.
+    machine: String,
+    secret: String,
+}
+
+/// A path that ends something.
+struct Path {
+    name: &'static str,
+    /// Takes it.
+    end: fn(&TestApp, &Given),
+    /// Whether it is the person's token that ends, or the machine's.
+    of_person: bool,
+    /// Whether the list has its bit; what has none is out of the JWKS, or cut off one by one.
+    has_bit: bool,
+    /// The kind of cut-off in the feed, if there is one.
+    cut: Option<&'static str>,
+}
+
+const PATHS: [Path; 10] = [
+    Path { name: "log-out by the refresh token", end: revoke_refresh, of_person: true, has_bit: true, cut: None },
+    Path { name: "revocation by the access token", end: revoke_access, of_person: true, has_bit: true, cut: None },
+    Path {
+        name: "revocation of a machine's token",
+        end: revoke_machine,
+        of_person: false,
+        has_bit: false,
+        cut: Some("jti"),
+    },
+    Path { name: "a spent refresh token comes back", end: replay, of_person: true, has_bit: true, cut: None },
+    Path { name: "the account is disabled", end: disable_account, of_person: true, has_bit: true, cut: Some("sub") },
+    Path { name: "the password is changed", end: change_password, of_person: true, has_bit: true, cut: None },
+    Path { name: "an operator ends grants", end: end_grants, of_person: true, has_bit: true, cut: None },
+    Path {
+        name: "the person's client is disabled",
+        end: disable_web,
+        of_person: true,
+        has_bit: true,
+        cut: Some("client_id"),
+    },
+    Path {
+        name: "the machine's client is disabled",
+        end: disable_svc,
+        of_person: false,
+        has_bit: true,
+        cut: Some("client_id"),
+    },
+    Path { name: "the signing key is compromised", end: compromise, of_person: true, has_bit: false, cut: Some("kid") },
+];
+
+fn revoke_refresh(_: &TestApp, given: &Given) {
+    assert_eq!(given.party.revoke("web", given.tokens.refresh_token()).status, 200);
+}
+
+fn revoke_access(_: &TestApp, given: &Given) {
+    assert_eq!(given.party.revoke("web", &given.tokens.access).status, 200);
+}
+
+fn revoke_machine(_: &TestApp, given: &Given) {
+    let header = crate::relying_party::basic("svc", &given.secret);
+    let answer = given.party.form("/revoke", &[("Authorization", &header)], &[("token", &given.machine)]);
+    assert_eq!(answer.status, 200);
+}
+
+fn replay(_: &TestApp, given: &Given) {
+    let second = given.party.refresh("web", given.tokens.refresh_token()).tokens();
+    given.party.refresh("web", second.refresh_token()).tokens();
+    assert_eq!(given.party.refresh("web", given.tokens.refresh_token()).error(), "invalid_grant");
+}
+
+fn disable_account(app: &TestApp, given: &Given) {
+    assert_eq!(admin::accounts::disable(&app.app, given.account.id).unwrap(), 1);
+}
+
+fn change_password(app: &TestApp, given: &Given) {
+    let password = PlainSecret::new("hunter-canary-anew");
+    assert_eq!(admin::accounts::set_password(&app.app, &given.account, &password).unwrap(), 1);
+}
+
+fn end_grants(app: &TestApp, given: &Given) {
+    assert_eq!(admin::accounts::end_grants(&app.app, given.account.id).unwrap(), 1);
+}
+
+fn disable_web(app: &TestApp, _: &Given) {
+    admin::clients::disable(&app.app, "web").unwrap();
+}
+
+fn disable_svc(app: &TestApp, _: &Given) {
+    admin::clients::disable(&app.app, "svc").unwrap();
+}
+
+fn compromise(app: &TestApp, given: &Given) {
+    let kid = given.tokens.jose_header()["kid"].as_str().unwrap().to_owned();
+    admin::keys::compromise(&app.app, &kid, false, "test").unwrap();
+}
+
+fn given(app: &TestApp) -> Given {
+    app.public_client();
+    let secret = app.confidential_client();
+    let (account, email) = app.account();
+    let party = app.relying_party();
+    let tokens = party.log_in("web", &email).tokens();
+    let machine = party.client_credentials("svc", &secret, &[]).tokens().access;
+    Given { party, account, tokens, machine, secret }
+}
+
+#[test]
+fn every_path_that_ends_something_reaches_the_list_the_feed_and_introspection() {
+    for path in PATHS {
+        let app = TestApp::start();
+        let (given, watcher) = (given(&app), follower(&app));
+        let asks = app
+            .client("api", serde_json::json!({ "grant_types": ["client_credentials"], "audiences": [AUDIENCE] }))
+            .unwrap();
+        let token = if path.of_person { &given.tokens.access } else { &given.machine };
+        let is_active = || given.party.introspect("api", &asks, token).json()["active"] == true;
+        let before = head(&app, &watcher);
+        assert!(is_active() && !is_over(&app, token), "{}: it is in force before", path.name);
+
+        (path.end)(&app, &given);
+
+        // Introspection and the endpoints learn of clients and keys at the next look, at most a second later.
+        eventually(path.name, || !is_active());
+        eventually(path.name, || head(&app, &watcher) > before);
+        let changes: Vec<Value> = feed(&app, &watcher, Some(before))
+            .into_iter()
+            .filter(|(name, _)| name == "change")
+            .map(|(_, data)| data)
+            .collect();
+        if path.has_bit {
+            eventually(path.name, || is_over(&app, token));
+            let (list, idx) = place(&claims(token));
+            let number = list.rsplit('/').next().unwrap().parse::<u64>().unwrap() * (1 << 20) + idx as u64;
+            let told = || {
+                let all = feed(&app, &watcher, Some(before));
+                all.iter().any(|(_, data)| data["set"].as_array().is_some_and(|set| set.contains(&number.into())))
+            };
+            eventually(path.name, told);
+        }
+        let cuts: Vec<&str> = changes
+            .iter()
+            .flat_map(|change| change["cut"].as_array().into_iter().flatten())
+            .map(|cut| cut["k"].as_str().unwrap())
+            .collect();
+        assert_eq!(cuts, Vec::from_iter(path.cut), "{}", path.name);
+    }
+}
+
+#[test]
+fn what_was_not_ended_goes_on() {
+    let app = TestApp::start();
+    let given = given(&app);
+    let (other, email) = app.account();
+    let others = given.party.log_in("web", &email).tokens();
+    admin::accounts::disable(&app.app, given.account.id).unwrap();
+    eventually("it is over", || is_over(&app, &given.tokens.access));
+    assert!(!is_over(&app, &others.access) && !is_over(&app, &given.machine));
+    assert_ne!(other.id, given.account.id);
+    // A client that is disabled and enabled again gets tokens that are in force.
+    admin::clients::disable(&app.app, "svc").unwrap();
+    admin::clients::enable(&app.app, "svc").unwrap();
+    app.app.clients.reload(&app.app.db).unwrap();
+    app.advance(std::time::Duration::from_secs(2));
+    let fresh = given.party.client_credentials("svc", &given.secret, &[]).tokens().access;
+    assert!(is_over(&app, &given.machine) && !is_over(&app, &fresh));
+}
