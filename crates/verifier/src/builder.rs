@@ -1,0 +1,233 @@
+//! How a verifier is set up. What cannot be right is refused here, before a token is seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Verifier;
+use crate::clock::Clock;
+use crate::issuer_url::{self, UrlError};
+use crate::keys::KeySet;
+use crate::observer::{Observer, Silent};
+use crate::status::Status;
+use crate::verifier::{Inner, KeyStore, Policy};
+
+/// The largest leeway; more would be a second life for every token.
+const MAX_LEEWAY: Duration = Duration::from_mins(2);
+
+/// What becomes of tokens when it has not been known for `max_stale` which ones were revoked.
+///
+/// ```
+/// use countersign_verifier::OnStale;
+///
+/// assert_eq!(OnStale::default(), OnStale::Refuse);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStale {
+    /// They are answered 503 until it is known again.
+    #[default]
+    Refuse,
+    /// They are accepted, as if there were no revocation: each is over within minutes anyway.
+    AcceptUntilExpiry,
+}
+
+/// Where a verifier learns of revocations.
+///
+/// ```
+/// use countersign_verifier::StatusSource;
+/// use countersign_verifier::status::Follower;
+///
+/// let source = StatusSource::Given(Follower::new("https://as.example").status());
+/// assert!(matches!(source, StatusSource::Given(_)));
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum StatusSource {
+    /// It does not: a token is good until it expires.
+    #[default]
+    None,
+    /// From a status that the program keeps up to date itself.
+    Given(Status),
+}
+
+/// Why a verifier cannot be as it is asked for.
+///
+/// ```
+/// use countersign_verifier::{BuildError, Verifier};
+///
+/// assert_eq!(Verifier::builder("https://as.example", "").build().unwrap_err(), BuildError::NoAudience);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An address may not be used.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The service has no name. Whoever checks no audience accepts tokens that were given to others.
+    #[error("a verifier needs the name of its service, which is in aud")]
+    NoAudience,
+    /// More than two minutes.
+    #[error("the leeway may be two minutes at most")]
+    LeewayTooLong,
+    /// A status is required and there is nowhere to learn it from.
+    #[error("a status is required and there is no source of it")]
+    NoStatusSource,
+    /// No keys were given and nothing fetches them.
+    #[error("a verifier needs keys, or the feature `fetch`")]
+    NoKeys,
+}
+
+/// Sets up a [`Verifier`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use countersign_verifier::testing::TestIssuer;
+/// use countersign_verifier::{BuildError, KeySet, OnStale, Verifier};
+///
+/// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+/// # let keys = KeySet::parse(issuer.jwks().as_bytes()).unwrap();
+/// let verifier = Verifier::builder("https://as.example", "https://orders.example")
+///     .keys(keys)
+///     .leeway(Duration::from_secs(10))
+///     .max_lifetime(Duration::from_secs(3600))
+///     .max_stale(Duration::from_secs(120))
+///     .on_stale(OnStale::Refuse)
+///     .build()?;
+/// # Ok::<(), BuildError>(())
+/// ```
+#[must_use]
+pub struct VerifierBuilder {
+    issuer: String,
+    audience: String,
+    leeway: Duration,
+    max_lifetime: Duration,
+    require_status: Option<bool>,
+    max_stale: Duration,
+    on_stale: OnStale,
+    keys: Option<KeySet>,
+    status: StatusSource,
+    observer: Arc<dyn Observer>,
+    clock: Clock,
+}
+
+impl VerifierBuilder {
+    pub(crate) fn new(issuer: &str, audience: &str) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            leeway: Duration::from_secs(30),
+            max_lifetime: Duration::from_hours(24),
+            require_status: None,
+            max_stale: Duration::from_mins(5),
+            on_stale: OnStale::Refuse,
+            keys: None,
+            status: StatusSource::None,
+            observer: Arc::new(Silent),
+            clock: Clock::system(),
+        }
+    }
+
+    /// How far clocks may be apart: 30 seconds unless set, two minutes at most.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// The longest life of a token that is accepted: a day unless set.
+    pub fn max_lifetime(mut self, max_lifetime: Duration) -> Self {
+        self.max_lifetime = max_lifetime;
+        self
+    }
+
+    /// Whether a token has to say where its status is: so unless set, if there is a source of it.
+    ///
+    /// ```
+    /// use countersign_verifier::{BuildError, Verifier};
+    ///
+    /// let refused = Verifier::builder("https://as.example", "https://orders.example").require_status(true).build();
+    /// assert_eq!(refused.unwrap_err(), BuildError::NoStatusSource);
+    /// ```
+    pub fn require_status(mut self, required: bool) -> Self {
+        self.require_status = Some(required);
+        self
+    }
+
+    /// For how long it may be unknown which tokens were revoked: five minutes unless set.
+    pub fn max_stale(mut self, max_stale: Duration) -> Self {
+        self.max_stale = max_stale;
+        self
+    }
+
+    /// What becomes of tokens after that.
+    pub fn on_stale(mut self, on_stale: OnStale) -> Self {
+        self.on_stale = on_stale;
+        self
+    }
+
+    /// Keys that stay until [`Verifier::replace_keys`]; nothing fetches any.
+    pub fn keys(mut self, keys: KeySet) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Where to learn of revocations.
+    ///
+    /// ```
+    /// use countersign_verifier::status::Follower;
+    /// use countersign_verifier::{StatusSource, Verifier};
+    ///
+    /// let follower = Follower::new("https://as.example");
+    /// let builder = Verifier::builder("https://as.example", "https://orders.example")
+    ///     .status(StatusSource::Given(follower.status()));
+    /// # let _ = builder;
+    /// ```
+    pub fn status(mut self, source: StatusSource) -> Self {
+        self.status = source;
+        self
+    }
+
+    /// Who hears what the verifier does.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The verifier.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build(self) -> Result<Verifier, BuildError> {
+        issuer_url::permitted(&self.issuer)?;
+        if self.audience.is_empty() {
+            return Err(BuildError::NoAudience);
+        }
+        if self.leeway > MAX_LEEWAY {
+            return Err(BuildError::LeewayTooLong);
+        }
+        let status = match self.status {
+            StatusSource::None if self.require_status == Some(true) => return Err(BuildError::NoStatusSource),
+            StatusSource::None => None,
+            StatusSource::Given(status) => Some(status),
+        };
+        let policy = Policy {
+            leeway: seconds(self.leeway),
+            max_lifetime: seconds(self.max_lifetime),
+            require_status: self.require_status.unwrap_or(true),
+            max_stale: self.max_stale,
+            on_stale: self.on_stale,
+        };
+        let keys = Arc::new(KeyStore::new(Some(self.keys.ok_or(BuildError::NoKeys)?)));
+        let Self { issuer, audience, observer, clock, .. } = self;
+        Ok(Verifier::new(Inner { issuer, audience, policy, clock, keys, status, observer }))
+    }
+}
+
+fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,183 @@
+//! The two sides of what is known: what is in force, and what the feed says. The feed tightens what is in force at once;
+//! what it loosens stays in force until a signed checkpoint has confirmed the whole of what it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{CutIndex, View};
+use crate::feed::{self, Change, CheckpointClaims, Cut, FeedKey, Hello};
+use crate::status_list::{self, LIST_ENTRIES, VerifiedList};
+
+/// How many feed keys without a checkpoint between them are put up with.
+const MAX_KEYS: usize = 4;
+
+/// A list: its bits in force, its bits as the feed has them, and up to which change.
+#[derive(Debug)]
+struct List {
+    in_force: Arc<[u8]>,
+    said: Arc<[u8]>,
+    at: u64,
+    iat: i64,
+    /// Of `said`, once it was needed.
+    digest: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    lists: BTreeMap<u64, List>,
+    /// How many lists there are said to be.
+    pub(super) count: u64,
+    /// The cut-offs in force; the last is that of the key in use.
+    in_force: Vec<Arc<CutIndex>>,
+    /// The cut-offs as the feed has them, and up to which change.
+    said: BTreeSet<Cut>,
+    said_at: u64,
+}
+
+impl Ledger {
+    /// Where a connection has to begin so that no list misses a change; none without lists.
+    pub(super) fn since(&self) -> Option<u64> {
+        self.lists.values().map(|list| list.at).min()
+    }
+
+    /// Lists that there are said to be and that are not known.
+    pub(super) fn missing(&self) -> impl Iterator<Item = u64> {
+        (0..self.count).filter(|list| !self.lists.contains_key(list))
+    }
+
+    /// Whether every list and the cut-offs are as of change `n`.
+    pub(super) fn is_at(&self, n: u64) -> bool {
+        self.said_at == n && self.missing().next().is_none() && self.lists.values().all(|list| list.at == n)
+    }
+
+    /// What tokens are checked against.
+    pub(super) fn view(&self) -> View {
+        let known = self.lists.last_key_value().map_or(0, |(list, _)| list.saturating_add(1));
+        let bits = |list| self.lists.get(&list).map(|list: &List| Arc::clone(&list.in_force));
+        View { lists: (0..known).map(bits).collect(), cuts: self.in_force.clone() }
+    }
+
+    /// Takes a signed list, unless a newer one is known. What is signed may loosen, too.
+    pub(super) fn take_list(&mut self, number: u64, list: VerifiedList) -> bool {
+        let known = self.lists.get(&number);
+        // Without a number of ours the time of signing orders them.
+        let newer = known.is_none_or(|known| match list.seq {
+            Some(seq) => seq >= known.at,
+            None => known.at == 0 && list.iat >= known.iat,
+        });
+        if newer {
+            let bits: Arc<[u8]> = list.bits.into();
+            let said = Arc::clone(&bits);
+            let at = list.seq.unwrap_or(0);
+            self.lists.insert(number, List { in_force: bits, said, at, iat: list.iat, digest: None });
+            self.count = self.count.max(number.saturating_add(1));
+        }
+        newer
+    }
+
+    /// Takes what a connection begins with. Not if keys change faster than checkpoints come.
+    pub(super) fn begin(&mut self, hello: &Hello, key: FeedKey) -> bool {
+        let known = self.in_force.last().is_some_and(|cuts| *cuts.key() == key);
+        if !known {
+            if self.in_force.len() >= MAX_KEYS {
+                return false;
+            }
+            self.in_force.push(Arc::new(CutIndex::new(key)));
+        }
+        hello.cuts.iter().for_each(|cut| self.put_in_force(cut));
+        self.said = hello.cuts.iter().cloned().collect();
+        self.said_at = hello.n;
+        self.count = hello.lists;
+        true
+    }
+
+    /// Takes change `n`, which follows the one before.
+    pub(super) fn apply(&mut self, change: &Change) {
+        self.apply_bits(change);
+        if let Some(lists) = change.lists {
+            self.count = self.count.max(lists);
+        }
+        // What a connection began with may be ahead of the changes that are repeated after it.
+        if change.n <= self.said_at {
+            return;
+        }
+        self.said_at = change.n;
+        for cut in &change.uncut {
+            self.said.remove(cut);
+        }
+        for cut in &change.cut {
+            self.put_in_force(cut);
+            self.said.insert(cut.clone());
+        }
+    }
+
+    fn apply_bits(&mut self, change: &Change) {
+        // A list that was fetched lately has these changes; one that lacks others before them gets none of them.
+        let follows = |list: &List| list.at.checked_add(1) == Some(change.n);
+        let mut touched: BTreeMap<u64, Vec<(u64, bool)>> = BTreeMap::new();
+        let cleared = change.clr.iter().map(|number| (number, false));
+        let set = change.set.iter().map(|number| (number, true));
+        for (number, value) in cleared.chain(set) {
+            touched.entry(number / LIST_ENTRIES).or_default().push((number % LIST_ENTRIES, value));
+        }
+        for (number, list) in self.lists.iter_mut().filter(|(_, list)| follows(list)) {
+            list.at = change.n;
+            if let Some(bits) = touched.get(number) {
+                list.apply(bits);
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, cut: &Cut) {
+        if let Some(cuts) = self.in_force.last_mut() {
+            Arc::make_mut(cuts).insert(cut);
+        }
+    }
+
+    /// Whether a checkpoint says what the feed has said.
+    pub(super) fn agrees_with(&mut self, checkpoint: &CheckpointClaims) -> bool {
+        let lists = self.lists.values_mut().map(List::digest);
+        checkpoint.cuts == feed::cuts_digest(&self.said) && lists.eq(checkpoint.lists.iter().map(String::as_str))
+    }
+
+    /// Puts in force what the feed has said. Whether there was anything to loosen.
+    pub(super) fn settle(&mut self) -> bool {
+        let mut loosened = false;
+        for list in self.lists.values_mut() {
+            if !Arc::ptr_eq(&list.in_force, &list.said) {
+                loosened |= list.in_force != list.said;
+                list.in_force = Arc::clone(&list.said);
+            }
+        }
+        if let Some(newest) = self.in_force.pop() {
+            let mut cuts = CutIndex::new(newest.key().clone());
+            self.said.iter().for_each(|cut| cuts.insert(cut));
+            loosened |= !self.in_force.is_empty() || cuts != *newest;
+            self.in_force = vec![Arc::new(cuts)];
+        }
+        loosened
+    }
+}
+
+impl List {
+    fn apply(&mut self, bits: &[(u64, bool)]) {
+        let agreed = Arc::ptr_eq(&self.in_force, &self.said);
+        self.digest = None;
+        let said = Arc::make_mut(&mut self.said);
+        for (index, value) in bits {
+            status_list::put(said, *index, *value);
+        }
+        if agreed && bits.iter().all(|(_, set)| *set) {
+            self.in_force = Arc::clone(&self.said);
+            return;
+        }
+        let in_force = Arc::make_mut(&mut self.in_force);
+        for (index, _) in bits.iter().filter(|(_, set)| *set) {
+            status_list::put(in_force, *index, true);
+        }
+    }
+
+    fn digest(&mut self) -> &str {
+        self.digest.get_or_insert_with(|| feed::list_digest(&self.said))
+    }
+}

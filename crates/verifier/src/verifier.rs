@@ -1,0 +1,269 @@
+//! The checks, in their order, cheap ones first. Synchronous, without IO and without a lock: whatever is looked up was
+//! brought in by somebody else before.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use serde::de::DeserializeOwned;
+
+use crate::claims::Payload;
+use crate::clock::Clock;
+use crate::keys::KeySet;
+use crate::observer::Observer;
+use crate::status::{CURRENT, Standing, Status, Subject};
+use crate::{Claims, OnStale, Rejected, VerifierBuilder, jws};
+
+/// The most bytes of a token.
+const MAX_BYTES: usize = 8 * 1024;
+/// RFC 9068 §4: the types of an access token.
+const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
+
+/// Verifies access tokens of one issuer for one service. Clones are cheap and share all.
+///
+/// ```
+/// use countersign_verifier::testing::TestIssuer;
+/// use countersign_verifier::{Claims, KeySet, Rejected, Verifier};
+///
+/// let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+/// let verifier = Verifier::builder("https://as.example", "https://orders.example")
+///     .keys(KeySet::parse(issuer.jwks().as_bytes())?)
+///     .build()?;
+/// let claims: Claims = verifier.verify(&issuer.token().sub("usr_1").sign())?;
+/// assert_eq!(claims.sub, "usr_1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Verifier(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Clock,
+    pub(crate) keys: Arc<KeyStore>,
+    pub(crate) status: Option<Status>,
+    pub(crate) observer: Arc<dyn Observer>,
+}
+
+/// What is accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// Seconds.
+    pub(crate) leeway: i64,
+    /// Seconds.
+    pub(crate) max_lifetime: i64,
+    pub(crate) require_status: bool,
+    pub(crate) max_stale: Duration,
+    pub(crate) on_stale: OnStale,
+}
+
+/// The keys, and until when they may be relied on.
+#[derive(Debug)]
+pub(crate) struct KeyStore {
+    set: ArcSwapOption<KeySet>,
+    /// Microseconds of the monotonic clock.
+    good_until: AtomicU64,
+}
+
+impl KeyStore {
+    pub(crate) fn new(keys: Option<KeySet>) -> Self {
+        Self { set: ArcSwapOption::from_pointee(keys), good_until: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Keys that may be relied on for ever.
+    pub(crate) fn replace(&self, keys: KeySet) {
+        self.set.store(Some(Arc::new(keys)));
+        self.good_until.store(u64::MAX, Ordering::Release);
+    }
+
+    /// The keys, unless they are too old.
+    pub(crate) fn current(&self, clock: &Clock) -> Option<arc_swap::Guard<Option<Arc<KeySet>>>> {
+        let good_until = self.good_until.load(Ordering::Acquire);
+        let too_old = good_until != u64::MAX && clock.monotonic() > Duration::from_micros(good_until);
+        if too_old { None } else { Some(self.set.load()) }
+    }
+}
+
+impl Verifier {
+    /// Begins a verifier for tokens of `issuer` that are meant for `audience`. Both are compared exactly.
+    pub fn builder(issuer: &str, audience: &str) -> VerifierBuilder {
+        VerifierBuilder::new(issuer, audience)
+    }
+
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// The claims of `token`, if it is good now. `T` are the service's own claims.
+    ///
+    /// ```
+    /// # use countersign_verifier::{NoOtherClaims, Rejected, testing::TestIssuer};
+    /// # use std::time::Duration;
+    /// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    /// # let verifier = issuer.verifier();
+    /// let token = issuer.token().expired_by(Duration::from_secs(60)).sign();
+    /// assert_eq!(verifier.verify::<NoOtherClaims>(&token).unwrap_err(), Rejected::Expired);
+    /// ```
+    ///
+    /// # Errors
+    /// [`Rejected`], which says what to answer.
+    pub fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
+        let outcome = self.0.verify(token);
+        self.0.observer.verified(outcome.as_ref().map_or_else(Rejected::code, |_| "ok"));
+        outcome
+    }
+
+    /// Whether tokens can be verified at all: for a readiness probe.
+    ///
+    /// ```
+    /// # use countersign_verifier::testing::TestIssuer;
+    /// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    /// assert_eq!(issuer.verifier().ready(), Ok(()));
+    /// ```
+    ///
+    /// # Errors
+    /// [`Rejected::KeysUnavailable`] or [`Rejected::StatusUnavailable`].
+    pub fn ready(&self) -> Result<(), Rejected> {
+        let keys = self.0.keys.current(&self.0.clock);
+        if keys.is_none_or(|keys| keys.is_none()) {
+            return Err(Rejected::KeysUnavailable);
+        }
+        let blind = |status: &Status| status.age().is_none_or(|age| age > self.0.policy.max_stale);
+        if self.0.status.as_ref().is_some_and(blind) { Err(Rejected::StatusUnavailable) } else { Ok(()) }
+    }
+
+    /// Puts other keys in place of those it has: for a program that is told of a rotation by other means.
+    ///
+    /// ```
+    /// # use countersign_verifier::{KeySet, testing::TestIssuer};
+    /// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    /// # let verifier = issuer.verifier();
+    /// verifier.replace_keys(KeySet::parse(issuer.jwks().as_bytes())?);
+    /// # Ok::<(), countersign_verifier::KeySetError>(())
+    /// ```
+    pub fn replace_keys(&self, keys: KeySet) {
+        self.0.keys.replace(keys);
+    }
+
+    /// What is known of revocations, if this verifier looks at them.
+    ///
+    /// ```
+    /// # use countersign_verifier::testing::TestIssuer;
+    /// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    /// assert!(issuer.verifier().status().is_some());
+    /// ```
+    pub fn status(&self) -> Option<&Status> {
+        self.0.status.as_ref()
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { issuer, audience, policy, .. } = &*self.0;
+        let mut shown = f.debug_struct("Verifier");
+        shown.field("issuer", issuer).field("audience", audience).field("policy", policy).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
+        let signed = jws::parse(token, MAX_BYTES, &TYPES)?;
+        // RFC 8725 §3.8: the issuer decides whose keys are asked.
+        signed.is_of(&self.issuer)?;
+        if self.status.as_ref().is_some_and(|status| status.is_killed(&signed.kid)) {
+            return Err(self.revoked("kid"));
+        }
+        self.verify_signature(&signed)?;
+        let payload: Payload = signed.claims()?;
+        let now = self.clock.unix_seconds();
+        self.require_lifetime(&payload, now)?;
+        // RFC 9068 §4: aud names us, exactly; RFC 8725 §3.9.
+        if !payload.is_for(&self.audience) {
+            return Err(Rejected::OtherAudience);
+        }
+        // RFC 9068 §2.2: these are required, and nobody is called nothing.
+        if payload.sub.is_empty() || payload.client_id.is_empty() || payload.jti.is_empty() {
+            return Err(Rejected::BadClaims);
+        }
+        // RFC 7800 §3.1: bound to a key. Nothing here looks for a proof of it, so it must not be accepted without one.
+        if payload.cnf {
+            return Err(Rejected::BadClaims);
+        }
+        let status_age = self.status_age(&payload, &signed.kid)?;
+        let other = signed.claims()?;
+        Ok(payload.into_claims(other, status_age, now))
+    }
+
+    fn verify_signature(&self, signed: &jws::Unverified<'_>) -> Result<(), Rejected> {
+        let keys = self.keys.current(&self.clock).ok_or(Rejected::KeysUnavailable)?;
+        let keys = keys.as_deref().ok_or(Rejected::KeysUnavailable)?;
+        let outcome = signed.verify(keys);
+        if outcome == Err(Rejected::UnknownKey) {
+            self.observer.kid_miss();
+        }
+        outcome
+    }
+
+    fn require_lifetime(&self, payload: &Payload, now: i64) -> Result<(), Rejected> {
+        let Policy { leeway, max_lifetime, .. } = self.policy;
+        let (iat, exp) = (payload.iat.0, payload.exp.0);
+        // RFC 9068 §2.2: exp and iat are required. Dates are bounded, so that no sum here overflows.
+        if exp < iat || exp - iat > max_lifetime {
+            return Err(Rejected::BadClaims);
+        }
+        // RFC 7519 §4.1.4: on or after exp it must not be accepted, but for a small leeway.
+        if exp + leeway <= now {
+            return Err(Rejected::Expired);
+        }
+        // RFC 7519 §4.1.5, and the same for iat: nothing from the future.
+        if iat > now + leeway || payload.nbf.is_some_and(|nbf| nbf.0 > now + leeway) {
+            return Err(Rejected::NotYetValid);
+        }
+        Ok(())
+    }
+
+    /// How old the knowledge is that nothing is against the token; none if nobody looks.
+    fn status_age(&self, payload: &Payload, kid: &str) -> Result<Option<Duration>, Rejected> {
+        let Some(status) = &self.status else { return Ok(None) };
+        let place = match &payload.status {
+            // draft-ietf-oauth-status-list §8.3: a reference that cannot be followed is no good status.
+            Some(claim) => Some(claim.place(&self.issuer).ok_or(Rejected::BadClaims)?),
+            None if self.policy.require_status => return Err(Rejected::BadClaims),
+            None => None,
+        };
+        let subject = Subject {
+            place,
+            kid,
+            iat: payload.iat.0,
+            sub: &payload.sub,
+            client_id: &payload.client_id,
+            sid: payload.sid.as_deref(),
+            jti: &payload.jti,
+        };
+        // What is known to be revoked stays so, however old the knowledge.
+        match status.standing(&subject) {
+            Standing::Good => {}
+            Standing::Ended => return Err(self.revoked("grant")),
+            Standing::CutOff(kind) => return Err(self.revoked(kind.name())),
+            Standing::UnknownList => return Err(Rejected::StatusUnavailable),
+        }
+        let age = status.age().ok_or(Rejected::StatusUnavailable)?;
+        let accepted = age <= self.policy.max_stale || self.policy.on_stale == OnStale::AcceptUntilExpiry;
+        if age > CURRENT {
+            self.observer.stale_decision(accepted);
+        }
+        if accepted { Ok(Some(age)) } else { Err(Rejected::StatusUnavailable) }
+    }
+
+    fn revoked(&self, kind: &'static str) -> Rejected {
+        self.observer.revoked_hit(kind);
+        Rejected::Revoked
+    }
+}
+
+#[cfg(test)]
+#[path = "verifier/tests.rs"]
+mod tests;
