@@ -65,6 +65,12 @@ struct Known {
     current: Current,
 }
 
+impl Known {
+    fn is_current(&self, now: Duration) -> bool {
+        now.saturating_sub(self.current.since) < BLIND_AFTER
+    }
+}
+
 /// What is over.
 pub struct Status {
     holder: InstanceId,
@@ -253,6 +259,14 @@ impl Status {
         self.known().as_ref().map_or(Next::Lost, |known| known.feed.next(follower))
     }
 
+    /// The number of the last change, if at `now`, a monotonic reading, this is what the database says and somebody who
+    /// follows has everything that led there.
+    pub fn beat(&self, follower: &Follower, now: Duration) -> Option<i64> {
+        let known = self.known();
+        let known = known.as_ref().filter(|known| known.is_current(now) && known.feed.is_at_end(follower))?;
+        Some(known.view.seq)
+    }
+
     /// Moves whenever something has come.
     pub fn moves(&self) -> tokio::sync::watch::Receiver<u64> {
         self.moved.subscribe()
@@ -270,8 +284,7 @@ impl Status {
 
     /// The number of the last change, if at `now`, a monotonic reading, this is what the database says.
     pub fn current_seq(&self, now: Duration) -> Option<i64> {
-        let known = self.known();
-        known.as_ref().filter(|known| now.saturating_sub(known.current.since) < BLIND_AFTER).map(|known| known.view.seq)
+        self.known().as_ref().filter(|known| known.is_current(now)).map(|known| known.view.seq)
     }
 
     /// The signed list of that number.

@@ -96,6 +96,12 @@ impl Feed {
         Some(Follower { feed: self.id, next: end - u64::try_from(later.count()).unwrap_or(0) })
     }
 
+    /// Whether somebody has everything that has come.
+    pub(super) fn is_at_end(&self, follower: &Follower) -> bool {
+        let end = self.first + u64::try_from(self.entries.len()).unwrap_or(0);
+        follower.feed == self.id && follower.next == end
+    }
+
     /// What has come since.
     pub(super) fn next(&self, follower: &mut Follower) -> Next {
         let skip = follower.next.checked_sub(self.first).and_then(|skip| usize::try_from(skip).ok());

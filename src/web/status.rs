@@ -210,7 +210,8 @@ impl Following {
                     if self.state.health.readiness(now).draining || !still_may(&self.state.app, &self.client) {
                         return None;
                     }
-                    if let Some(seq) = self.state.app.status.current_seq(now) {
+                    let follower = self.follower.as_ref()?;
+                    if let Some(seq) = self.state.app.status.beat(follower, now) {
                         return Some(framed(None, "beat", &json!({ "n": seq }).to_string()));
                     }
                 }
@@ -261,12 +262,16 @@ async fn poll(request: &HttpRequest, state: &Data<State>, since: Option<i64>, wa
             EntryKind::Change(_) => event("change", &entry.data),
             EntryKind::Checkpoint => json!({ "event": "ckpt", "data": &*entry.data }),
         })),
-        Ok(Next::Lost) => events = vec![json!({ "event": "reset", "data": {} })],
+        Ok(Next::Lost) => return error::json(StatusCode::OK, &json!({ "events": [{ "event": "reset", "data": {} }] })),
         Err(_) => {}
     }
-    match status.current_seq(state.app.clock.monotonic()) {
-        Some(seq) => events.push(json!({ "event": "beat", "data": { "n": seq } })),
-        None => return error::refuse(request, state, &crate::reason::CapacityRefusal::StoreUnavailable.into()),
+    let now = state.app.clock.monotonic();
+    if status.current_seq(now).is_none() {
+        return error::refuse(request, state, &crate::reason::CapacityRefusal::StoreUnavailable.into());
+    }
+    // What has come meanwhile comes with the next answer, and the beat after it.
+    if let Some(seq) = status.beat(&follower, now) {
+        events.push(json!({ "event": "beat", "data": { "n": seq } }));
     }
     error::json(StatusCode::OK, &json!({ "events": events }))
 }
