@@ -15,19 +15,18 @@ pub mod situation;
 mod verify;
 mod wrap;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jsonwebtoken::DecodingKey;
+use countersign_verifier::{Claims, Rejected};
 
 pub use import::{ImportError, MAX_PEM_BYTES};
 pub use jwks::Document;
 pub use master::{MasterKey, MasterKeyError, Purpose};
 pub use sign::TokenType;
-pub use verify::{Rejected, VerifiedClaims};
 
 use crate::clock::Timestamp;
 use crate::secret::Random;
@@ -35,6 +34,7 @@ use crate::store::instances;
 use crate::store::signing_keys::{self, KeyOrigin, KeyState, StoredKey};
 use crate::store::{self, Db};
 use schedule::UNCONFIRMED;
+use verify::Verifiers;
 
 /// Why signing keys cannot be had or used.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +111,7 @@ struct KeySet {
     active: Option<Arc<sign::ActiveKey>>,
     /// The longest life of a token that the active key may sign without its row being raised first, in seconds.
     noted_life: AtomicU64,
-    verifiers: HashMap<String, DecodingKey>,
+    verifiers: Verifiers,
     jwks: Option<Arc<Document>>,
     listed: Vec<StoredKey>,
 }
@@ -328,8 +328,8 @@ impl Keyring {
     ///
     /// # Errors
     /// [`Rejected`].
-    pub fn verify(&self, token: &str, issuer: &str, now: Timestamp) -> Result<VerifiedClaims, Rejected> {
-        verify::verify(token, &self.set.load().verifiers, issuer, now)
+    pub fn verify(&self, token: &str, issuer: &str, now: Timestamp) -> Result<Claims, Rejected> {
+        self.set.load().verifiers.verify(token, issuer, now)
     }
 
     /// The JWKS; `None` when no key is left, since an empty one would be kept by caches.
@@ -375,10 +375,8 @@ impl KeySet {
 
     fn of(active: Option<Arc<sign::ActiveKey>>, noted_life: u64, listed: Vec<StoredKey>) -> Self {
         // Another issuer's key verifies that issuer's tokens elsewhere; here it would let that issuer speak for us.
-        let ours = listed.iter().filter(|key| key.origin != KeyOrigin::VerifyOnly);
-        let verifiers = ours
-            .map(|key| (key.kid.clone(), DecodingKey::from_rsa_raw_components(&key.modulus, &key.exponent)))
-            .collect();
+        let ours: Vec<_> = listed.iter().filter(|key| key.origin != KeyOrigin::VerifyOnly).cloned().collect();
+        let verifiers = Verifiers::new(&ours);
         let jwks = (!listed.is_empty()).then(|| Arc::new(jwks::document(&listed)));
         Self { active, noted_life: AtomicU64::new(noted_life), verifiers, jwks, listed }
     }

@@ -1,9 +1,10 @@
 //! The introspection endpoint (RFC 7662): what a resource server asks when it would rather not verify by itself.
 
+use countersign_verifier::Claims;
+
 use super::{PresentedToken, client_auth};
 use crate::app::App;
 use crate::id::GrantId;
-use crate::keys::VerifiedClaims;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::resource::Resource;
 use crate::protocol::token_response::IntrospectionResponse;
@@ -66,7 +67,7 @@ fn active_access_token(app: &App, caller: &Client, token: &str) -> Result<Option
     }
     Ok(Some(IntrospectionResponse {
         active: true,
-        scope: Some(claims.scope),
+        scope: Some(claims.scope.to_string()),
         client_id: Some(claims.client_id),
         token_type: Some("Bearer"),
         exp: Some(claims.exp),
@@ -80,14 +81,14 @@ fn active_access_token(app: &App, caller: &Client, token: &str) -> Result<Option
 }
 
 /// RFC 7662 §4: the caller is the client that the token was issued to, or a resource server that it is for.
-fn is_for(caller: &Client, claims: &VerifiedClaims) -> bool {
+fn is_for(caller: &Client, claims: &Claims) -> bool {
     let addressed =
         |audience: &String| caller.metadata.audiences.iter().map(Resource::as_str).any(|own| own == audience);
     claims.client_id == caller.id.as_str() || claims.aud.iter().any(addressed)
 }
 
 /// Whether nothing has ended the token since it was signed.
-fn is_honoured(app: &App, claims: &VerifiedClaims) -> Result<bool, Refusal> {
+fn is_honoured(app: &App, claims: &Claims) -> Result<bool, Refusal> {
     if let Some(sid) = &claims.sid {
         let Ok(id) = sid.parse::<GrantId>() else { return Ok(false) };
         let found = app.db.read(|tx| grants::find(tx, id))?;

@@ -16,10 +16,10 @@ use crate::observer::Observer;
 use crate::status::{CURRENT, Standing, Status, Subject};
 use crate::{Claims, OnStale, Rejected, VerifierBuilder, jws};
 
-/// The most bytes of a token.
-const MAX_BYTES: usize = 8 * 1024;
+/// The most bytes of a token: more than the largest that the issuer makes.
+pub(crate) const MAX_BYTES: usize = 16 * 1024;
 /// RFC 9068 §4: the types of an access token.
-const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
+pub(crate) const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
 /// Verifies access tokens of one issuer for one service. Clones are cheap and share all.
 ///

@@ -93,7 +93,7 @@ fn a_resource_asked_for_is_the_only_audience() {
 
 #[test]
 fn our_own_verification_refuses_what_is_not_exactly_ours() {
-    use countersign::keys::Rejected;
+    use countersign_verifier::Rejected;
     let app = TestApp::start();
     let (_, tokens) = app.log_in();
     let verify = |token: &str| app.app.keyring.verify(token, &app.base, app.app.clock.now()).map(|claims| claims.jti);
@@ -105,7 +105,7 @@ fn our_own_verification_refuses_what_is_not_exactly_ours() {
     let with_header = |json| format!("{}.{payload}.{signature}", encode(json));
     let cases = [
         (with_header(serde_json::json!({"alg": "none", "typ": "at+jwt", "kid": kid})), Rejected::WrongHeader),
-        (format!("{}.{payload}.", encode(serde_json::json!({"alg": "none"}))), Rejected::NotACompactJws),
+        (format!("{}.{payload}.", encode(serde_json::json!({"alg": "none"}))), Rejected::Malformed),
         (with_header(serde_json::json!({"alg": "NoNe", "typ": "at+jwt", "kid": kid})), Rejected::WrongHeader),
         (with_header(serde_json::json!({"alg": "HS256", "typ": "at+jwt", "kid": kid})), Rejected::WrongHeader),
         (with_header(serde_json::json!({"alg": "RS384", "typ": "at+jwt", "kid": kid})), Rejected::WrongHeader),
@@ -132,13 +132,13 @@ fn our_own_verification_refuses_what_is_not_exactly_ours() {
         ),
         (format!("{}.{}.{signature}", parts[0], encode(serde_json::json!({"iss": app.base}))), Rejected::BadSignature),
         (format!("{}.{payload}.{}", parts[0], "A".repeat(signature.len())), Rejected::BadSignature),
-        (format!("{}=", tokens.access), Rejected::NotACompactJws),
-        (format!("{}.x", tokens.access), Rejected::NotACompactJws),
-        (format!(" {}", tokens.access), Rejected::NotACompactJws),
-        (".".repeat(10_000), Rejected::NotACompactJws),
-        ("{".to_owned(), Rejected::NotACompactJws),
-        ("a".repeat(1024 * 1024), Rejected::NotACompactJws),
-        (String::new(), Rejected::NotACompactJws),
+        (format!("{}=", tokens.access), Rejected::Malformed),
+        (format!("{}.x", tokens.access), Rejected::Malformed),
+        (format!(" {}", tokens.access), Rejected::Malformed),
+        (".".repeat(10_000), Rejected::Malformed),
+        ("{".to_owned(), Rejected::Malformed),
+        ("a".repeat(1024 * 1024), Rejected::Malformed),
+        (String::new(), Rejected::Malformed),
     ];
     for (token, rejected) in cases {
         assert_eq!(verify(&token), Err(rejected), "{}", &token[..token.len().min(80)]);
@@ -152,7 +152,6 @@ fn our_own_verification_refuses_what_is_not_exactly_ours() {
         ("iat", serde_json::json!("0")),
         ("iss", serde_json::json!([app.base])),
         ("aud", serde_json::Value::Null),
-        ("aud", serde_json::json!("one")),
         ("sub", serde_json::json!(7)),
         ("jti", serde_json::Value::Null),
     ] {
@@ -165,12 +164,12 @@ fn our_own_verification_refuses_what_is_not_exactly_ours() {
     resigned.push((sign(&app, &other), Rejected::OtherIssuer));
     let mut early = base.clone();
     early["iat"] = (app.app.clock.now().unix_seconds() + 31).into();
-    resigned.push((sign(&app, &early), Rejected::OutOfTime));
+    resigned.push((sign(&app, &early), Rejected::NotYetValid));
     early["iat"] = (app.app.clock.now().unix_seconds() + 30).into();
     assert!(verify(&sign(&app, &early)).is_ok(), "clocks may be half a minute apart");
     for (token, rejected) in resigned {
         assert_eq!(verify(&token), Err(rejected));
     }
     app.advance(Duration::from_secs(600));
-    assert_eq!(verify(&tokens.access), Err(Rejected::OutOfTime));
+    assert_eq!(verify(&tokens.access), Err(Rejected::Expired));
 }

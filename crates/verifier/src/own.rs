@@ -1,0 +1,42 @@
+//! What the issuer itself asks of its own access tokens, for introspection and revocation.
+
+use crate::claims::Payload;
+use crate::{Claims, KeySet, NoOtherClaims, Rejected, jws, verifier};
+
+/// How far clocks of one issuer's machines may be apart, in seconds.
+const LEEWAY: i64 = 30;
+
+/// The claims of an access token of `issuer`, whomever it is for and whatever has become of its grant: for the issuer's own
+/// endpoints (RFC 7662, RFC 7009), which know both by themselves. A service wants [`crate::Verifier::verify`].
+///
+/// `now` is in seconds since the epoch. There is no leeway for `exp`: it was set by the same clock.
+///
+/// ```
+/// use countersign_verifier::testing::TestIssuer;
+/// use countersign_verifier::{KeySet, Rejected, verify_own};
+///
+/// let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+/// let keys = KeySet::parse(issuer.jwks().as_bytes())?;
+/// let token = issuer.token().sub("usr_1").sign();
+/// assert_eq!(verify_own(&token, "https://as.example", &keys, issuer.now())?.sub, "usr_1");
+/// let later = issuer.now() + 86_400;
+/// assert_eq!(verify_own(&token, "https://as.example", &keys, later).unwrap_err(), Rejected::Expired);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Rejected`]: the token is none of this issuer's, or its time is not now.
+pub fn verify_own(token: &str, issuer: &str, keys: &KeySet, now: i64) -> Result<Claims, Rejected> {
+    let signed = jws::parse(token, verifier::MAX_BYTES, &verifier::TYPES)?;
+    signed.is_of(issuer)?;
+    signed.verify(keys)?;
+    let payload: Payload = signed.claims()?;
+    // RFC 7519 §4.1.4.
+    if payload.exp.0 <= now {
+        return Err(Rejected::Expired);
+    }
+    if payload.iat.0 > now.saturating_add(LEEWAY) {
+        return Err(Rejected::NotYetValid);
+    }
+    Ok(payload.into_claims(NoOtherClaims {}, None, now))
+}
