@@ -39,6 +39,8 @@ mod builder;
 mod challenge;
 mod claims;
 mod clock;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod digest;
 pub mod feed;
 mod issuer_url;
