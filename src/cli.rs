@@ -11,6 +11,7 @@ mod output;
 mod password;
 mod serve;
 mod simulate;
+mod verify_suite;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,6 +70,8 @@ enum Command {
     /// Keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Try a service with good and bad tokens, and say what it lets through.
+    VerifySuite(verify_suite::VerifySuite),
     /// Ask a server whether it is ready: exit code 0 if so.
     Health {
         /// The address of its /readyz, http only; that of the server with the same settings if left out.
@@ -118,6 +121,10 @@ enum CommandError {
     NotEverywhere { lagging: usize, live: usize },
     #[error("done, but not known yet at {lagging} of the verifiers that can be reached")]
     VerifiersLag { lagging: usize },
+    #[error("the service takes not even a good token: it answered {0}")]
+    NotEvenGood(String),
+    #[error("{wrong} of {tried} tokens got the wrong answer")]
+    SuiteFailed { wrong: usize, tried: usize },
     #[error("not ready: {0}")]
     NotReady(String),
     #[error(transparent)]
@@ -172,6 +179,7 @@ fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandErro
         Command::Clients(command) => clients::run(command, |makes| open(settings()?, makes), output),
         Command::Grants(command) => grants::run(command, |makes| open(settings()?, makes), output),
         Command::Keys(command) => keys::run(command, || Ok(settings()?), output),
+        Command::VerifySuite(suite) => verify_suite::run(suite, output),
         Command::Health { url } => {
             health::run(&url.clone().map_or_else(|| Ok(health::own_url(&settings()?)), Ok::<_, CommandError>)?)?;
             output.either(&serde_json::json!({ "ready": true }), || "ready".to_owned());

@@ -15,6 +15,7 @@ mod openapi;
 mod routes;
 mod server;
 mod status;
+pub mod trial;
 
 use std::sync::Arc;
 

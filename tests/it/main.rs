@@ -43,3 +43,4 @@ mod simulation;
 mod statements;
 mod status;
 mod store;
+mod verify_suite;

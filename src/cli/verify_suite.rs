@@ -1,0 +1,189 @@
+//! `countersign verify-suite`: good and bad tokens against any service that verifies, in any language.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use countersign_verifier::conformance::{Case, Trial, Verdict};
+use reqwest::{Client, Method, StatusCode, Url, redirect};
+use serde_json::{Value, json};
+
+use super::CommandError;
+use super::output::{Output, table};
+use crate::clock::{Clock, Deadline};
+use crate::web::trial;
+
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How often a service is asked whether it takes a good token yet.
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+
+#[derive(Args)]
+pub(super) struct VerifySuite {
+    /// A URL of the service under trial that wants an access token and answers 2xx to a good one.
+    #[arg(long, value_name = "URL", required_unless_present = "export")]
+    target: Option<Url>,
+    /// The name of the service, which tokens for it have in `aud`.
+    #[arg(long, value_name = "URI")]
+    audience: String,
+    /// Where the issuer of the trial listens; the service must trust it, and be able to reach it.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9400")]
+    listen: SocketAddr,
+    /// The name of that issuer, if the service reaches it by another than http:// and its address.
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// The method of the requests.
+    #[arg(long, default_value = "GET")]
+    method: Method,
+    /// The scope of the good tokens.
+    #[arg(long, default_value = "read write")]
+    scope: String,
+    /// How long to wait for the service to take a good token, in seconds.
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+    /// Also demand what only strict verifiers do: unique members, all claims of RFC 9068, the status.
+    #[arg(long)]
+    strict: bool,
+    /// Try nothing: print the tokens, the JWKS and the status list as JSON, for a trial of your own at that moment.
+    #[arg(long, conflicts_with = "target")]
+    export: bool,
+}
+
+/// What a service did with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// 2xx; or 403, which is said to somebody who is known.
+    Accepted(StatusCode),
+    /// Another 4xx.
+    Refused(StatusCode),
+    /// Anything else: neither.
+    Failed(Option<StatusCode>),
+}
+
+struct Tried {
+    case: Case,
+    answer: Answer,
+}
+
+pub(super) fn run(suite: &VerifySuite, output: &Output) -> Result<(), CommandError> {
+    let issuer = suite.issuer.clone().unwrap_or_else(|| format!("http://{}", suite.listen));
+    let now = Clock::system().now().unix_seconds();
+    let trial = Trial::new(&issuer, &suite.audience, now).map_err(|_| crate::keys::KeysError::NotGenerated);
+    let trial = trial.map_err(crate::app::StartError::from)?.with_scope(&suite.scope);
+    if suite.export {
+        let list = json!({ format!("{issuer}/status/0"): trial.status_list(now) });
+        let jwks: Value = serde_json::from_str(&trial.jwks()).unwrap_or_default();
+        output.value(&json!({
+            "issuer": issuer, "audience": suite.audience, "at": now, "jwks": jwks, "status_lists": list, "cases": trial.cases(),
+        }));
+        return Ok(());
+    }
+    let Some(target) = &suite.target else { return Err(CommandError::Usage("--target is wanted")) };
+    let listen = |source| CommandError::Listen { setting: "--listen", address: suite.listen, source };
+    let listener = TcpListener::bind(suite.listen).map_err(listen)?;
+    let trial = Arc::new(trial);
+    let tried = actix_web::rt::System::new().block_on(async {
+        let serving = trial::serve(trial.clone(), &issuer, listener)?;
+        let tried = play(suite, target, &trial, output).await;
+        serving.stop(false).await;
+        tried
+    })?;
+    report(suite, &tried, output)
+}
+
+async fn play(suite: &VerifySuite, target: &Url, trial: &Trial, output: &Output) -> Result<Vec<Tried>, CommandError> {
+    // RFC 6750 §3.1: an answer is judged as it is; a redirect is none.
+    let client = Client::builder().redirect(redirect::Policy::none()).timeout(ANSWER).no_proxy().build();
+    let client = client.map_err(|_| CommandError::Usage("no HTTP client can be had"))?;
+    let cases = trial.cases();
+    let good = cases.iter().find(|case| case.name == "good").map(|case| case.token.clone()).unwrap_or_default();
+    output.line(&format!(
+        "The service must trust the issuer {issuer} (JWKS {issuer}/jwks.json) for the audience {}.",
+        suite.audience,
+        issuer = suite.issuer.clone().unwrap_or_else(|| format!("http://{}", suite.listen)),
+    ));
+    let clock = Clock::system();
+    let patience = Deadline::after(&clock, Duration::from_secs(suite.patience));
+    loop {
+        match ask(&client, suite, target, &good).await {
+            Answer::Accepted(status) if status.is_success() => break,
+            answer if patience.has_passed() => return Err(CommandError::NotEvenGood(describe(answer))),
+            Answer::Accepted(_) | Answer::Refused(_) | Answer::Failed(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+        }
+    }
+    let mut tried = Vec::new();
+    for (nth, case) in cases.into_iter().enumerate() {
+        let answer = ask(&client, suite, target, &case.token).await;
+        tried.push(Tried { case, answer });
+        output.progress(f64::from(u32::try_from(nth).unwrap_or(0)) / 120.0);
+    }
+    output.progress(1.0);
+    Ok(tried)
+}
+
+async fn ask(client: &Client, suite: &VerifySuite, target: &Url, token: &str) -> Answer {
+    let request = client.request(suite.method.clone(), target.clone()).bearer_auth(token);
+    match request.send().await {
+        Ok(answer) if answer.status().is_success() || answer.status() == StatusCode::FORBIDDEN => {
+            Answer::Accepted(answer.status())
+        }
+        Ok(answer) if answer.status().is_client_error() => Answer::Refused(answer.status()),
+        Ok(answer) => Answer::Failed(Some(answer.status())),
+        Err(_) => Answer::Failed(None),
+    }
+}
+
+impl Tried {
+    /// What is wrong with the answer, if anything is.
+    fn fault(&self, strict: bool) -> Option<&'static str> {
+        let demanded = self.case.verdict != Verdict::RefuseIfStrict || strict;
+        match (self.case.verdict, self.answer) {
+            (Verdict::Accept, Answer::Accepted(_))
+            | (Verdict::Refuse | Verdict::RefuseIfStrict, Answer::Refused(_)) => None,
+            (Verdict::Accept, Answer::Refused(_)) => Some("refuses a good token"),
+            (Verdict::Refuse | Verdict::RefuseIfStrict, Answer::Accepted(_)) => {
+                Some(if demanded { "LETS IT THROUGH" } else { "lets it through, as most do" })
+            }
+            (_, Answer::Failed(_)) => Some("fails"),
+        }
+    }
+
+    fn counts(&self, strict: bool) -> bool {
+        self.fault(strict).is_some_and(|fault| fault != "lets it through, as most do")
+    }
+}
+
+fn describe(answer: Answer) -> String {
+    match answer {
+        Answer::Accepted(status) | Answer::Refused(status) | Answer::Failed(Some(status)) => {
+            status.as_u16().to_string()
+        }
+        Answer::Failed(None) => "no answer".to_owned(),
+    }
+}
+
+fn report(suite: &VerifySuite, tried: &[Tried], output: &Output) -> Result<(), CommandError> {
+    let faults: Vec<&Tried> = tried.iter().filter(|one| one.fault(suite.strict).is_some()).collect();
+    let wrong = tried.iter().filter(|one| one.counts(suite.strict)).count();
+    let described = |one: &Tried| {
+        json!({
+            "name": one.case.name, "verdict": one.case.verdict, "why": one.case.why, "answer": describe(one.answer),
+            "fault": one.fault(suite.strict),
+        })
+    };
+    let json =
+        json!({ "tried": tried.len(), "wrong": wrong, "cases": tried.iter().map(described).collect::<Vec<_>>() });
+    output.either(&json, || {
+        let head = ["token", "answer", "the service", "which is"].map(str::to_owned).to_vec();
+        let line = |one: &&Tried| {
+            let fault = one.fault(suite.strict).unwrap_or_default();
+            vec![one.case.name.to_owned(), describe(one.answer), fault.to_owned(), one.case.why.to_owned()]
+        };
+        let found =
+            if faults.is_empty() { String::new() } else { format!("{}\n\n", table(head, faults.iter().map(line))) };
+        let good = tried.iter().filter(|one| one.case.verdict == Verdict::Accept).count();
+        format!("{found}{} tokens, {good} of them good; {wrong} wrong answers", tried.len())
+    });
+    if wrong == 0 { Ok(()) } else { Err(CommandError::SuiteFailed { wrong, tried: tried.len() }) }
+}
