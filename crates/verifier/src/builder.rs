@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::Verifier;
 use crate::clock::Clock;
+#[cfg(feature = "fetch")]
+use crate::fetch::{Background, Endpoints, FetchStatus, Plan, Secret};
 use crate::issuer_url::{self, UrlError};
 use crate::keys::KeySet;
 use crate::observer::{Observer, Silent};
@@ -47,6 +49,19 @@ pub enum StatusSource {
     None,
     /// From a status that the program keeps up to date itself.
     Given(Status),
+    /// From the issuer's feed, within a second or so. The client is one that may read it. Without leave it is as with
+    /// `Poll`.
+    #[cfg(feature = "fetch")]
+    Feed {
+        /// Who the service is to the issuer.
+        client_id: String,
+        /// How it proves that.
+        client_secret: Secret,
+    },
+    /// From the signed lists, fetched again and again: within some fifteen seconds. Knows of ended grants only, not of
+    /// disabled accounts, clients and keys.
+    #[cfg(feature = "fetch")]
+    Poll,
 }
 
 /// Why a verifier cannot be as it is asked for.
@@ -74,6 +89,12 @@ pub enum BuildError {
     /// No keys were given and nothing fetches them.
     #[error("a verifier needs keys, or the feature `fetch`")]
     NoKeys,
+    /// The thread that fetches could not be started.
+    #[error("the verifier's thread cannot be started")]
+    Thread,
+    /// There is no way to check certificates.
+    #[error("TLS cannot be set up on this machine")]
+    Tls,
 }
 
 /// Sets up a [`Verifier`].
@@ -108,6 +129,15 @@ pub struct VerifierBuilder {
     status: StatusSource,
     observer: Arc<dyn Observer>,
     clock: Clock,
+    #[cfg(feature = "fetch")]
+    fetch: FetchOptions,
+}
+
+#[cfg(feature = "fetch")]
+struct FetchOptions {
+    endpoints: Endpoints,
+    name: Option<String>,
+    hurry: u32,
 }
 
 impl VerifierBuilder {
@@ -124,6 +154,8 @@ impl VerifierBuilder {
             status: StatusSource::None,
             observer: Arc::new(Silent),
             clock: Clock::system(),
+            #[cfg(feature = "fetch")]
+            fetch: FetchOptions { endpoints: Endpoints::default(), name: None, hurry: 1 },
         }
     }
 
@@ -198,7 +230,36 @@ impl VerifierBuilder {
         self
     }
 
-    /// The verifier.
+    /// Addresses that are known by hand, instead of those in the issuer's metadata.
+    #[cfg(feature = "fetch")]
+    pub fn endpoints(mut self, endpoints: Endpoints) -> Self {
+        self.fetch.endpoints = endpoints;
+        self
+    }
+
+    /// What the issuer's operator reads where this verifier reports how far it is: the machine's name unless set.
+    ///
+    /// ```
+    /// # use countersign_verifier::Verifier;
+    /// let builder = Verifier::builder("https://as.example", "https://orders.example").name("orders-7");
+    /// # let _ = builder;
+    /// ```
+    #[cfg(feature = "fetch")]
+    pub fn name(mut self, name: &str) -> Self {
+        self.fetch.name = Some(name.to_owned());
+        self
+    }
+
+    /// Divides every wait of the background, for tests of it.
+    #[cfg(all(feature = "fetch", feature = "testing"))]
+    #[doc(hidden)]
+    pub fn hurry(mut self, times: u32) -> Self {
+        self.fetch.hurry = times;
+        self
+    }
+
+    /// The verifier. Unless keys were given it begins to fetch them, in a thread that ends with its last clone, and refuses
+    /// tokens with 503 until it has them: see [`Verifier::ready`].
     ///
     /// # Errors
     /// [`BuildError`].
@@ -210,11 +271,9 @@ impl VerifierBuilder {
         if self.leeway > MAX_LEEWAY {
             return Err(BuildError::LeewayTooLong);
         }
-        let status = match self.status {
-            StatusSource::None if self.require_status == Some(true) => return Err(BuildError::NoStatusSource),
-            StatusSource::None => None,
-            StatusSource::Given(status) => Some(status),
-        };
+        if self.require_status == Some(true) && matches!(self.status, StatusSource::None) {
+            return Err(BuildError::NoStatusSource);
+        }
         let policy = Policy {
             leeway: seconds(self.leeway),
             max_lifetime: seconds(self.max_lifetime),
@@ -222,9 +281,50 @@ impl VerifierBuilder {
             max_stale: self.max_stale,
             on_stale: self.on_stale,
         };
+        self.with_policy(policy)
+    }
+
+    #[cfg(not(feature = "fetch"))]
+    fn with_policy(self, policy: Policy) -> Result<Verifier, BuildError> {
+        let status = match self.status {
+            StatusSource::None => None,
+            StatusSource::Given(status) => Some(status),
+        };
         let keys = Arc::new(KeyStore::new(Some(self.keys.ok_or(BuildError::NoKeys)?)));
         let Self { issuer, audience, observer, clock, .. } = self;
         Ok(Verifier::new(Inner { issuer, audience, policy, clock, keys, status, observer }))
+    }
+
+    #[cfg(feature = "fetch")]
+    fn with_policy(self, policy: Policy) -> Result<Verifier, BuildError> {
+        let fetches_keys = self.keys.is_none();
+        let keys = Arc::new(KeyStore::new(self.keys));
+        let (given, fetched) = match self.status {
+            StatusSource::None => (None, None),
+            StatusSource::Given(status) => (Some(status), None),
+            StatusSource::Poll => (None, Some(FetchStatus::Poll)),
+            StatusSource::Feed { client_id, client_secret } => {
+                (None, Some(FetchStatus::Feed { client_id, client_secret }))
+            }
+        };
+        let Self { issuer, audience, observer, clock, fetch, .. } = self;
+        let (background, status) = if fetches_keys || fetched.is_some() {
+            let plan = Plan {
+                issuer: issuer.clone(),
+                given: fetch.endpoints,
+                status: fetched,
+                name: fetch.name,
+                clock: clock.clone(),
+                keys: Arc::clone(&keys),
+                observer: Arc::clone(&observer),
+                hurry: fetch.hurry,
+            };
+            let (background, followed) = Background::start(plan)?;
+            (Some(background), given.or(followed))
+        } else {
+            (None, given)
+        };
+        Ok(Verifier::new(Inner { issuer, audience, policy, clock, keys, status, observer, background }))
     }
 }
 

@@ -393,6 +393,7 @@ mod tests {
             ("change", "[1]".to_owned()),
             ("hello", r#"{"n":1,"key":"AA","lists":1,"cuts":[]}"#.to_owned()),
             ("hello", r#"{"n":1,"lists":1,"cuts":[]}"#.to_owned()),
+            ("hello", r#"{"n":1,"key":"AAAAAAAAAAAAAAAAAAAAAA","lists":1025,"cuts":[]}"#.to_owned()),
             ("beat", String::new()),
         ] {
             assert_eq!(Event::parse(name, &data), Err(MalformedEvent), "{name} {data}");

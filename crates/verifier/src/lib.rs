@@ -43,6 +43,8 @@ mod clock;
 pub mod conformance;
 mod digest;
 pub mod feed;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod issuer_url;
 mod json;
 mod jws;
@@ -60,6 +62,8 @@ pub use bearer::bearer;
 pub use builder::{BuildError, OnStale, StatusSource, VerifierBuilder};
 pub use challenge::Challenge;
 pub use claims::{Claims, NoOtherClaims, Scope};
+#[cfg(feature = "fetch")]
+pub use fetch::{Endpoints, Secret};
 pub use issuer_url::UrlError;
 pub use keys::{KeySet, KeySetError};
 pub use observer::Observer;

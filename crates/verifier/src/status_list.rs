@@ -328,5 +328,11 @@ mod tests {
         assert_eq!(with("status_list", list(1, LIST_BYTES - 1)), Some(Rejected::BadClaims));
         assert_eq!(with("status_list", list(1, LIST_BYTES + 1)), Some(Rejected::BadClaims));
         assert_eq!(opened(|_| {}, "at+jwt").unwrap_err(), Rejected::WrongHeader);
+        let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+        let keys = KeySet::parse(issuer.jwks().as_bytes()).unwrap();
+        let trust = Trust { issuer: "https://as.example", keys: &keys, now: issuer.now(), leeway: 30 };
+        let payload = json!({ "iss": "https://as.example" }).to_string();
+        let forged = issuer.token().forged().typ(TYPE).sign_payload(&payload);
+        assert_eq!(open(&forged, "x", &trust, |_| false).unwrap_err(), Rejected::BadSignature);
     }
 }

@@ -164,6 +164,16 @@ impl TestIssuer {
         TokenBuilder::new(self, number)
     }
 
+    /// What it is called: its `iss`.
+    ///
+    /// ```
+    /// # use countersign_verifier::testing::TestIssuer;
+    /// assert_eq!(TestIssuer::new("https://as.example", "x").name(), "https://as.example");
+    /// ```
+    pub fn name(&self) -> &str {
+        &self.issuer
+    }
+
     /// What time it is here, in seconds since the epoch.
     pub fn now(&self) -> i64 {
         self.clock.unix_seconds()

@@ -46,6 +46,9 @@ pub(crate) struct Inner {
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) status: Option<Status>,
     pub(crate) observer: Arc<dyn Observer>,
+    /// Ends with the last clone.
+    #[cfg(feature = "fetch")]
+    pub(crate) background: Option<crate::fetch::Background>,
 }
 
 /// What is accepted.
@@ -77,6 +80,13 @@ impl KeyStore {
     pub(crate) fn replace(&self, keys: KeySet) {
         self.set.store(Some(Arc::new(keys)));
         self.good_until.store(u64::MAX, Ordering::Release);
+    }
+
+    /// Until when they may be relied on.
+    #[cfg(feature = "fetch")]
+    pub(crate) fn rely_until(&self, good_until: Duration) {
+        let micros = u64::try_from(good_until.as_micros()).unwrap_or(u64::MAX);
+        self.good_until.store(micros, Ordering::Release);
     }
 
     /// The keys, unless they are too old.
@@ -111,7 +121,36 @@ impl Verifier {
     /// # Errors
     /// [`Rejected`], which says what to answer.
     pub fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
-        let outcome = self.0.verify(token);
+        let outcome = self.0.verify(token, true);
+        self.0.observer.verified(outcome.as_ref().map_or_else(Rejected::code, |_| "ok"));
+        outcome
+    }
+
+    /// The same, but when a token names a key that is not known yet, the look for it is waited for: two seconds at most,
+    /// and one look for all that wait. Works in any runtime.
+    ///
+    /// ```
+    /// # use countersign_verifier::{Claims, Rejected, testing::TestIssuer};
+    /// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    /// # let (verifier, token) = (issuer.verifier(), issuer.token().sign());
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let claims: Claims = verifier.verify_waiting(&token).await?;
+    /// # Ok::<(), Rejected>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Rejected`], which says what to answer.
+    #[cfg(feature = "fetch")]
+    pub async fn verify_waiting<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
+        let mut outcome = self.0.verify(token, false);
+        if let (Err(Rejected::UnknownKey), Some(background)) = (&outcome, &self.0.background) {
+            let kid = jws::parse(token, MAX_BYTES, &TYPES).map(|signed| signed.kid).unwrap_or_default();
+            self.0.observer.kid_miss();
+            // It ends in either case, and what came of it is seen below.
+            let _ = background.look_for(&kid).await;
+            outcome = self.0.verify(token, false);
+        }
         self.0.observer.verified(outcome.as_ref().map_or_else(Rejected::code, |_| "ok"));
         outcome
     }
@@ -169,14 +208,14 @@ impl fmt::Debug for Verifier {
 }
 
 impl Inner {
-    fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
+    fn verify<T: DeserializeOwned>(&self, token: &str, notes_miss: bool) -> Result<Claims<T>, Rejected> {
         let signed = jws::parse(token, MAX_BYTES, &TYPES)?;
         // RFC 8725 §3.8: the issuer decides whose keys are asked.
         signed.is_of(&self.issuer)?;
         if self.status.as_ref().is_some_and(|status| status.is_killed(&signed.kid)) {
             return Err(self.revoked("kid"));
         }
-        self.verify_signature(&signed)?;
+        self.verify_signature(&signed, notes_miss)?;
         let payload: Payload = signed.claims()?;
         let now = self.clock.unix_seconds();
         self.require_lifetime(&payload, now)?;
@@ -197,14 +236,24 @@ impl Inner {
         Ok(payload.into_claims(other, status_age, now))
     }
 
-    fn verify_signature(&self, signed: &jws::Unverified<'_>) -> Result<(), Rejected> {
+    fn verify_signature(&self, signed: &jws::Unverified<'_>, notes_miss: bool) -> Result<(), Rejected> {
         let keys = self.keys.current(&self.clock).ok_or(Rejected::KeysUnavailable)?;
         let keys = keys.as_deref().ok_or(Rejected::KeysUnavailable)?;
         let outcome = signed.verify(keys);
-        if outcome == Err(Rejected::UnknownKey) {
-            self.observer.kid_miss();
+        if notes_miss && outcome == Err(Rejected::UnknownKey) {
+            self.miss(&signed.kid);
         }
         outcome
+    }
+
+    fn miss(&self, kid: &str) {
+        self.observer.kid_miss();
+        #[cfg(feature = "fetch")]
+        if let Some(background) = &self.background {
+            background.miss(kid);
+        }
+        #[cfg(not(feature = "fetch"))]
+        let _ = kid;
     }
 
     fn require_lifetime(&self, payload: &Payload, now: i64) -> Result<(), Rejected> {

@@ -278,6 +278,10 @@ fn a_list_is_replaced_by_one_that_is_no_older() {
     world.apply(&Event::Change(Change { clr: vec![7], ..change(3) }));
     world.apply(&Event::Change(Change { set: vec![8], ..change(4) }));
     assert!(!world.is_set(6) && world.is_set(7) && world.is_set(8));
+    // While a list is ahead of the feed a checkpoint says nothing of the state.
+    let ahead = list(&world, 0, 9, &[7]);
+    world.follower.take_list(0, &ahead, &world.keys).unwrap();
+    assert_eq!(world.signed_checkpoint(|claims| claims.seq = 4), Next::Continue);
 }
 
 #[test]

@@ -12,11 +12,12 @@ use super::misused;
 use crate::{base64url, digest};
 
 /// PKCS#8 in DER, as base64 with line breaks. The last is a stranger's.
-const TEXTS: [&str; 4] = [
+const TEXTS: [&str; 5] = [
     include_str!("test-key-1.b64"),
     include_str!("test-key-2.b64"),
     include_str!("test-key-3.b64"),
     include_str!("test-key-4.b64"),
+    include_str!("test-key-5.b64"),
 ];
 
 static KEYS: LazyLock<Vec<TestKey>> = LazyLock::new(|| TEXTS.iter().map(|text| TestKey::parse(text)).collect());
@@ -27,14 +28,14 @@ pub(super) struct TestKey {
     pub(super) kid: String,
 }
 
-/// The key of that turn; the fourth turn has the first key again.
+/// The key of that turn; the fifth has the first one again.
 pub(super) fn nth(turn: usize) -> &'static TestKey {
-    KEYS.get(turn % 3).unwrap_or_else(|| misused("there are four test keys"))
+    KEYS.get(turn % 4).unwrap_or_else(|| misused("there are five test keys"))
 }
 
 /// A key that is in no JWKS.
 pub(super) fn stranger() -> &'static TestKey {
-    KEYS.last().unwrap_or_else(|| misused("there are four test keys"))
+    KEYS.last().unwrap_or_else(|| misused("there are five test keys"))
 }
 
 impl TestKey {

@@ -253,12 +253,28 @@ fn a_killed_key_is_dead_in_the_jwks_too() {
     let issuer = issuer();
     let verifier = issuer.verifier();
     let token = issuer.token().sign();
-    issuer.cut(crate::feed::CutKind::Kid, &issuer.kid());
+    let killed = issuer.kid();
+    issuer.cut(crate::feed::CutKind::Kid, &killed);
     assert_eq!(outcome(&verifier, &token), Err(Rejected::Revoked));
     verifier.replace_keys(KeySet::parse(issuer.jwks().as_bytes()).unwrap());
     assert_eq!(outcome(&verifier, &token), Err(Rejected::Revoked));
     issuer.rotate();
     assert_eq!(outcome(&verifier, &issuer.token().sign()), Ok(()));
+    // It is no unknown key either, for which keys would be fetched.
+    issuer.rotate();
+    assert!(!issuer.jwks().contains(&killed));
+    assert_eq!(outcome(&verifier, &token), Err(Rejected::Revoked));
+}
+
+#[test]
+fn a_verifier_that_cannot_be_right_is_not_built() {
+    let build = |change: fn(VerifierBuilder) -> VerifierBuilder| {
+        let keys = KeySet::parse(issuer().jwks().as_bytes()).unwrap();
+        change(Verifier::builder("https://as.example", "https://orders.example").keys(keys)).build().err()
+    };
+    assert_eq!(build(|builder| builder.leeway(Duration::from_mins(2))), None);
+    assert_eq!(build(|builder| builder.leeway(Duration::from_secs(121))), Some(crate::BuildError::LeewayTooLong));
+    assert_eq!(build(|builder| builder.require_status(true)), Some(crate::BuildError::NoStatusSource));
 }
 
 #[test]

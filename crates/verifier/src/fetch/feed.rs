@@ -1,0 +1,275 @@
+//! The status feed: a stream of events, or the same by long polls where something on the way holds streams back, or rounds
+//! of polls where the feed is refused. Whatever breaks, what is known stays in force and grows old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::http::{Credentials, Fault, fault_of, read_body};
+use super::lists::Lists;
+use super::pace::jitter;
+use super::sse::{Parser, RawEvent};
+use super::{Endpoints, Shared};
+use crate::feed::Event;
+use crate::json;
+use crate::status::Next;
+
+/// Two missed beats and a little: the connection is dead, even if nobody said so.
+const SILENCE: Duration = Duration::from_secs(5);
+/// The longest wait before a connection is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+/// A connection that lived so long did not fail at once.
+const LIVED: Duration = Duration::from_secs(10);
+/// How long polls stand in for a feed that was refused.
+const REFUSED_FOR: Duration = Duration::from_mins(1);
+/// How long a long poll may take.
+const LONG_POLL: Duration = Duration::from_secs(25);
+/// How long long polls stand in for streams.
+const LONG_POLLS_FOR: Duration = Duration::from_mins(10);
+/// The most bytes of a long poll's answer.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Try again from where we are.
+    Broken(Fault),
+    /// Fetch the lists, then try again.
+    Resync(Fault),
+    /// The issuer does not let us.
+    Refused,
+    /// It began, and nothing came.
+    Mute,
+}
+
+#[derive(Debug)]
+pub(super) struct Feed {
+    shared: Arc<Shared>,
+    lists: Lists,
+    credentials: Option<Credentials>,
+    /// Hears when the issuer wants a report.
+    reports: Arc<Notify>,
+    /// How often a connection began and nothing came, in a row.
+    mute: u32,
+    connected: bool,
+}
+
+impl Feed {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lists: Lists,
+        credentials: Option<Credentials>,
+        reports: Arc<Notify>,
+    ) -> Self {
+        Self { shared, lists, credentials, reports, mute: 0, connected: false }
+    }
+
+    /// For ever.
+    pub(super) async fn run(mut self) {
+        let mut endpoints = self.shared.when_known().await;
+        self.begin(&endpoints).await;
+        let mut failed_at_once = false;
+        loop {
+            // They may have moved while keys could not be fetched.
+            endpoints = self.shared.when_known().await;
+            let (Some(credentials), Some(events)) =
+                (self.credentials.clone(), endpoints.status_events_endpoint.clone())
+            else {
+                self.poll(&endpoints, None).await;
+                continue;
+            };
+            let began_at = self.shared.clock.monotonic();
+            let ended = if self.mute >= 2 {
+                self.long_polls(&events, &credentials).await
+            } else {
+                self.stream(&events, &credentials).await
+            };
+            self.note_end(ended);
+            let lived = self.shared.clock.monotonic().saturating_sub(began_at) >= self.shared.pace.of(LIVED);
+            match ended {
+                Ended::Refused => self.poll(&endpoints, Some(REFUSED_FOR)).await,
+                Ended::Resync(_) => self.begin(&endpoints).await,
+                Ended::Broken(_) | Ended::Mute => {}
+            }
+            // At once the first time; who fails at once again waits, and not as long as the others.
+            if failed_at_once && !lived {
+                self.shared.sleep(jitter(RETRY)).await;
+            }
+            failed_at_once = !lived;
+        }
+    }
+
+    /// Fetches all lists, however often it takes.
+    async fn begin(&mut self, endpoints: &Endpoints) {
+        while let Err(fault) = self.lists.fetch_all(endpoints).await {
+            tracing::warn!(fault, "the status lists could not be fetched");
+            self.shared.sleep(Duration::from_millis(500) + jitter(RETRY)).await;
+        }
+    }
+
+    fn note_end(&mut self, ended: Ended) {
+        self.mute = if ended == Ended::Mute { self.mute.saturating_add(1) } else { 0 };
+        let reason = match ended {
+            Ended::Broken(reason) | Ended::Resync(reason) => reason,
+            Ended::Refused => "refused",
+            Ended::Mute => "mute",
+        };
+        self.connected = false;
+        self.shared.observer.feed_disconnected(reason);
+        if ended == Ended::Refused {
+            tracing::warn!("the status feed is refused to this verifier; it polls instead");
+        } else {
+            tracing::info!(reason, "the status feed ended");
+        }
+    }
+
+    /// Rounds of polls, for so long or for ever.
+    async fn poll(&mut self, endpoints: &Endpoints, span: Option<Duration>) {
+        let began_at = self.shared.clock.monotonic();
+        let is_over =
+            |now: Duration| span.is_some_and(|span| now.saturating_sub(began_at) >= self.shared.pace.of(span));
+        while !is_over(self.shared.clock.monotonic()) {
+            let wait = match self.lists.poll(endpoints).await {
+                Ok(wait) => wait,
+                Err(fault) => {
+                    tracing::warn!(fault, "the status lists could not be polled");
+                    RETRY + jitter(RETRY)
+                }
+            };
+            self.shared.sleep(wait).await;
+        }
+    }
+
+    /// A connection as a stream of events.
+    async fn stream(&mut self, events: &str, credentials: &Credentials) -> Ended {
+        let Some(since) = self.lists.follower.connect() else { return Ended::Resync("no_lists") };
+        let url = format!("{events}?since={since}");
+        let silence = self.shared.pace.of(SILENCE);
+        let opened = self.shared.http.open(&url, "text/event-stream", credentials);
+        let mut answer = match tokio::time::timeout(silence, opened).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(fault)) => return Ended::Broken(fault),
+            Err(_) => return Ended::Broken("timeout"),
+        };
+        if let Some(ended) = refusal(&answer, "text/event-stream") {
+            return ended;
+        }
+        let (mut parser, mut began) = (Parser::default(), false);
+        loop {
+            let chunk = match tokio::time::timeout(silence, answer.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => return Ended::Broken("closed"),
+                Ok(Err(error)) => return Ended::Broken(fault_of(&error)),
+                Err(_) if began => return Ended::Broken("silence"),
+                Err(_) => return Ended::Mute,
+            };
+            began = true;
+            let Ok(events) = parser.push(&chunk) else { return Ended::Broken("malformed") };
+            if let Some(ended) = self.take(events).await {
+                return ended;
+            }
+        }
+    }
+
+    /// The same events, asked for again and again.
+    async fn long_polls(&mut self, events: &str, credentials: &Credentials) -> Ended {
+        let began_at = self.shared.clock.monotonic();
+        let over = self.shared.pace.of(LONG_POLLS_FOR);
+        while self.shared.clock.monotonic().saturating_sub(began_at) < over {
+            let Some(since) = self.lists.follower.connect() else { return Ended::Resync("no_lists") };
+            let url = format!("{events}?since={since}&wait=20");
+            let opened = self.shared.http.open(&url, "application/json", credentials);
+            let whole = async {
+                let answer = opened.await.map_err(Ended::Broken)?;
+                match refusal(&answer, "application/json") {
+                    Some(ended) => Err(ended),
+                    None => read_body(answer, MAX_BYTES).await.map_err(Ended::Broken),
+                }
+            };
+            let body = match tokio::time::timeout(LONG_POLL, whole).await {
+                Ok(Ok(body)) => body,
+                Ok(Err(ended)) => return ended,
+                Err(_) => return Ended::Broken("timeout"),
+            };
+            let Some(LongPoll { events }) = json::parse(&body) else { return Ended::Broken("malformed") };
+            let ended = self.take(events.into_iter().map(PolledEvent::into_raw).collect()).await;
+            if let Some(ended) = ended {
+                return ended;
+            }
+        }
+        // Streams may work again.
+        Ended::Broken("long_polls_over")
+    }
+
+    /// Takes events, and does what they call for. How the connection ends comes back, if it does.
+    async fn take(&mut self, events: Vec<RawEvent>) -> Option<Ended> {
+        for RawEvent { name, data } in events {
+            let Ok(event) = Event::parse(&name, &data) else { return Some(Ended::Broken("malformed")) };
+            let Some(event) = event else { continue };
+            let Some(keys) = self.shared.key_set() else { return Some(Ended::Broken("no_keys")) };
+            let taken = self.lists.follower.apply(&event, &keys);
+            if taken.report {
+                self.reports.notify_one();
+            }
+            let mut next = taken.next;
+            if next == Next::FetchLists {
+                let fetched = self.lists.fetch_missing().await;
+                next = fetched.map_or(Next::Reconnect("lists"), |()| self.lists.follower.after_lists());
+            }
+            match next {
+                Next::Continue | Next::FetchLists => {}
+                Next::RefreshKeys => self.shared.keys_wanted.notify_one(),
+                Next::Reconnect(reason) => return Some(Ended::Broken(reason)),
+                Next::Resync(reason) => return Some(Ended::Resync(reason)),
+            }
+            if !self.connected && matches!(event, Event::Hello(_)) {
+                self.connected = true;
+                self.shared.observer.feed_connected();
+            }
+        }
+        None
+    }
+}
+
+/// The answer to a long poll.
+#[derive(Deserialize)]
+struct LongPoll {
+    events: Vec<PolledEvent>,
+}
+
+#[derive(Deserialize)]
+struct PolledEvent {
+    event: String,
+    data: Value,
+}
+
+impl PolledEvent {
+    /// A checkpoint is a text, everything else an object.
+    fn into_raw(self) -> RawEvent {
+        let data = match self.data {
+            Value::String(text) => text,
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                other.to_string()
+            }
+        };
+        RawEvent { name: self.event, data }
+    }
+}
+
+/// Whether the answer is none, and how the connection ends then.
+fn refusal(answer: &Response, content_type: &str) -> Option<Ended> {
+    match answer.status() {
+        StatusCode::OK => {
+            let value = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let essence = value.split(';').next().unwrap_or_default().trim();
+            (!essence.eq_ignore_ascii_case(content_type)).then_some(Ended::Broken("content_type"))
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(Ended::Refused),
+        _ => Some(Ended::Broken("status")),
+    }
+}

@@ -1,0 +1,436 @@
+//! What the background does with an issuer that is slow, broken, hostile or away: the last good state stays in force within
+//! its limits, nothing is accepted that should not be, and the observer hears of it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests wait for another thread, and fail where they meet nonsense"
+)]
+
+mod server;
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use countersign_verifier::feed::{CHECKPOINT_TYPE, CheckpointClaims, CutKind, cuts_digest, list_digest};
+use countersign_verifier::status_list::{self, StatusList, StatusListClaims};
+use countersign_verifier::testing::TestIssuer;
+use countersign_verifier::{
+    Claims, NoOtherClaims, Observer, Rejected, Secret, StatusSource, Verifier, VerifierBuilder,
+};
+use server::{AGGREGATION, Answer, EVENTS, JWKS, LIST, METADATA, Server};
+
+/// What the observer heard.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Heard {
+    fn note(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+
+    fn count(&self, what: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|heard| *heard == what).count()
+    }
+}
+
+impl Observer for Heard {
+    fn jwks_refreshed(&self, reason: &'static str, ok: bool) {
+        self.note(format!("jwks {reason} {ok}"));
+    }
+    fn feed_connected(&self) {
+        self.note("connected".to_owned());
+    }
+    fn feed_disconnected(&self, reason: &'static str) {
+        self.note(format!("disconnected {reason}"));
+    }
+    fn status_seq(&self, seq: u64) {
+        self.note(format!("seq {seq}"));
+    }
+}
+
+struct World {
+    server: Arc<Server>,
+    heard: Arc<Heard>,
+    verifier: Verifier,
+}
+
+fn feed_source() -> StatusSource {
+    StatusSource::Feed { client_id: "orders".to_owned(), client_secret: Secret::new("s:ecret") }
+}
+
+impl World {
+    fn of(server: Arc<Server>, settings: impl FnOnce(VerifierBuilder) -> VerifierBuilder) -> Self {
+        let heard = Arc::new(Heard::default());
+        let builder = Verifier::builder(server.issuer.name(), "https://orders.example")
+            .status(feed_source())
+            .observer(heard.clone())
+            .name("test-7")
+            .hurry(20);
+        Self { server, heard, verifier: settings(builder).build().unwrap() }
+    }
+
+    /// One that is ready.
+    fn new() -> Self {
+        let world = Self::of(Server::start(), |builder| builder);
+        world.until("it is ready", |world| world.verifier.ready().is_ok());
+        world
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let began_at = Instant::now();
+        while !is_so(self) {
+            assert!(
+                began_at.elapsed() < Duration::from_secs(20),
+                "{what}: never; heard {:?}",
+                self.heard.0.lock().unwrap()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn issuer(&self) -> &TestIssuer {
+        &self.server.issuer
+    }
+
+    fn outcome(&self, token: &str) -> Result<(), Rejected> {
+        self.verifier.verify::<NoOtherClaims>(token).map(|_| ())
+    }
+
+    #[track_caller]
+    fn until_revoked(&self, token: &str) {
+        self.until("it is revoked", |world| world.outcome(token) == Err(Rejected::Revoked));
+    }
+}
+
+#[test]
+fn a_revocation_is_in_force_within_a_second_and_is_receipted() {
+    let world = World::new();
+    let (one, two) = (world.issuer().token().sign(), world.issuer().token().client_id("shop").sign());
+    assert_eq!((world.outcome(&one), world.outcome(&two)), (Ok(()), Ok(())));
+    let began_at = Instant::now();
+    world.issuer().revoke(&one);
+    world.until_revoked(&one);
+    assert!(began_at.elapsed() < Duration::from_secs(1));
+    world.issuer().disable_client("shop");
+    world.until_revoked(&two);
+    let receipted = |world: &World| {
+        let receipts = world.server.receipts.lock().unwrap();
+        receipts.iter().any(|receipt| receipt["seq"] == 2 && receipt["name"] == "test-7" && receipt["age_ms"].is_u64())
+    };
+    world.until("it is receipted", receipted);
+    let receipts = world.server.receipts.lock().unwrap();
+    assert!(receipts.iter().all(|receipt| receipt["verifier"].as_str().unwrap().len() == 22));
+    assert!(receipts.iter().all(|receipt| receipt["verifier"] == receipts[0]["verifier"]));
+}
+
+#[test]
+fn before_anything_is_known_tokens_are_answered_with_503() {
+    let server = Server::start();
+    server.answer(METADATA, Answer::Status(500));
+    let world = World::of(server, |builder| builder);
+    let token = world.issuer().token().sign();
+    assert_eq!(world.outcome(&token), Err(Rejected::KeysUnavailable));
+    world.until("it has tried", |world| world.heard.count("jwks start false") == 1);
+    assert_eq!(
+        (world.outcome(&token), world.verifier.ready()),
+        (Err(Rejected::KeysUnavailable), Err(Rejected::KeysUnavailable))
+    );
+    world.server.answer(LIST, Answer::Status(500));
+    world.server.answer(METADATA, Answer::Good);
+    world.until("there are keys", |world| world.outcome(&token) == Err(Rejected::StatusUnavailable));
+    assert_eq!(world.verifier.ready(), Err(Rejected::StatusUnavailable));
+    world.server.answer(LIST, Answer::Good);
+    world.until("all is well", |world| world.outcome(&token) == Ok(()) && world.verifier.ready().is_ok());
+}
+
+#[test]
+fn a_feed_that_is_cut_goes_on_where_it_was() {
+    let world = World::new();
+    let token = world.issuer().token().sign();
+    world.server.answer(EVENTS, Answer::Cut);
+    world.until("it is cut", |world| world.heard.count("disconnected closed") >= 3);
+    world.issuer().revoke(&token);
+    world.server.answer(EVENTS, Answer::Status(503));
+    world.until("there is none", |world| world.heard.count("disconnected status") >= 2);
+    assert_eq!(world.outcome(&token), Ok(()));
+    world.server.answer(EVENTS, Answer::Good);
+    world.until_revoked(&token);
+}
+
+#[test]
+fn a_half_open_connection_is_given_up() {
+    let server = Server::start();
+    server.answer(EVENTS, Answer::HalfOpen);
+    let world = World::of(server, |builder| builder);
+    let token = world.issuer().token().sign();
+    world.until("it is silent", |world| world.heard.count("disconnected silence") >= 1);
+    assert_ne!(world.outcome(&token), Ok(()), "no beat was heard yet");
+    world.issuer().revoke(&token);
+    world.server.answer(EVENTS, Answer::Good);
+    world.until_revoked(&token);
+}
+
+#[test]
+fn events_that_are_lost_or_out_of_order_are_asked_for_again() {
+    for answer in [Answer::Drops, Answer::Reorders] {
+        let server = Server::start();
+        server.answer(EVENTS, answer.clone());
+        let world = World::of(server, |builder| builder);
+        let tokens = [world.issuer().token().sign(), world.issuer().token().sign()];
+        world.until("it is connected", |world| world.heard.count("connected") >= 1);
+        world.until("a gap is seen", |world| {
+            // One change alone is in order, so there have to be two at once.
+            world.issuer().revoke(&tokens[0]);
+            world.issuer().revoke(&tokens[1]);
+            thread::sleep(Duration::from_millis(50));
+            world.heard.count("disconnected gap") >= 1
+        });
+        world.server.answer(EVENTS, Answer::Good);
+        world.until_revoked(&tokens[0]);
+        world.until_revoked(&tokens[1]);
+    }
+}
+
+/// A list token with these changes to its claims.
+fn list(world: &World, change: impl FnOnce(&mut StatusListClaims)) -> String {
+    let issuer = world.issuer();
+    let mut claims = StatusListClaims {
+        iss: issuer.name().to_owned(),
+        sub: status_list::uri(issuer.name(), 0),
+        iat: issuer.now(),
+        exp: Some(issuer.now() + 360),
+        ttl: Some(15),
+        status_list: StatusList { bits: 1, lst: status_list::encode(&vec![0; status_list::LIST_BYTES], 6) },
+        seq: Some(0),
+    };
+    change(&mut claims);
+    issuer.sign_document(status_list::TYPE, &claims)
+}
+
+#[test]
+fn a_list_that_is_not_right_is_not_taken() {
+    let server = Server::start();
+    server.answer(LIST, Answer::Status(500));
+    let world = World::of(server, |builder| builder);
+    let whole = list(&world, |_| {});
+    let bomb = status_list::encode(&vec![0; 32 << 20], 9);
+    let claims = StatusListClaims {
+        iss: world.issuer().name().to_owned(),
+        sub: status_list::uri(world.issuer().name(), 0),
+        iat: world.issuer().now(),
+        exp: None,
+        ttl: None,
+        status_list: StatusList { bits: 1, lst: status_list::encode(&vec![0; status_list::LIST_BYTES], 6) },
+        seq: Some(0),
+    };
+    let payload = serde_json::to_string(&claims).unwrap();
+    let forged = world.issuer().token().forged().typ(status_list::TYPE).sign_payload(&payload);
+    let wrong = [
+        ("truncated", whole[..whole.len() / 2].to_owned()),
+        ("of another issuer", list(&world, |claims| claims.iss = "https://other.example".to_owned())),
+        ("of another list", list(&world, |claims| claims.sub.push('0'))),
+        ("expired", list(&world, |claims| claims.exp = Some(claims.iat - 1))),
+        ("a bomb", list(&world, |claims| claims.status_list.lst = bomb)),
+        ("cut off inside", list(&world, |claims| claims.status_list.lst.truncate(20))),
+        ("of another type", world.issuer().token().sign()),
+        ("forged", forged),
+        ("not text", "\u{0}".repeat(100)),
+        ("huge", "x".repeat(2 << 20)),
+    ];
+    let token = world.issuer().token().sign();
+    world.until("there are keys", |world| world.outcome(&token) == Err(Rejected::StatusUnavailable));
+    for (what, body) in wrong {
+        world.server.answer(LIST, Answer::Body(body));
+        let before = world.server.hits(LIST);
+        world.until(what, |world| world.server.hits(LIST) >= before + 2);
+        assert_eq!(world.outcome(&token), Err(Rejected::StatusUnavailable), "{what}");
+    }
+    world.server.answer(LIST, Answer::Body(whole));
+    world.until("it is ready", |world| world.outcome(&token) == Ok(()));
+}
+
+#[test]
+fn keys_stay_while_the_jwks_is_bad() {
+    let world = World::new();
+    let before = world.issuer().token().sign();
+    world.issuer().rotate();
+    world.issuer().rotate();
+    let after = world.issuer().token().sign();
+    let huge = format!(r#"{{"keys":[],"pad":"{}"}}"#, "x".repeat(100_000));
+    for answer in [
+        Answer::Body(r#"{"keys":[]}"#.to_owned()),
+        Answer::Body("<html>".to_owned()),
+        Answer::Body(huge),
+        Answer::Redirect,
+        Answer::Status(500),
+        Answer::Status(204),
+        Answer::Never,
+    ] {
+        world.server.answer(JWKS, answer.clone());
+        let (hits, failures) = (world.server.hits(JWKS), world.heard.count("jwks miss false"));
+        world.until("it has tried and failed", |world| {
+            // The bucket lets a look through now and then.
+            let fresh = world.issuer().token().kid(&format!("k{}", world.server.hits(JWKS))).sign();
+            assert_eq!(world.outcome(&fresh), Err(Rejected::UnknownKey));
+            world.server.hits(JWKS) > hits && world.heard.count("jwks miss false") > failures
+        });
+        assert_eq!((world.outcome(&before), world.outcome(&after)), (Ok(()), Err(Rejected::UnknownKey)), "{answer:?}");
+    }
+    assert_eq!(world.server.hits("/jwks.json/elsewhere"), 0, "nobody is followed elsewhere");
+    world.server.answer(JWKS, Answer::Good);
+    world.until("the new keys are known", |world| world.outcome(&after) == Ok(()));
+    assert_eq!(world.outcome(&before), Err(Rejected::UnknownKey));
+}
+
+#[test]
+fn strangers_cannot_make_a_verifier_fetch_and_fetch() {
+    let world = World::of(Server::start(), |builder| builder.hurry(1));
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    for number in 0..500 {
+        let token = world.issuer().token().kid(&format!("random-{number}")).sign();
+        assert_eq!(world.outcome(&token), Err(Rejected::UnknownKey));
+    }
+    thread::sleep(Duration::from_millis(300));
+    assert!(world.server.hits(JWKS) <= 1 + 2, "{}", world.server.hits(JWKS));
+}
+
+#[test]
+fn a_key_that_was_never_seen_is_waited_for() {
+    let world = World::new();
+    world.issuer().rotate();
+    world.issuer().rotate();
+    let token = world.issuer().token().sub("usr_9").sign();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let claims: Claims = runtime.block_on(world.verifier.verify_waiting(&token)).unwrap();
+    assert_eq!(claims.sub, "usr_9");
+    let unknown = world.issuer().token().kid("nobody").sign();
+    let refused = runtime.block_on(world.verifier.verify_waiting::<NoOtherClaims>(&unknown));
+    assert_eq!(refused.unwrap_err(), Rejected::UnknownKey);
+}
+
+#[test]
+fn who_may_not_read_the_feed_polls() {
+    let server = Server::start();
+    server.answer(EVENTS, Answer::Status(403));
+    let world = World::of(server, |builder| builder);
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    let token = world.issuer().token().sign();
+    assert_eq!(world.outcome(&token), Ok(()));
+    world.until("nothing has changed", |world| world.server.hits("304") >= 1);
+    world.issuer().revoke(&token);
+    world.until_revoked(&token);
+    assert!(world.heard.count("disconnected refused") >= 1);
+    world.server.answer(EVENTS, Answer::Good);
+    world.until("the feed is tried again", |world| world.heard.count("connected") >= 1);
+}
+
+#[test]
+fn polls_alone_do_too_and_need_no_credentials() {
+    let world = World::of(Server::start(), |builder| builder.status(StatusSource::Poll));
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    let token = world.issuer().token().sign();
+    world.issuer().revoke(&token);
+    world.until_revoked(&token);
+    assert_eq!((world.server.hits(EVENTS), world.server.hits(server::RECEIPTS)), (0, 0));
+}
+
+#[test]
+fn long_polls_stand_in_where_streams_are_held_back() {
+    let server = Server::start();
+    server.answer(EVENTS, Answer::Mute);
+    let world = World::of(server, |builder| builder);
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    assert!(world.heard.count("disconnected mute") >= 2 && world.server.hits("long_poll") >= 1);
+    let token = world.issuer().token().sign();
+    world.issuer().revoke(&token);
+    world.until_revoked(&token);
+}
+
+#[test]
+fn loosening_waits_for_a_checkpoint_that_fits() {
+    let world = World::new();
+    let token = world.issuer().token().client_id("shop").sign();
+    world.issuer().disable_client("shop");
+    world.until_revoked(&token);
+    world.issuer().forget(&[]);
+    world.until("the change is seen", |world| world.verifier.status().unwrap().seq() == 2);
+    assert_eq!(world.outcome(&token), Err(Rejected::Revoked));
+    let lying = CheckpointClaims {
+        iss: world.issuer().name().to_owned(),
+        iat: world.issuer().now(),
+        seq: 2,
+        lists: vec![list_digest(b"something else")],
+        cuts: cuts_digest([]),
+    };
+    world.server.checkpoint(world.issuer().sign_document(CHECKPOINT_TYPE, &lying));
+    world.until("it does not fit", |world| world.heard.count("disconnected digest_mismatch") == 1);
+    assert_eq!(world.outcome(&token), Err(Rejected::Revoked));
+    let again = world.heard.count("connected");
+    world.until("it is connected again", |world| world.heard.count("connected") > again || again >= 2);
+    world.until("a good one is taken", |world| {
+        world.server.checkpoint(world.issuer().checkpoint());
+        thread::sleep(Duration::from_millis(100));
+        world.outcome(&token) == Ok(())
+    });
+}
+
+#[test]
+fn what_is_known_grows_old_and_then_nobody_is_let_in_on_it() {
+    let world = World::of(Server::start(), |builder| builder.max_stale(Duration::from_millis(400)));
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    let (token, revoked) = (world.issuer().token().sign(), world.issuer().token().sign());
+    world.issuer().revoke(&revoked);
+    world.until_revoked(&revoked);
+    world.server.answer(EVENTS, Answer::Never);
+    world.server.answer(LIST, Answer::Never);
+    world.until("it is too old", |world| world.outcome(&token) == Err(Rejected::StatusUnavailable));
+    assert_eq!(
+        (world.outcome(&revoked), world.verifier.ready()),
+        (Err(Rejected::Revoked), Err(Rejected::StatusUnavailable))
+    );
+    world.server.answer(EVENTS, Answer::Good);
+    world.until("it is current again", |world| world.outcome(&token) == Ok(()));
+}
+
+#[test]
+fn a_key_that_was_killed_is_dead_at_once_though_the_jwks_still_has_it() {
+    let world = World::new();
+    let token = world.issuer().token().sign();
+    world.issuer().cut(CutKind::Kid, &world.issuer().kid());
+    world.until_revoked(&token);
+    assert!(world.issuer().jwks().contains(&world.issuer().kid()));
+}
+
+#[test]
+fn another_issuer_s_metadata_is_not_believed() {
+    let server = Server::start();
+    let other = format!(r#"{{"issuer":"https://other.example","jwks_uri":"{}{JWKS}"}}"#, server.issuer.name());
+    server.answer(METADATA, Answer::Body(other));
+    let world = World::of(server, |builder| builder);
+    world.until("it has tried", |world| world.heard.count("jwks start false") == 1);
+    assert_eq!(world.server.hits(JWKS), 0);
+    world.server.answer(METADATA, Answer::Good);
+    world.server.answer(AGGREGATION, Answer::Body(r#"{"status_lists":["https://other.example/status/0"]}"#.to_owned()));
+    world.until("lists are asked for", |world| world.server.hits(AGGREGATION) >= 2);
+    assert_eq!(world.verifier.ready(), Err(Rejected::StatusUnavailable));
+}
+
+#[test]
+fn the_thread_ends_with_the_last_verifier() {
+    let world = World::new();
+    world.until("it is connected", |world| world.heard.count("connected") == 1);
+    let World { server, verifier, .. } = world;
+    let clone = verifier.clone();
+    drop(verifier);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(server.hits("feed_ended"), 0);
+    drop(clone);
+    let began_at = Instant::now();
+    while server.hits("feed_ended") == 0 {
+        assert!(began_at.elapsed() < Duration::from_secs(10), "the connection outlives the verifier");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
