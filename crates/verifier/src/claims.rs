@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::status::{CURRENT, StatusClaim};
+use crate::status::{CURRENT, Place, StatusClaim, Subject};
 use crate::{Rejected, json};
 
 /// The last second that a date of ours may name: the end of the year 9999.
@@ -69,6 +69,10 @@ pub struct Claims<T = NoOtherClaims> {
     pub(crate) status_age: Option<Duration>,
     /// When it was verified, in seconds since the epoch.
     pub(crate) verified_at: i64,
+    /// The key that signed it.
+    pub(crate) kid: String,
+    /// Its grant's place in the status lists.
+    pub(crate) place: Option<Place>,
 }
 
 /// For a service without claims of its own.
@@ -136,6 +140,25 @@ impl fmt::Display for Scope {
 }
 
 impl<T> Claims<T> {
+    /// What decides whether it was revoked.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            place: self.place,
+            kid: &self.kid,
+            iat: self.iat,
+            sub: &self.sub,
+            client_id: &self.client_id,
+            sid: self.sid.as_deref(),
+            jti: &self.jti,
+        }
+    }
+
+    /// How old the knowledge of its status was.
+    pub(crate) fn learn_age(&mut self, status_age: Option<Duration>) {
+        self.status_age = status_age;
+        self.is_stale = status_age.is_some_and(|age| age > CURRENT);
+    }
+
     /// Whether the token allows `one`.
     ///
     /// # Errors
@@ -285,7 +308,12 @@ impl Payload {
     }
 
     /// The claims, once all was found good.
-    pub(crate) fn into_claims<T>(self, other: T, status_age: Option<Duration>, verified_at: i64) -> Claims<T> {
+    pub(crate) fn into_claims<T>(
+        self,
+        other: T,
+        (kid, place): (String, Option<Place>),
+        verified_at: i64,
+    ) -> Claims<T> {
         Claims {
             iss: self.iss,
             sub: self.sub,
@@ -303,10 +331,12 @@ impl Payload {
             acr: self.acr,
             amr: self.amr,
             roles: self.roles,
-            is_stale: status_age.is_some_and(|age| age > CURRENT),
+            is_stale: false,
             other,
-            status_age,
+            status_age: None,
             verified_at,
+            kid,
+            place,
         }
     }
 }

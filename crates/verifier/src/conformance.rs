@@ -164,7 +164,7 @@ mod tests {
         let keys = KeySet::parse(trial.jwks().as_bytes()).unwrap();
         let mut follower = Follower::new("https://as.example");
         follower.take_list(0, &trial.status_list(now), &keys).unwrap();
-        follower.confirm();
+        follower.confirm(now);
         let verifier = Verifier::builder("https://as.example", "https://orders.example")
             .keys(keys)
             .status(StatusSource::Given(follower.status()))

@@ -38,5 +38,5 @@ pub fn verify_own(token: &str, issuer: &str, keys: &KeySet, now: i64) -> Result<
     if payload.iat.0 > now.saturating_add(LEEWAY) {
         return Err(Rejected::NotYetValid);
     }
-    Ok(payload.into_claims(NoOtherClaims {}, None, now))
+    Ok(payload.into_claims(NoOtherClaims {}, (signed.kid, None), now))
 }

@@ -151,8 +151,20 @@ impl Status {
 
     /// It is known to be current.
     pub(crate) fn hear(&self) {
-        let micros = u64::try_from(self.0.clock.monotonic().as_micros()).unwrap_or(u64::MAX - 1);
-        self.0.heard.store(micros.saturating_add(1), Ordering::Release);
+        self.hear_of(Duration::ZERO);
+    }
+
+    /// It is known to have been current so long ago.
+    pub(crate) fn hear_of(&self, ago: Duration) {
+        let then = self.0.clock.monotonic().saturating_sub(ago);
+        let micros = u64::try_from(then.as_micros()).unwrap_or(u64::MAX - 1);
+        self.0.heard.fetch_max(micros.saturating_add(1), Ordering::AcqRel);
+    }
+
+    /// When it was last known to be current, in seconds since the epoch.
+    pub(crate) fn heard_at(&self) -> Option<i64> {
+        let age = i64::try_from(self.age()?.as_secs()).unwrap_or(i64::MAX);
+        Some(self.0.clock.unix_seconds().saturating_sub(age))
     }
 
     pub(crate) fn publish(&self, view: View) {

@@ -63,16 +63,18 @@ impl Lists {
     /// before the next comes back.
     pub(super) async fn poll(&mut self, endpoints: &Endpoints) -> Result<Duration, Fault> {
         let mut wait = None;
+        let mut as_of = i64::MAX;
         for number in self.numbers(endpoints).await? {
             let taken = self.fetch(number, true).await?;
             // What was served is older than what is known: somebody on the way keeps it.
             if taken.is_older {
                 return Err("older");
             }
+            as_of = as_of.min(taken.iat);
             let ttl = taken.ttl.map_or(USUAL_TTL, Duration::from_secs);
             wait = Some(wait.map_or(ttl, |wait: Duration| wait.min(ttl)));
         }
-        self.follower.confirm();
+        self.follower.confirm(as_of);
         Ok(wait.unwrap_or(USUAL_TTL))
     }
 

@@ -1,6 +1,8 @@
 //! Follows the feed: the order of events, what a checkpoint has to be, and what is to be done when something does not fit.
 //! Does no IO; whoever carries the bytes asks it what next.
 
+use std::time::Duration;
+
 use super::Status;
 use super::ledger::Ledger;
 use crate::clock::Clock;
@@ -74,6 +76,8 @@ pub struct TakenList {
     pub ttl: Option<u64>,
     /// Until when it may be relied on without a feed, in seconds since the epoch.
     pub exp: Option<i64>,
+    /// When it was signed, in seconds since the epoch.
+    pub iat: i64,
     /// Whether a newer one was known already, and stays.
     pub is_older: bool,
 }
@@ -136,12 +140,12 @@ impl Follower {
         let uri = status_list::uri(&self.issuer, list);
         let verified = status_list::open(token, &uri, &self.trust(keys), |kid| self.status.is_killed(kid))?;
         let ttl = verified.ttl.and_then(|ttl| u64::try_from(ttl).ok());
-        let exp = verified.exp;
-        let is_older = !self.ledger.take_list(list, verified);
+        let (exp, iat) = (verified.exp, verified.iat);
+        let is_older = !self.ledger.take_list(list, verified, self.status.heard_at());
         if !is_older {
             self.status.publish(self.ledger.view());
         }
-        Ok(TakenList { ttl, exp, is_older })
+        Ok(TakenList { ttl, exp, iat, is_older })
     }
 
     /// A new connection begins. It has to ask for what is new since the number that comes back; without lists there is
@@ -153,12 +157,14 @@ impl Follower {
         Some(self.cursor)
     }
 
-    /// All that is known was found current by other means than a feed: a round of polls.
-    pub fn confirm(&mut self) {
+    /// All that is known was current at `at`, in seconds since the epoch, by other means than a feed: by a round of polls,
+    /// which is as old as the oldest of its lists.
+    pub fn confirm(&mut self, at: i64) {
         if let Some(since) = self.ledger.since() {
             self.cursor = since;
             self.status.reach(since);
-            self.status.hear();
+            let ago = self.status.clock().unix_seconds().saturating_sub(at);
+            self.status.hear_of(Duration::from_secs(u64::try_from(ago).unwrap_or(0)));
         }
     }
 

@@ -285,6 +285,43 @@ fn a_list_is_replaced_by_one_that_is_no_older() {
 }
 
 #[test]
+fn an_issuer_whose_database_was_put_back_is_believed_once_it_has_been_silent_for_a_minute() {
+    let mut world = World::new();
+    for n in 1..=9 {
+        world.apply(&Event::Change(Change { set: vec![n], ..change(n) }));
+    }
+    world.apply(&Event::Beat(Beat { n: 9 }));
+    // A list from before that somebody on the way has kept, and one that is signed now by an instance that is behind.
+    world.issuer.advance(Duration::from_mins(1));
+    let behind = list(&world, 0, 4, &[1, 2, 3, 4]);
+    assert!(world.follower.take_list(0, &behind, &world.keys).unwrap().is_older);
+    world.issuer.advance(Duration::from_secs(1));
+    assert!(world.follower.take_list(0, &behind, &world.keys).unwrap().is_older, "it is not signed anew");
+    assert!(world.is_set(9));
+    let put_back = list(&world, 0, 4, &[1, 2, 3, 4]);
+    assert!(!world.follower.take_list(0, &put_back, &world.keys).unwrap().is_older);
+    assert!(world.is_set(4) && !world.is_set(9));
+    assert_eq!(world.follower.connect(), Some(4));
+    assert_eq!(world.apply(&Event::Hello(Hello { n: 4, ..world.issuer.hello() })), Next::Continue);
+    world.apply(&Event::Change(Change { set: vec![11], ..change(5) }));
+    assert_eq!(world.apply(&Event::Beat(Beat { n: 5 })), Next::Continue);
+    assert!(world.is_set(11) && world.follower.status().age() == Some(Duration::ZERO));
+}
+
+#[test]
+fn what_is_known_by_polls_is_as_old_as_what_was_polled() {
+    let mut world = World::new();
+    world.issuer.advance(Duration::from_secs(100));
+    world.follower.confirm(world.issuer.now() - 40);
+    assert_eq!(world.follower.status().age(), Some(Duration::from_secs(40)));
+    world.follower.confirm(world.issuer.now() - 60);
+    assert_eq!(world.follower.status().age(), Some(Duration::from_secs(40)), "older news changes nothing");
+    // A list from a clock that is ahead of ours is no newer than now.
+    world.follower.confirm(world.issuer.now() + 20);
+    assert_eq!(world.follower.status().age(), Some(Duration::ZERO));
+}
+
+#[test]
 fn a_new_list_is_asked_for_and_what_it_lacks_is_repeated() {
     let mut world = World::new();
     assert_eq!(world.apply(&Event::Change(Change { lists: Some(2), ..change(1) })), Next::FetchLists);

@@ -11,6 +11,10 @@ use crate::status_list::{self, LIST_ENTRIES, VerifiedList};
 /// How many feed keys without a checkpoint between them are put up with.
 const MAX_KEYS: usize = 4;
 
+/// How long nothing must have been heard before a smaller number is believed, in seconds: longer than clocks of instances
+/// differ.
+const WENT_BACK_AFTER: i64 = 60;
+
 /// A list: its bits in force, its bits as the feed has them, and up to which change.
 #[derive(Debug)]
 struct List {
@@ -57,12 +61,13 @@ impl Ledger {
         View { lists: (0..known).map(bits).collect(), cuts: self.in_force.clone() }
     }
 
-    /// Takes a signed list, unless a newer one is known. What is signed may loosen, too.
-    pub(super) fn take_list(&mut self, number: u64, list: VerifiedList) -> bool {
+    /// Takes a signed list, unless a newer one is known. What is signed may loosen, too. `heard_at` is when all was last
+    /// known to be current.
+    pub(super) fn take_list(&mut self, number: u64, list: VerifiedList, heard_at: Option<i64>) -> bool {
         let known = self.lists.get(&number);
         // Without a number of ours the time of signing orders them.
         let newer = known.is_none_or(|known| match list.seq {
-            Some(seq) => seq >= known.at,
+            Some(seq) => seq >= known.at || went_back(&list, heard_at.unwrap_or(known.iat)),
             None => known.at == 0 && list.iat >= known.iat,
         });
         if newer {
@@ -157,6 +162,13 @@ impl Ledger {
         }
         loosened
     }
+}
+
+/// Whether a list with a smaller number than is known is the issuer's word all the same: its database was put back to an
+/// earlier state. A list that somebody on the way has kept was signed before we last heard that we are current; one that was
+/// signed well after that is not kept.
+fn went_back(list: &VerifiedList, heard_at: i64) -> bool {
+    list.iat > heard_at.saturating_add(WENT_BACK_AFTER)
 }
 
 impl List {

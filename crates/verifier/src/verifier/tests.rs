@@ -316,3 +316,22 @@ fn nothing_of_a_token_is_in_what_is_printed() {
     let printed = format!("{verifier:?} {:?}", outcome(&verifier, &issuer.token().sub("secret-sub").forged().sign()));
     assert!(!printed.contains("secret-sub"), "{printed}");
 }
+
+#[test]
+fn what_was_verified_is_looked_at_again_by_its_end_and_its_status() {
+    let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    let verifier = issuer.verifier();
+    let token = issuer.token().sign();
+    let claims: Claims = verifier.verify(&token).unwrap();
+    assert_eq!(verifier.recheck(&claims), Ok(()));
+    issuer.go_dark();
+    issuer.advance(Duration::from_secs(301));
+    assert_eq!(verifier.recheck(&claims), Err(Rejected::StatusUnavailable));
+    issuer.advance(Duration::from_secs(330));
+    assert_eq!(verifier.recheck(&claims), Err(Rejected::Expired));
+    let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    let verifier = issuer.verifier();
+    let claims: Claims = verifier.verify(&issuer.token().client_id("shop").sign()).unwrap();
+    issuer.disable_client("shop");
+    assert_eq!(verifier.recheck(&claims), Err(Rejected::Revoked));
+}
