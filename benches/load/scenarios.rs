@@ -2,6 +2,7 @@
 
 mod rows;
 mod storm;
+mod verifiers;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -28,7 +29,7 @@ type Measure = fn(&Plan, &mut Report);
 /// Measures what the plan wants and prints it.
 pub fn run(plan: &Plan) {
     let mut report = Report::default();
-    let each: [(&str, Measure); 10] = [
+    let each: [(&str, Measure); 11] = [
         ("start", start),
         ("memory", memory),
         ("jwks", jwks),
@@ -39,12 +40,17 @@ pub fn run(plan: &Plan) {
         ("flood", flood),
         ("one_token", one_token),
         ("refetch", storm::refetch),
+        ("verify", verifiers::verify),
     ];
     for (name, measure) in each {
         if plan.wants(name) {
             eprintln!("{name}");
             measure(plan, &mut report);
         }
+    }
+    if plan.has(Backend::Postgres) && plan.wants("verifiers") {
+        eprintln!("verifiers");
+        verifiers::fleet(plan, &mut report);
     }
     for backend in &plan.backends {
         if plan.wants("scale") {

@@ -179,6 +179,11 @@ impl Ground {
         self.serve_on(self.port, overrides)
     }
 
+    /// The port that the issuer's name has; whoever serves there is the issuer.
+    pub fn issuer_port(&self) -> u16 {
+        self.port
+    }
+
     /// Starts one more server beside the first.
     pub fn serve_another(&self) -> Process {
         self.serve_on(free_port(), &[])

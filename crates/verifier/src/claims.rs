@@ -308,12 +308,7 @@ impl Payload {
     }
 
     /// The claims, once all was found good.
-    pub(crate) fn into_claims<T>(
-        self,
-        other: T,
-        (kid, place): (String, Option<Place>),
-        verified_at: i64,
-    ) -> Claims<T> {
+    pub(crate) fn into_claims<T>(self, other: T, (kid, place): (String, Option<Place>), verified_at: i64) -> Claims<T> {
         Claims {
             iss: self.iss,
             sub: self.sub,
