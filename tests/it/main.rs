@@ -23,6 +23,7 @@ mod architecture;
 mod cli;
 mod connections;
 mod drills;
+mod examples;
 mod interop;
 mod key_faults;
 mod key_life;
