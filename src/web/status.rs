@@ -244,26 +244,36 @@ async fn poll(request: &HttpRequest, state: &Data<State>, since: Option<i64>, wa
     let Some((hello, mut follower)) = status.follow(since) else {
         return error::json(StatusCode::OK, &json!({ "events": [{ "event": "reset", "data": {} }] }));
     };
-    let mut events = vec![event("hello", &hello)];
-    let come = timeout(wait, async {
+    let mut come = Vec::new();
+    let lost = timeout(wait, async {
         loop {
             moves.borrow_and_update();
             match status.next(&mut follower) {
-                Next::Entries(entries) if entries.is_empty() => {}
-                next @ (Next::Entries(_) | Next::Lost) => return next,
+                Next::Entries(entries) => come.extend(entries),
+                Next::Lost => return true,
+            }
+            // A checkpoint is no news to wait for.
+            if come.iter().any(|entry| matches!(entry.kind, EntryKind::Change(_))) {
+                return false;
             }
             if moves.changed().await.is_err() {
-                return Next::Lost;
+                return true;
             }
         }
     });
-    match come.await {
-        Ok(Next::Entries(entries)) => events.extend(entries.iter().map(|entry| match entry.kind {
-            EntryKind::Change(_) => event("change", &entry.data),
-            EntryKind::Checkpoint => json!({ "event": "ckpt", "data": &*entry.data }),
-        })),
-        Ok(Next::Lost) => return error::json(StatusCode::OK, &json!({ "events": [{ "event": "reset", "data": {} }] })),
-        Err(_) => {}
+    if lost.await == Ok(true) {
+        return error::json(StatusCode::OK, &json!({ "events": [{ "event": "reset", "data": {} }] }));
+    }
+    let last_checkpoint = come.iter().rposition(|entry| entry.kind == EntryKind::Checkpoint);
+    let mut events = vec![event("hello", &hello)];
+    for (nth, entry) in come.iter().enumerate() {
+        match entry.kind {
+            EntryKind::Change(_) => events.push(event("change", &entry.data)),
+            EntryKind::Checkpoint if Some(nth) == last_checkpoint => {
+                events.push(json!({ "event": "ckpt", "data": &*entry.data }));
+            }
+            EntryKind::Checkpoint => {}
+        }
     }
     let now = state.app.clock.monotonic();
     if status.current_seq(now).is_none() {

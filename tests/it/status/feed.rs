@@ -170,6 +170,32 @@ fn a_change_that_is_committed_late_comes_late_and_is_not_missed() {
 }
 
 #[test]
+fn whoever_asks_and_waits_is_answered_by_the_next_change_and_not_by_a_checkpoint() {
+    let app = TestApp::start();
+    let secret = follower(&app);
+    let (party, tokens) = app.log_in();
+    let seen = head(&app, &secret);
+    let _stream = Stream::open(&app, &secret, Some(seen));
+    app.advance(Duration::from_secs(11));
+    app.settle_status();
+    eventually("there is a checkpoint", || feed(&app, &secret, Some(seen)).iter().any(|(name, _)| name == "ckpt"));
+    let path = format!("/status/events?since={seen}&wait=20");
+    let ask = || app.relying_party().get(&path, &[("Authorization", &basic("orders", &secret))]).json();
+    let began = std::time::Instant::now();
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(ask);
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(!asking.is_finished(), "it waits");
+        party.revoke("web", &tokens.access);
+        asking.join().unwrap()
+    });
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let names: Vec<&str> =
+        answer["events"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["hello", "ckpt", "change", "beat"]);
+}
+
+#[test]
 fn checkpoints_are_signed_and_say_what_the_state_is() {
     let app = TestApp::start();
     let secret = follower(&app);
