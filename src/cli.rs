@@ -3,6 +3,7 @@
 mod accounts;
 mod clients;
 mod demo;
+mod gate;
 mod grants;
 mod health;
 mod keys;
@@ -70,6 +71,8 @@ enum Command {
     /// Keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Verify tokens for a proxy: nginx auth_request, Traefik forward-auth, Envoy ext_authz over HTTP.
+    Gate(gate::GateArguments),
     /// Try a service with good and bad tokens, and say what it lets through.
     VerifySuite(verify_suite::VerifySuite),
     /// Ask a server whether it is ready: exit code 0 if so.
@@ -125,6 +128,8 @@ enum CommandError {
     NotEvenGood(String),
     #[error("{wrong} of {tried} tokens got the wrong answer")]
     SuiteFailed { wrong: usize, tried: usize },
+    #[error(transparent)]
+    Gate(#[from] countersign_verifier::BuildError),
     #[error("not ready: {0}")]
     NotReady(String),
     #[error(transparent)]
@@ -179,6 +184,7 @@ fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandErro
         Command::Clients(command) => clients::run(command, |makes| open(settings()?, makes), output),
         Command::Grants(command) => grants::run(command, |makes| open(settings()?, makes), output),
         Command::Keys(command) => keys::run(command, || Ok(settings()?), output),
+        Command::Gate(arguments) => gate::run(arguments, &settings()?, output),
         Command::VerifySuite(suite) => verify_suite::run(suite, output),
         Command::Health { url } => {
             health::run(&url.clone().map_or_else(|| Ok(health::own_url(&settings()?)), Ok::<_, CommandError>)?)?;

@@ -1,11 +1,15 @@
 //! What is counted and timed, in the text format that Prometheus reads. Label values are our own fixed words only.
 
+mod verifier;
+
 use std::time::Duration;
 
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+pub use verifier::VerifierMetrics;
 
 use crate::protocol::token_request::GrantType;
 use crate::reason::Reason;

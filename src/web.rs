@@ -7,6 +7,7 @@ mod connection;
 mod documents;
 mod error;
 mod extract;
+pub mod gate;
 mod headers;
 mod health;
 mod oauth;

@@ -53,7 +53,7 @@ const DOORS: [(&str, &[&str]); 27] = [
     ("reqwest", &["cli"]),
     ("siphasher", &["store"]),
     ("flate2", &["token"]),
-    ("countersign_verifier", &["keys", "oauth", "web", "cli"]),
+    ("countersign_verifier", &["metrics", "keys", "oauth", "web", "cli"]),
     ("argon2", &["password_hash"]),
     ("config", &["settings"]),
     ("clap", &["cli"]),

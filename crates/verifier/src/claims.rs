@@ -271,7 +271,7 @@ impl<T> Claims<T> {
 /// The payload as it is in the token.
 #[derive(Deserialize)]
 pub(crate) struct Payload {
-    iss: String,
+    pub(crate) iss: String,
     pub(crate) sub: String,
     aud: Audience,
     pub(crate) client_id: String,

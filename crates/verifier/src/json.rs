@@ -35,6 +35,9 @@ pub(crate) fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer:
     T::deserialize(deserializer).map(Some)
 }
 
+/// Names of which each is compared with all others; more are sorted.
+const FEW: usize = 24;
+
 /// Walks a value and keeps nothing of it.
 struct Unique;
 
@@ -83,14 +86,18 @@ impl<'de> Visitor<'de> for Unique {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut names: Vec<Cow<'de, str>> = Vec::new();
+        let mut names: Vec<Cow<'de, str>> = Vec::with_capacity(FEW);
+        let mut repeated = false;
         while let Some(name) = members.next_key_seed(Name)? {
             members.next_value_seed(Self)?;
+            repeated |= names.len() < FEW && names.contains(&name);
             names.push(name);
         }
-        // Sorted, so that an object of thousands of members costs no quadratic time.
-        names.sort_unstable();
-        let repeated = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
+        if names.len() > FEW {
+            // Sorted, so that an object of thousands of members costs no quadratic time.
+            names.sort_unstable();
+            repeated = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
+        }
         if repeated { Err(A::Error::custom("a member comes twice")) } else { Ok(()) }
     }
 }
@@ -144,6 +151,11 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_nothing() {
+        let many: String = (0..100).map(|nth| format!(r#""{nth}":0,"#)).collect();
+        assert!(no_member_comes_twice(format!(r#"{{{many}"x":0}}"#).as_bytes()));
+        for twice in ["0", "7", "23", "24", "25", "99"] {
+            assert!(!no_member_comes_twice(format!(r#"{{{many}"{twice}":0}}"#).as_bytes()), "{twice}");
+        }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         for text in ["", "{", r#"{"a":1}x"#, r#"{"a":1e999}"#, "{\"a\":\"\u{1}\"}", deep.as_str()] {
             assert!(!no_member_comes_twice(text.as_bytes()), "{}", text.len());

@@ -77,6 +77,16 @@ impl Unverified<'_> {
     pub(crate) fn claims<T: serde::de::DeserializeOwned>(&self) -> Result<T, Rejected> {
         json::parse(&self.payload).ok_or(Rejected::BadClaims)
     }
+
+    /// What it says, if it can be read; members that come twice are for [`Unverified::is_unique`].
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        json::read(&self.payload)
+    }
+
+    /// RFC 8725 §2.4: whether no member comes twice, at whatever depth.
+    pub(crate) fn is_unique(&self) -> bool {
+        json::no_member_comes_twice(&self.payload)
+    }
 }
 
 #[cfg(test)]

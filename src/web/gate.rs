@@ -1,0 +1,184 @@
+//! The gate: verifies tokens for a proxy that asks before it lets a request through (nginx `auth_request`, Traefik's
+//! forward-auth, Envoy's `ext_authz` over HTTP). 2xx lets through, everything else is the answer.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use countersign_verifier::{Challenge, Claims, NoOtherClaims, Rejected, Verifier, bearer};
+
+use crate::metrics::VerifierMetrics;
+
+/// What a proxy passes on to the service. All of them are always there, so that a proxy that takes them over overwrites
+/// whatever a client has sent under the same names.
+static SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
+static CLIENT_ID: HeaderName = HeaderName::from_static("x-auth-client-id");
+static SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
+static ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
+static GRANT: HeaderName = HeaderName::from_static("x-auth-grant");
+
+/// A gate and what it demands of every request.
+pub struct Gate {
+    /// Who looks at tokens.
+    pub verifier: Verifier,
+    /// What the verifier tells of itself.
+    pub metrics: Arc<VerifierMetrics>,
+    /// Scopes that every token needs, whatever is asked for beside them.
+    pub scopes: Vec<String>,
+}
+
+/// What a request asks of the token beside what the gate demands anyway.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Demands {
+    scopes: Vec<String>,
+    acr_values: Vec<String>,
+    max_age: Option<Duration>,
+    fresh_within: Option<Duration>,
+    optional: bool,
+}
+
+impl Demands {
+    /// Reads them from the query that the proxy's configuration wrote. `None` for what cannot be understood: a demand that
+    /// is misspelt must not be none.
+    fn parse(query: &str) -> Option<Self> {
+        let mut demands = Self::default();
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(query).ok()?.into_inner();
+        for (name, value) in pairs {
+            let seconds = || value.parse().ok().map(Duration::from_secs);
+            match name.as_str() {
+                "scope" if !value.is_empty() => demands.scopes.extend(value.split(' ').map(str::to_owned)),
+                "acr" if !value.is_empty() => demands.acr_values.extend(value.split(' ').map(str::to_owned)),
+                "max_age" => demands.max_age = Some(seconds()?),
+                "fresh" => demands.fresh_within = Some(seconds()?),
+                "optional" if value == "true" => demands.optional = true,
+                _ => return None,
+            }
+        }
+        Some(demands)
+    }
+}
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// What the system says.
+pub fn serve(gate: Gate, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
+    let gate = Data::new(gate);
+    let factory = move || {
+        App::new()
+            .app_data(gate.clone())
+            .route("/healthz", web::get().to(healthz))
+            .route("/metrics", web::get().to(metrics))
+            .route("/verify", web::route().to(verify))
+            // Envoy appends the client's own path and query: nothing of them is a demand.
+            .default_service(web::route().to(verify_any))
+    };
+    Ok(HttpServer::new(factory).workers(2).shutdown_timeout(5).listen(listener)?.run())
+}
+
+async fn healthz(gate: Data<Gate>) -> HttpResponse {
+    match gate.verifier.ready() {
+        Ok(()) => HttpResponse::Ok().body("ready\n"),
+        Err(rejected) => refuse(&rejected),
+    }
+}
+
+async fn metrics(gate: Data<Gate>) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(gate.metrics.render())
+}
+
+async fn verify(request: HttpRequest, gate: Data<Gate>) -> HttpResponse {
+    match Demands::parse(request.query_string()) {
+        Some(demands) => answer(&request, &gate, &demands).await,
+        None => super::error::problem(StatusCode::INTERNAL_SERVER_ERROR, "the gate does not know what is asked of it"),
+    }
+}
+
+async fn verify_any(request: HttpRequest, gate: Data<Gate>) -> HttpResponse {
+    answer(&request, &gate, &Demands::default()).await
+}
+
+async fn answer(request: &HttpRequest, gate: &Gate, demands: &Demands) -> HttpResponse {
+    let outcome = match bearer(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes)) {
+        // No token is nobody; a bad one is refused all the same.
+        Err(Rejected::Missing) if demands.optional => return admit(None),
+        Err(rejected) => Err(rejected),
+        Ok(token) => gate.verifier.verify_waiting::<NoOtherClaims>(token).await,
+    };
+    match outcome.and_then(|claims| suffices(&claims, gate, demands).map(|()| claims)) {
+        Ok(claims) => admit(Some(&claims)),
+        Err(rejected) => refuse(&rejected),
+    }
+}
+
+fn suffices(claims: &Claims, gate: &Gate, demands: &Demands) -> Result<(), Rejected> {
+    for scope in gate.scopes.iter().chain(&demands.scopes) {
+        claims.require_scope(scope)?;
+    }
+    if !demands.acr_values.is_empty() {
+        let values: Vec<&str> = demands.acr_values.iter().map(String::as_str).collect();
+        claims.require_acr(&values)?;
+    }
+    if let Some(max_age) = demands.max_age {
+        claims.require_auth_age(max_age)?;
+    }
+    demands.fresh_within.map_or(Ok(()), |within| claims.require_fresh(within))
+}
+
+/// Lets through, and says who it is; or that it is nobody.
+fn admit(claims: Option<&Claims>) -> HttpResponse {
+    let of = |text: Option<&str>| HeaderValue::from_str(text.unwrap_or_default());
+    let roles = claims.map(|claims| claims.roles.join(" "));
+    let headers = [
+        (&SUBJECT, of(claims.map(|claims| claims.sub.as_str()))),
+        (&CLIENT_ID, of(claims.map(|claims| claims.client_id.as_str()))),
+        (&SCOPE, of(claims.map(|claims| claims.scope.as_str()))),
+        (&ROLES, of(roles.as_deref())),
+        (&GRANT, of(claims.and_then(|claims| claims.sid.as_deref()))),
+    ];
+    let mut answer = HttpResponse::Ok();
+    for (name, value) in headers {
+        // RFC 9110 §5.5: what no header can carry must not arrive as something else.
+        let Ok(value) = value else { return refuse(&Rejected::BadClaims) };
+        answer.insert_header((name.clone(), value));
+    }
+    answer.insert_header((CACHE_CONTROL, "no-store")).finish()
+}
+
+fn refuse(rejected: &Rejected) -> HttpResponse {
+    let status = StatusCode::from_u16(rejected.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((CACHE_CONTROL, "no-store"));
+    if let Some(challenge) = rejected.www_authenticate(&Challenge::new()) {
+        answer.insert_header((WWW_AUTHENTICATE, challenge));
+    }
+    if let Some(wait) = rejected.retry_after() {
+        answer.insert_header((RETRY_AFTER, wait.as_secs()));
+    }
+    answer.content_type("application/problem+json").body(rejected.problem())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demands_are_understood_or_refused() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(Demands::parse(""), Some(Demands::default()));
+        let demands = Demands::parse("scope=read+write&scope=more&acr=mfa&max_age=300&fresh=10&optional=true").unwrap();
+        assert_eq!(demands.scopes, texts(&["read", "write", "more"]));
+        assert_eq!((demands.acr_values, demands.optional), (texts(&["mfa"]), true));
+        assert_eq!(
+            (demands.max_age, demands.fresh_within),
+            (Some(Duration::from_mins(5)), Some(Duration::from_secs(10)))
+        );
+        for query in ["scopes=read", "scope=", "acr=", "max_age=5m", "fresh=-1", "optional=1", "x", "optional"] {
+            assert_eq!(Demands::parse(query), None, "{query}");
+        }
+    }
+}
