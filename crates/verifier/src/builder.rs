@@ -316,6 +316,7 @@ impl VerifierBuilder {
                 name: fetch.name,
                 clock: clock.clone(),
                 keys: Arc::clone(&keys),
+                fetches_keys,
                 observer: Arc::clone(&observer),
                 hurry: fetch.hurry,
             };

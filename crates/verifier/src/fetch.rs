@@ -110,6 +110,8 @@ pub(crate) struct Plan {
     pub(crate) name: Option<String>,
     pub(crate) clock: Clock,
     pub(crate) keys: Arc<KeyStore>,
+    /// Whether keys are fetched, or those that are there stay.
+    pub(crate) fetches_keys: bool,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) hurry: u32,
 }
@@ -122,6 +124,7 @@ struct Shared {
     clock: Clock,
     pace: Pace,
     keys: Arc<KeyStore>,
+    fetches_keys: bool,
     observer: Arc<dyn Observer>,
     /// Where everything is, once that is known.
     endpoints: watch::Sender<Option<Arc<Endpoints>>>,
@@ -192,6 +195,7 @@ impl Background {
             clock: plan.clock,
             pace: Pace(plan.hurry),
             keys: plan.keys,
+            fetches_keys: plan.fetches_keys,
             observer: plan.observer,
             endpoints: watch::Sender::new(None),
             keys_changed: watch::Sender::new(()),

@@ -33,6 +33,10 @@
 //! twice; then the token's status. A token that is bound to a key (`cnf`) is refused, since nothing here looks for a proof.
 //! What cannot be known at the moment is answered with 503, never with 401: a client would throw a good token away.
 
+#[cfg(feature = "actix")]
+pub mod actix;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod base64url;
 mod bearer;
 mod builder;
@@ -51,11 +55,15 @@ mod jws;
 mod keys;
 mod observer;
 mod own;
+mod refused;
 mod rejected;
+mod requirement;
 pub mod status;
 pub mod status_list;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod verifier;
 
 pub use bearer::bearer;
@@ -68,5 +76,7 @@ pub use issuer_url::UrlError;
 pub use keys::{KeySet, KeySetError};
 pub use observer::Observer;
 pub use own::verify_own;
+pub use refused::Refused;
 pub use rejected::Rejected;
+pub use requirement::{Requirement, Requirements};
 pub use verifier::Verifier;

@@ -181,6 +181,16 @@ impl Verifier {
         self.0.status_age(&claims.subject()).map(drop)
     }
 
+    /// As patiently as can be done here: with nothing that fetches there is nothing to wait for.
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    #[cfg_attr(not(feature = "fetch"), expect(clippy::unused_async, reason = "it waits where something fetches"))]
+    pub(crate) async fn verify_patiently<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
+        #[cfg(feature = "fetch")]
+        return self.verify_waiting(token).await;
+        #[cfg(not(feature = "fetch"))]
+        return self.verify(token);
+    }
+
     /// Whether tokens can be verified at all: for a readiness probe.
     ///
     /// ```

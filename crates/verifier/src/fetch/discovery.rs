@@ -21,9 +21,6 @@ struct Metadata {
 
 /// What the issuer says of itself; what was given by hand stays.
 pub(super) async fn discover(http: &Http, issuer: &str, given: &Endpoints) -> Result<Endpoints, Fault> {
-    if given.jwks_uri.is_some() {
-        return Ok(given.clone());
-    }
     let mut outcome = Err("metadata");
     for url in addresses(issuer) {
         outcome = match http.get(&url, "application/json", None, MAX_BYTES).await {

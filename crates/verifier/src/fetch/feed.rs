@@ -93,7 +93,12 @@ impl Feed {
             let lived = self.shared.clock.monotonic().saturating_sub(began_at) >= self.shared.pace.of(LIVED);
             match ended {
                 Ended::Refused => self.poll(&endpoints, Some(REFUSED_FOR)).await,
-                Ended::Resync(_) => self.begin(&endpoints).await,
+                Ended::Resync(_) => {
+                    // Whether or not it helps: a feed that goes on at least tightens.
+                    if let Err(fault) = self.lists.fetch_all(&endpoints).await {
+                        tracing::warn!(fault, "the status lists could not be fetched");
+                    }
+                }
                 Ended::Broken(_) | Ended::Mute => {}
             }
             // At once the first time; who fails at once again waits, and not as long as the others.
@@ -104,7 +109,7 @@ impl Feed {
         }
     }
 
-    /// Fetches all lists, however often it takes.
+    /// Fetches all lists, however often it takes: without them there is nothing to follow.
     async fn begin(&mut self, endpoints: &Endpoints) {
         while let Err(fault) = self.lists.fetch_all(endpoints).await {
             tracing::warn!(fault, "the status lists could not be fetched");

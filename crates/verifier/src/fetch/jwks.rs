@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::http::Fault;
 use super::pace::{Bucket, Unknown, jitter, refresh_after};
-use super::{Shared, discovery};
+use super::{Endpoints, Shared, discovery};
 use crate::keys::{self, KeySet};
 
 /// How long keys are relied on that could not be fetched again.
@@ -51,11 +51,12 @@ impl Jwks {
             let shared = Arc::clone(&self.shared);
             tokio::select! {
                 miss = misses.recv() => match miss {
-                    Some(miss) => self.missed(miss).await,
+                    Some(miss) if self.shared.fetches_keys => self.missed(miss).await,
+                    Some(_) => {}
                     None => return,
                 },
                 () = shared.keys_wanted.notified() => {
-                    if self.bucket.take(self.shared.clock.monotonic()) {
+                    if self.shared.fetches_keys && self.bucket.take(self.shared.clock.monotonic()) {
                         self.refresh("checkpoint").await;
                     }
                 }
@@ -101,9 +102,14 @@ impl Jwks {
     }
 
     async fn fetch(&mut self) -> Result<Option<Duration>, Fault> {
-        let url = self.address().await?;
+        let endpoints = self.endpoints().await?;
+        if !self.shared.fetches_keys {
+            self.shared.keys_changed.send_replace(());
+            return Ok(None);
+        }
+        let url = endpoints.jwks_uri.as_deref().ok_or("metadata")?;
         let etag = self.etag.as_ref().filter(|_| self.shared.key_set().is_some());
-        let document = self.shared.http.get(&url, "application/jwk-set+json, application/json", etag, keys::MAX_BYTES);
+        let document = self.shared.http.get(url, "application/jwk-set+json, application/json", etag, keys::MAX_BYTES);
         let document = document.await?;
         if let Some(body) = document.body {
             let keys = KeySet::parse(&body).map_err(|error| {
@@ -119,17 +125,18 @@ impl Jwks {
         Ok(document.max_age)
     }
 
-    /// Where the keys are. After failures the issuer is asked anew: they may have moved.
-    async fn address(&self) -> Result<String, Fault> {
+    /// Where everything is. After failures the issuer is asked anew: it may have moved.
+    async fn endpoints(&self) -> Result<Arc<Endpoints>, Fault> {
+        let Shared { http, issuer, given, .. } = &*self.shared;
         let known = self.shared.endpoints.borrow().clone().filter(|_| self.failures == 0);
-        let endpoints = if let Some(known) = known {
-            known
-        } else {
-            let found = discovery::discover(&self.shared.http, &self.shared.issuer, &self.shared.given).await?;
-            let found = Arc::new(found);
-            self.shared.endpoints.send_replace(Some(Arc::clone(&found)));
-            found
-        };
-        endpoints.jwks_uri.clone().ok_or("metadata")
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        // By hand means by hand: nobody who was not named is asked.
+        let named = given.jwks_uri.is_some() || !self.shared.fetches_keys && given.all().next().is_some();
+        let found = if named { given.clone() } else { discovery::discover(http, issuer, given).await? };
+        let found = Arc::new(found);
+        self.shared.endpoints.send_replace(Some(Arc::clone(&found)));
+        Ok(found)
     }
 }

@@ -17,7 +17,8 @@ use countersign_verifier::feed::{CHECKPOINT_TYPE, CheckpointClaims, CutKind, cut
 use countersign_verifier::status_list::{self, StatusList, StatusListClaims};
 use countersign_verifier::testing::TestIssuer;
 use countersign_verifier::{
-    Claims, NoOtherClaims, Observer, Rejected, Secret, StatusSource, Verifier, VerifierBuilder,
+    BuildError, Claims, Endpoints, KeySet, NoOtherClaims, Observer, Rejected, Secret, StatusSource, UrlError, Verifier,
+    VerifierBuilder,
 };
 use server::{AGGREGATION, Answer, EVENTS, JWKS, LIST, METADATA, Server};
 
@@ -325,6 +326,33 @@ fn who_may_not_read_the_feed_polls() {
     assert!(world.heard.count("disconnected refused") >= 1);
     world.server.answer(EVENTS, Answer::Good);
     world.until("the feed is tried again", |world| world.heard.count("connected") >= 1);
+}
+
+#[test]
+fn keys_that_were_given_stay_while_the_status_is_fetched() {
+    let server = Server::start();
+    let keys = KeySet::parse(server.issuer.jwks().as_bytes()).unwrap();
+    let world = World::of(server, |builder| builder.keys(keys));
+    let token = world.issuer().token().sign();
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    world.issuer().revoke(&token);
+    world.until_revoked(&token);
+    assert_eq!(world.outcome(&world.issuer().token().kid("x").sign()), Err(Rejected::UnknownKey));
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(world.server.hits(JWKS), 0);
+}
+
+#[test]
+fn addresses_given_by_hand_are_the_only_ones_asked() {
+    let server = Server::start();
+    let url = |path: &str| Some(format!("{}{path}", server.issuer.name()));
+    let endpoints = Endpoints { jwks_uri: url(JWKS), status_events_endpoint: url(EVENTS), ..Endpoints::default() };
+    let world = World::of(server, |builder| builder.endpoints(endpoints));
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    assert_eq!((world.server.hits(METADATA), world.server.hits(AGGREGATION)), (0, 0));
+    let refused = Endpoints { jwks_uri: Some("http://as.example/jwks.json".to_owned()), ..Endpoints::default() };
+    let refused = Verifier::builder("https://as.example", "x").endpoints(refused).build();
+    assert_eq!(refused.unwrap_err(), BuildError::Url(UrlError::NotSecure));
 }
 
 #[test]

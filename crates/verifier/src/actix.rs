@@ -1,0 +1,294 @@
+//! Extractors and a middleware for actix-web. The verifier comes from `app_data`, a [`Challenge`] too if there is one;
+//! behind the middleware the claims are there already.
+
+use std::future::{Future, Ready, ready};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, error, web};
+use serde::de::DeserializeOwned;
+
+use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Requirement, Requirements, Verifier, bearer};
+
+/// The claims of a request with a good token. Without one the handler is not called, and the answer says why.
+///
+/// ```
+/// use actix_web::{App, web};
+/// use countersign_verifier::actix::Authenticated;
+/// use countersign_verifier::testing::TestIssuer;
+///
+/// async fn whoami(Authenticated(claims): Authenticated) -> String {
+///     claims.sub
+/// }
+///
+/// let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+/// let app = App::new().app_data(web::Data::new(issuer.verifier())).route("/whoami", web::get().to(whoami));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Authenticated<T = NoOtherClaims>(pub Claims<T>);
+
+/// The claims of a request with a good token, none of one without a token. A bad token is refused all the same.
+///
+/// ```
+/// use countersign_verifier::actix::MaybeAuthenticated;
+///
+/// async fn greet(MaybeAuthenticated(claims): MaybeAuthenticated) -> String {
+///     claims.map_or_else(|| "stranger".to_owned(), |claims| claims.sub)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct MaybeAuthenticated<T = NoOtherClaims>(pub Option<Claims<T>>);
+
+/// The claims of a request whose token meets `R`.
+///
+/// ```
+/// use countersign_verifier::actix::Allowed;
+/// use countersign_verifier::{Claims, Rejected, Requirement};
+///
+/// struct WriteOrders;
+///
+/// impl Requirement for WriteOrders {
+///     fn admit<T>(claims: &Claims<T>) -> Result<(), Rejected> {
+///         claims.require_scope("orders:write")
+///     }
+/// }
+///
+/// async fn order(allowed: Allowed<WriteOrders>) -> String {
+///     allowed.claims.sub
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Allowed<R, T = NoOtherClaims> {
+    /// What the token says.
+    pub claims: Claims<T>,
+    requirement: PhantomData<fn() -> R>,
+}
+
+type LocalFuture<O> = Pin<Box<dyn Future<Output = O>>>;
+
+fn token_of(headers: &HeaderMap) -> Result<&str, Rejected> {
+    bearer(headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes))
+}
+
+/// The claims, or why there are none; no verifier at all is the program's own fault.
+async fn claims_of<T>(request: &HttpRequest) -> Result<Result<Claims<T>, Rejected>, Error>
+where
+    T: DeserializeOwned + Clone + 'static,
+{
+    // Behind the middleware it was verified already.
+    let known = request.extensions().get::<Claims<T>>().cloned();
+    if let Some(claims) = known {
+        return Ok(Ok(claims));
+    }
+    let bare = || request.app_data::<Verifier>().cloned();
+    let verifier = request.app_data::<web::Data<Verifier>>().map(|data| data.get_ref().clone()).or_else(bare);
+    let verifier = verifier.ok_or_else(|| error::ErrorInternalServerError("no verifier is configured"))?;
+    Ok(match token_of(request.headers()) {
+        Ok(token) => verifier.verify_patiently(token).await,
+        Err(rejected) => Err(rejected),
+    })
+}
+
+fn refused(request: &HttpRequest, rejected: Rejected) -> Error {
+    Refused::new(rejected, request.app_data::<Challenge>().cloned().unwrap_or_default()).into()
+}
+
+impl<T: DeserializeOwned + Clone + 'static> FromRequest for Authenticated<T> {
+    type Error = Error;
+    type Future = LocalFuture<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move { claims_of(&request).await?.map(Self).map_err(|rejected| refused(&request, rejected)) })
+    }
+}
+
+impl<T: DeserializeOwned + Clone + 'static> FromRequest for MaybeAuthenticated<T> {
+    type Error = Error;
+    type Future = LocalFuture<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            match claims_of(&request).await? {
+                Ok(claims) => Ok(Self(Some(claims))),
+                Err(Rejected::Missing) => Ok(Self(None)),
+                Err(rejected) => Err(refused(&request, rejected)),
+            }
+        })
+    }
+}
+
+impl<R: Requirement, T: DeserializeOwned + Clone + 'static> FromRequest for Allowed<R, T> {
+    type Error = Error;
+    type Future = LocalFuture<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let admitted = claims_of(&request).await?.and_then(|claims| R::admit(&claims).map(|()| claims));
+            let claims = admitted.map_err(|rejected| refused(&request, rejected))?;
+            Ok(Self { claims, requirement: PhantomData })
+        })
+    }
+}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        for header in self.headers() {
+            response.insert_header(header);
+        }
+        response.body(self.body())
+    }
+}
+
+/// A middleware that answers by itself whatever has no good token.
+///
+/// ```
+/// use actix_web::{App, web};
+/// use countersign_verifier::Requirements;
+/// use countersign_verifier::actix::Protect;
+/// use countersign_verifier::testing::TestIssuer;
+///
+/// let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+/// let writers = Protect::new(issuer.verifier()).require(Requirements::new().scope("orders:write"));
+/// let app = App::new().service(web::scope("/orders").wrap(writers));
+/// ```
+#[derive(Debug)]
+pub struct Protect<T = NoOtherClaims> {
+    verifier: Verifier,
+    challenge: Challenge,
+    requirements: Requirements,
+    claims: PhantomData<fn() -> T>,
+}
+
+impl Protect {
+    /// A middleware for a service without claims of its own.
+    pub fn new(verifier: Verifier) -> Self {
+        Self::with_claims(verifier)
+    }
+}
+
+impl<T> Protect<T> {
+    /// A middleware that reads the claims `T` of the service's own, too.
+    ///
+    /// ```
+    /// # use countersign_verifier::{actix::Protect, testing::TestIssuer};
+    /// #[derive(Clone, serde::Deserialize)]
+    /// struct Tenant {
+    ///     tenant: String,
+    /// }
+    ///
+    /// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    /// let middleware = Protect::<Tenant>::with_claims(issuer.verifier());
+    /// ```
+    pub fn with_claims(verifier: Verifier) -> Self {
+        let (challenge, requirements) = (Challenge::new(), Requirements::new());
+        Self { verifier, challenge, requirements, claims: PhantomData }
+    }
+
+    /// What is asked of a token.
+    #[must_use]
+    pub fn require(mut self, requirements: Requirements) -> Self {
+        self.requirements = requirements;
+        self
+    }
+
+    /// What the service says of itself where it refuses.
+    ///
+    /// ```
+    /// # use countersign_verifier::{Challenge, actix::Protect, testing::TestIssuer};
+    /// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    /// let middleware = Protect::new(issuer.verifier()).challenge(Challenge::new().realm("orders"));
+    /// ```
+    #[must_use]
+    pub fn challenge(mut self, challenge: Challenge) -> Self {
+        self.challenge = challenge;
+        self
+    }
+}
+
+impl<T> Clone for Protect<T> {
+    fn clone(&self) -> Self {
+        Self {
+            verifier: self.verifier.clone(),
+            challenge: self.challenge.clone(),
+            requirements: self.requirements.clone(),
+            claims: PhantomData,
+        }
+    }
+}
+
+impl<S, T, B> Transform<S, ServiceRequest> for Protect<T>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    T: DeserializeOwned + 'static,
+    B: MessageBody,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Transform = Protected<S, T>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(Protected { inner: Rc::new(inner), protect: self.clone() }))
+    }
+}
+
+/// A service behind [`Protect`].
+///
+/// ```
+/// fn is_public<S, T>(_: countersign_verifier::actix::Protected<S, T>) {}
+/// ```
+#[derive(Debug)]
+pub struct Protected<S, T = NoOtherClaims> {
+    inner: Rc<S>,
+    protect: Protect<T>,
+}
+
+impl<S, T, B> Service<ServiceRequest> for Protected<S, T>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    T: DeserializeOwned + 'static,
+    B: MessageBody,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Future = LocalFuture<Result<Self::Response, Error>>;
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let (inner, protect) = (Rc::clone(&self.inner), self.protect.clone());
+        Box::pin(async move {
+            let outcome = match token_of(request.headers()) {
+                Ok(token) => protect.verifier.verify_patiently::<T>(token).await,
+                Err(rejected) => Err(rejected),
+            };
+            match outcome.and_then(|claims| protect.requirements.admit(&claims).map(|()| claims)) {
+                Ok(claims) => {
+                    request.extensions_mut().insert(claims);
+                    Ok(inner.call(request).await?.map_into_left_body())
+                }
+                Err(rejected) => {
+                    let response = Refused::new(rejected, protect.challenge).error_response();
+                    Ok(request.into_response(response).map_into_right_body())
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! The extractors for axum, and the layer below them, as a client sees them.
+#![allow(clippy::unwrap_used, reason = "a test that meets nonsense has to fail")]
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use axum::routing::get;
+use countersign_verifier::axum::{Allowed, Authenticated, MaybeAuthenticated};
+use countersign_verifier::testing::TestIssuer;
+use countersign_verifier::tower::Protect;
+use countersign_verifier::{Challenge, Claims, Rejected, Requirement, Requirements};
+use tower::ServiceExt;
+
+struct WriteOrders;
+
+impl Requirement for WriteOrders {
+    fn admit<T>(claims: &Claims<T>) -> Result<(), Rejected> {
+        claims.require_scope("orders:write")
+    }
+}
+
+async fn whoami(Authenticated(claims): Authenticated) -> String {
+    claims.sub
+}
+
+async fn greet(MaybeAuthenticated(claims): MaybeAuthenticated) -> String {
+    claims.map_or_else(|| "stranger".to_owned(), |claims| claims.sub)
+}
+
+async fn order(allowed: Allowed<WriteOrders>) -> String {
+    allowed.claims.sub
+}
+
+fn router(issuer: &TestIssuer) -> Router {
+    let challenge = Challenge::new().realm("orders");
+    let layer = Protect::new(issuer.verifier()).require(Requirements::new().scope("admin")).challenge(challenge);
+    let behind = Router::new().route("/admin", get(whoami)).layer(layer);
+    let routes = Router::new().route("/whoami", get(whoami)).route("/greet", get(greet)).route("/order", get(order));
+    routes.merge(behind).with_state(issuer.verifier())
+}
+
+fn asked(issuer: &TestIssuer, path: &str, authorization: &[String]) -> Response<Body> {
+    let mut request = Request::get(path);
+    for value in authorization {
+        request = request.header("authorization", value);
+    }
+    let request = request.body(Body::empty()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(router(issuer).oneshot(request)).unwrap()
+}
+
+fn header(response: &Response<Body>, name: &str) -> String {
+    response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn a_good_token_reaches_the_handler() {
+    let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    let bearer = |scope: &str| [format!("Bearer {}", issuer.token().scope(scope).sign())];
+    for (path, scope) in [("/whoami", ""), ("/greet", ""), ("/order", "orders:write"), ("/admin", "admin")] {
+        assert_eq!(asked(&issuer, path, &bearer(scope)).status(), 200, "{path}");
+    }
+    assert_eq!(asked(&issuer, "/greet", &[]).status(), 200);
+}
+
+#[test]
+fn refusals_have_their_status_and_their_headers() {
+    let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    let good = format!("Bearer {}", issuer.token().sign());
+    let response = asked(&issuer, "/whoami", &[]);
+    assert_eq!((response.status().as_u16(), header(&response, "www-authenticate").as_str()), (401, "Bearer"));
+    assert_eq!(header(&response, "cache-control"), "no-store");
+    assert_eq!(header(&response, "content-type"), "application/problem+json");
+    let bad = ["Bearer nonsense".to_owned()];
+    let response = asked(&issuer, "/greet", &bad);
+    assert_eq!(response.status(), 401);
+    assert!(header(&response, "www-authenticate").contains("invalid_token"));
+    assert_eq!(asked(&issuer, "/whoami", &[good.clone(), good.clone()]).status(), 400);
+    let response = asked(&issuer, "/order", std::slice::from_ref(&good));
+    assert_eq!(response.status(), 403);
+    assert!(header(&response, "www-authenticate").ends_with(r#"scope="orders:write""#));
+    let response = asked(&issuer, "/admin", std::slice::from_ref(&good));
+    assert_eq!(response.status(), 403);
+    assert!(header(&response, "www-authenticate").starts_with(r#"Bearer realm="orders", error="insufficient_scope""#));
+    issuer.go_dark();
+    issuer.advance(std::time::Duration::from_secs(301));
+    let late = [format!("Bearer {}", issuer.token().sign())];
+    for path in ["/whoami", "/admin"] {
+        let response = asked(&issuer, path, &late);
+        assert_eq!((response.status().as_u16(), header(&response, "retry-after").as_str()), (503, "2"), "{path}");
+        assert_eq!(header(&response, "www-authenticate"), "");
+    }
+}
