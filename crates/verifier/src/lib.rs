@@ -80,3 +80,8 @@ pub use refused::Refused;
 pub use rejected::Rejected;
 pub use requirement::{Requirement, Requirements};
 pub use verifier::Verifier;
+
+/// The examples of the front page hold.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

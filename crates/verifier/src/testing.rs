@@ -33,7 +33,7 @@ pub use token::TokenBuilder;
 use crate::clock::Clock;
 use crate::feed::{self, Beat, CHECKPOINT_TYPE, Change, CheckpointClaims, Cut, CutKind, Event, FeedKey, Hello};
 use crate::keys::KeySet;
-use crate::status::Follower;
+use crate::status::{Follower, Place, Standing, Subject};
 use crate::status_list::{self, LIST_BYTES, StatusList, StatusListClaims};
 use crate::{StatusSource, Verifier, VerifierBuilder, base64url, json};
 use key::TestKey;
@@ -179,11 +179,15 @@ impl TestIssuer {
         self.clock.unix_seconds()
     }
 
-    /// Lets time pass. The verifiers hear that nothing happened, unless the issuer has gone dark.
+    /// Lets time pass. The verifiers hear that nothing happened, with a checkpoint, unless the issuer has gone dark.
     pub fn advance(&self, span: Duration) {
         self.clock.advance(span);
-        let keys = self.keys();
-        self.state().beat(&keys);
+        let (keys, checkpoint) = (self.keys(), Event::Checkpoint(self.checkpoint()));
+        let mut state = self.state();
+        if !state.dark {
+            state.follower.apply(&checkpoint, &keys);
+        }
+        state.beat(&keys);
     }
 
     /// The standby signs from now on, and a new one is published. Verifiers know at once.
@@ -427,6 +431,23 @@ impl TestIssuer {
     pub fn settle(&self) {
         let (checkpoint, keys) = (self.checkpoint(), self.keys());
         self.state().follower.apply(&Event::Checkpoint(checkpoint), &keys);
+    }
+
+    /// Looks up a token's status so many times, and says how often there was nothing against it: for the benchmark.
+    #[doc(hidden)]
+    pub fn look_up_status(&self, rounds: u64) -> u64 {
+        let status = self.state().follower.status();
+        let subject = |index: u64| Subject {
+            place: Some(Place { list: 0, index: index.wrapping_mul(0x9e37_79b9) % status_list::LIST_ENTRIES }),
+            kid: "a key",
+            iat: 0,
+            sub: "usr_0198c5f2a3b47d1e",
+            client_id: "client_0198c5f2a3b47d1e",
+            sid: Some("grant_0198c5f2a3b47d1e"),
+            jti: "0198c5f2a3b47d1e0198c5f2a3b47d1e",
+        };
+        let is_good = |index: &u64| status.standing(&subject(*index)) == Standing::Good && status.age().is_some();
+        (0..rounds).filter(is_good).count() as u64
     }
 
     #[cfg(test)]

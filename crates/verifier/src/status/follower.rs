@@ -46,6 +46,8 @@ pub struct Follower {
     greeted: bool,
     /// When the last checkpoint that was accepted was signed.
     checkpoint_iat: i64,
+    /// When the issuer last put its signature under something that is no further than we are.
+    signed_at: i64,
 }
 
 /// What an event calls for.
@@ -116,6 +118,7 @@ impl Follower {
             cursor: 0,
             greeted: false,
             checkpoint_iat: i64::MIN,
+            signed_at: i64::MIN,
         }
     }
 
@@ -143,6 +146,7 @@ impl Follower {
         let (exp, iat) = (verified.exp, verified.iat);
         let is_older = !self.ledger.take_list(list, verified, self.status.heard_at());
         if !is_older {
+            self.signed_at = self.signed_at.max(iat);
             self.status.publish(self.ledger.view());
         }
         Ok(TakenList { ttl, exp, iat, is_older })
@@ -176,12 +180,7 @@ impl Follower {
             Event::Hello(hello) => self.greet(hello),
             _ if !self.greeted => Next::Reconnect("no_hello"),
             Event::Change(change) => self.change(change),
-            // Only a head that is ours says that we are current.
-            Event::Beat(beat) if beat.n == self.cursor => {
-                self.status.hear();
-                Next::Continue
-            }
-            Event::Beat(_) => Next::Reconnect("gap"),
+            Event::Beat(beat) => self.beat(beat.n),
             Event::Checkpoint(token) => self.checkpoint(token, keys),
         };
         Taken { next, report }
@@ -216,6 +215,23 @@ impl Follower {
         if change.lists.is_some() { self.lists_at_hand() } else { Next::Continue }
     }
 
+    fn beat(&self, n: u64) -> Next {
+        // Only a head that is ours says that we are current.
+        if n != self.cursor {
+            return Next::Reconnect("gap");
+        }
+        // A beat is not signed. Whoever can make one up could hold back changes for ever, were it not for this.
+        if self.signed_at >= self.oldest_signature() {
+            self.status.hear();
+        }
+        Next::Continue
+    }
+
+    /// Before this a signature says nothing of now.
+    fn oldest_signature(&self) -> i64 {
+        self.status.clock().unix_seconds().saturating_sub(CHECKPOINT_LIFE).saturating_sub(LEEWAY)
+    }
+
     fn lists_at_hand(&self) -> Next {
         if self.ledger.missing().next().is_some() { Next::FetchLists } else { Next::Continue }
     }
@@ -234,6 +250,9 @@ impl Follower {
             Err(Rejected::UnknownKey) => return Next::RefreshKeys,
             Err(_) => return Next::Reconnect("bad_checkpoint"),
         };
+        if claims.seq <= self.cursor {
+            self.signed_at = self.signed_at.max(claims.iat);
+        }
         // It is about another change than where we are, or we do not know all lists: it says nothing of our state.
         if claims.seq != self.cursor || !self.ledger.is_at(self.cursor) {
             return Next::Continue;
@@ -263,8 +282,7 @@ impl Follower {
             return Err(Rejected::NotYetValid);
         }
         // An old one, played again, would pardon what was revoked and pardoned and revoked since.
-        let oldest = trust.now.saturating_sub(CHECKPOINT_LIFE).saturating_sub(trust.leeway);
-        if claims.iat < oldest || claims.iat < self.checkpoint_iat {
+        if claims.iat < self.oldest_signature() || claims.iat < self.checkpoint_iat {
             return Err(Rejected::Expired);
         }
         Ok(claims)

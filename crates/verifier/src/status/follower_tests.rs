@@ -124,6 +124,23 @@ fn only_a_head_that_is_ours_says_that_we_are_current() {
 }
 
 #[test]
+fn beats_without_a_signature_now_and_then_say_nothing() {
+    let mut world = World::new();
+    let age_after = |world: &mut World, seconds| {
+        world.issuer.advance(Duration::from_secs(seconds));
+        assert_eq!(world.apply(&Event::Beat(Beat { n: world.follower.cursor })), Next::Continue);
+        world.follower.status.age()
+    };
+    assert_eq!(age_after(&mut world, 90), Some(Duration::ZERO));
+    assert_eq!(age_after(&mut world, 10), Some(Duration::from_secs(10)));
+    // Nor does a checkpoint of what has been held back from us.
+    assert_eq!(world.signed_checkpoint(|claims| claims.seq = 1), Next::Continue);
+    assert_eq!(age_after(&mut world, 0), Some(Duration::from_secs(10)));
+    assert_eq!(world.checkpoint(), Next::Continue);
+    assert_eq!(age_after(&mut world, 90), Some(Duration::ZERO));
+}
+
+#[test]
 fn loosening_waits_for_a_checkpoint() {
     let mut world = World::new();
     world.issuer.revoke(&world.issuer.token().sign());
