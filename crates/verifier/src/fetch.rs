@@ -185,8 +185,6 @@ impl Background {
         let follower = plan.status.as_ref().map(|_| Follower::with_clock(&plan.issuer, plan.clock.clone()));
         let status = follower.as_ref().map(Follower::status);
         let (misses, missed) = mpsc::channel(MISSES);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|_| BuildError::Thread)?;
         let name = plan.name.clone().unwrap_or_else(receipts::host_name);
         let shared = Arc::new(Shared {
             issuer: plan.issuer,
@@ -202,8 +200,7 @@ impl Background {
             keys_wanted: Notify::new(),
         });
         let tasks = run(shared, missed, follower, credentials, name);
-        let thread = thread::Builder::new().name("countersign-verifier".to_owned());
-        thread.spawn(move || runtime.block_on(tasks)).map_err(|_| BuildError::Thread)?;
+        spawn(tasks)?;
         Ok((Self { misses }, status))
     }
 
@@ -220,6 +217,23 @@ impl Background {
         let _ = self.misses.try_send(Miss { kid: kid.to_owned(), waiter: Some(waiter) });
         over
     }
+}
+
+/// Starts the thread. Its runtime is made and dropped inside it: a caller may be in a runtime of its own, which allows
+/// neither.
+fn spawn(tasks: impl Future<Output = ()> + Send + 'static) -> Result<(), BuildError> {
+    let (began, beginning) = std::sync::mpsc::sync_channel(1);
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // Whoever waits for this is there until it has come.
+        let _ = began.send(runtime.is_ok());
+        if let Ok(runtime) = runtime {
+            runtime.block_on(tasks);
+        }
+    };
+    let thread = thread::Builder::new().name("countersign-verifier".to_owned()).spawn(body);
+    let runs = thread.is_ok() && beginning.recv() == Ok(true);
+    if runs { Ok(()) } else { Err(BuildError::Thread) }
 }
 
 /// All of the thread's work, until nobody has the verifier any more.

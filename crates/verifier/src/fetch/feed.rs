@@ -57,6 +57,8 @@ pub(super) struct Feed {
     /// How often a connection began and nothing came, in a row.
     mute: u32,
     connected: bool,
+    /// When lists that are missing are asked for again.
+    lists_at: Duration,
 }
 
 impl Feed {
@@ -66,7 +68,7 @@ impl Feed {
         credentials: Option<Credentials>,
         reports: Arc<Notify>,
     ) -> Self {
-        Self { shared, lists, credentials, reports, mute: 0, connected: false }
+        Self { shared, lists, credentials, reports, mute: 0, connected: false, lists_at: Duration::ZERO }
     }
 
     /// For ever.
@@ -80,6 +82,9 @@ impl Feed {
             let (Some(credentials), Some(events)) =
                 (self.credentials.clone(), endpoints.status_events_endpoint.clone())
             else {
+                if self.credentials.is_some() {
+                    tracing::warn!("the issuer has no status feed; the verifier polls");
+                }
                 self.poll(&endpoints, None).await;
                 continue;
             };
@@ -221,11 +226,12 @@ impl Feed {
             if taken.report {
                 self.reports.notify_one();
             }
-            let mut next = taken.next;
-            if next == Next::FetchLists {
-                let fetched = self.lists.fetch_missing().await;
-                next = fetched.map_or(Next::Reconnect("lists"), |()| self.lists.follower.after_lists());
-            }
+            let beats = matches!(event, Event::Beat(_));
+            let next = if taken.next == Next::FetchLists || taken.next == Next::Continue && beats {
+                self.fetch_missing().await
+            } else {
+                taken.next
+            };
             match next {
                 Next::Continue | Next::FetchLists => {}
                 Next::RefreshKeys => self.shared.keys_wanted.notify_one(),
@@ -238,6 +244,20 @@ impl Feed {
             }
         }
         None
+    }
+
+    /// Fetches lists that are missing, now and then. If that fails the feed goes on: it tightens the others.
+    async fn fetch_missing(&mut self) -> Next {
+        let now = self.shared.clock.monotonic();
+        if now < self.lists_at || self.lists.follower.missing().is_empty() {
+            return Next::Continue;
+        }
+        let fetched = self.lists.fetch_missing().await;
+        if let Err(fault) = fetched {
+            tracing::warn!(fault, "a new status list could not be fetched");
+            self.lists_at = now.saturating_add(self.shared.pace.of(SILENCE));
+        }
+        self.lists.follower.after_lists()
     }
 }
 

@@ -195,6 +195,32 @@ fn events_that_are_lost_or_out_of_order_are_asked_for_again() {
     }
 }
 
+#[test]
+fn a_list_that_cannot_be_had_does_not_hold_up_the_others() {
+    let server = Server::start();
+    server.answer(EVENTS, Answer::MoreLists);
+    let world = World::of(server, |builder| builder);
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    let token = world.issuer().token().sign();
+    world.issuer().revoke(&token);
+    world.until_revoked(&token);
+    world.until("it is asked for again", |world| world.server.hits("/status/1") >= 3);
+    assert_eq!(world.server.hits("feed_ended"), 0);
+    let uri = format!("{}/status/1", world.issuer().name());
+    let claim = serde_json::json!({ "status_list": { "idx": 1, "uri": uri } });
+    assert_eq!(world.outcome(&world.issuer().token().claim("status", claim).sign()), Err(Rejected::StatusUnavailable));
+}
+
+#[test]
+fn a_verifier_may_be_built_and_dropped_inside_a_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let world = World::of(Server::start(), |builder| builder);
+        world.until("it is ready", |world| world.verifier.ready().is_ok());
+        drop(world);
+    });
+}
+
 /// A list token with these changes to its claims.
 fn list(world: &World, change: impl FnOnce(&mut StatusListClaims)) -> String {
     let issuer = world.issuer();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use countersign_verifier::feed::Change;
+use countersign_verifier::feed::{Change, Hello};
 use countersign_verifier::testing::TestIssuer;
 use serde_json::{Value, json};
 
@@ -31,6 +31,8 @@ pub enum Answer {
     HalfOpen,
     /// The feed: nothing, not even hello; and long polls as they should be.
     Mute,
+    /// The feed: of one list more than there is.
+    MoreLists,
     /// The feed: without the first change.
     Drops,
     /// The feed: the first two changes the other way round.
@@ -126,9 +128,13 @@ impl Server {
                 let since = query.split('&').find_map(|pair| pair.strip_prefix("since="))?.parse().ok()?;
                 if query.contains("wait=") { self.long_poll(stream, since) } else { self.feed(stream, since, &answer) }
             }
-            Answer::Good | Answer::Cut | Answer::HalfOpen | Answer::Mute | Answer::Drops | Answer::Reorders => {
-                self.document(stream, path.trim_end_matches("/elsewhere"), &headers, &body)
-            }
+            Answer::Good
+            | Answer::Cut
+            | Answer::HalfOpen
+            | Answer::Mute
+            | Answer::MoreLists
+            | Answer::Drops
+            | Answer::Reorders => self.document(stream, path.trim_end_matches("/elsewhere"), &headers, &body),
         }
     }
 
@@ -195,7 +201,8 @@ impl Server {
     }
 
     fn events(&self, stream: &mut TcpStream, since: u64, answer: &Answer, mut sent: usize) -> Option<()> {
-        let hello = json!(self.issuer.hello());
+        let lists = if *answer == Answer::MoreLists { 2 } else { 1 };
+        let hello = json!(Hello { lists, ..self.issuer.hello() });
         write!(stream, "event: hello\nid: {since}\ndata: {hello}\n\n").ok()?;
         match answer {
             Answer::Cut => return None,
