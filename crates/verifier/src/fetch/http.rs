@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH,
+};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, StatusCode};
 
@@ -64,6 +66,8 @@ impl Http {
         credentials: &Credentials,
     ) -> Result<Response, Fault> {
         let request = self.0.get(url).header(ACCEPT, accept).header(CACHE_CONTROL, "no-store");
+        // Whoever compresses a stream on the way keeps events back until a block is full.
+        let request = request.header(ACCEPT_ENCODING, "identity");
         request.header(AUTHORIZATION, credentials.0.clone()).send().await.map_err(|error| fault_of(&error))
     }
 

@@ -18,6 +18,8 @@ use crate::{Rejected, json, status_list};
 const MAX_BYTES: usize = 256 * 1024;
 /// How often lists are asked for that do not say.
 const USUAL_TTL: Duration = Duration::from_secs(15);
+/// Between these they may say. A list that is asked for less often would be too old before it is asked for again.
+const TTLS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 #[derive(Deserialize)]
 struct Aggregation {
@@ -71,7 +73,7 @@ impl Lists {
                 return Err("older");
             }
             as_of = as_of.min(taken.iat);
-            let ttl = taken.ttl.map_or(USUAL_TTL, Duration::from_secs);
+            let ttl = taken.ttl.map_or(USUAL_TTL, Duration::from_secs).clamp(TTLS.0, TTLS.1);
             wait = Some(wait.map_or(ttl, |wait: Duration| wait.min(ttl)));
         }
         self.follower.confirm(as_of);

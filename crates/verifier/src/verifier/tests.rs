@@ -335,3 +335,17 @@ fn what_was_verified_is_looked_at_again_by_its_end_and_its_status() {
     issuer.disable_client("shop");
     assert_eq!(verifier.recheck(&claims), Err(Rejected::Revoked));
 }
+
+#[cfg(feature = "fetch")]
+#[test]
+fn keys_that_could_not_be_fetched_again_are_not_relied_on_for_ever() {
+    let issuer = issuer();
+    let verifier = issuer.verifier();
+    let token = |issuer: &TestIssuer| issuer.token().sign();
+    verifier.0.keys.rely_until(issuer.clock().monotonic() + Duration::from_hours(24));
+    issuer.advance(Duration::from_hours(24));
+    assert_eq!(outcome(&verifier, &token(&issuer)), Ok(()));
+    issuer.advance(Duration::from_secs(1));
+    assert_eq!(outcome(&verifier, &token(&issuer)), Err(Rejected::KeysUnavailable));
+    assert_eq!(verifier.ready(), Err(Rejected::KeysUnavailable));
+}

@@ -294,6 +294,8 @@ fn keys_stay_while_the_jwks_is_bad() {
         Answer::Redirect,
         Answer::Status(500),
         Answer::Status(204),
+        Answer::As(404),
+        Answer::As(203),
         Answer::Never,
     ] {
         world.server.answer(JWKS, answer.clone());

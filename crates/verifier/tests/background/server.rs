@@ -21,6 +21,8 @@ pub enum Answer {
     Status(u16),
     /// With this body.
     Body(String),
+    /// As it should, but for this status.
+    As(u16),
     /// From elsewhere, where the good answer is.
     Redirect,
     /// Not at all, while the connection stays open.
@@ -118,6 +120,7 @@ impl Server {
             Answer::Status(status) => respond(stream, status, "text/plain", "", ""),
             Answer::Body(body) => respond(stream, 200, "application/json", "", &body),
             Answer::Redirect => respond(stream, 302, "text/plain", &format!("Location: {path}/elsewhere\r\n"), ""),
+            Answer::As(status) => respond(stream, status, "application/json", "", &self.issuer.jwks()),
             Answer::Never => wait_until_closed(&stream),
             answer if path == EVENTS => {
                 let authorized =
