@@ -128,6 +128,16 @@ fn a_revocation_is_in_force_within_a_second_and_is_receipted() {
 }
 
 #[test]
+fn a_report_that_is_asked_for_comes_at_once() {
+    let began_at = Instant::now();
+    let world = World::of(Server::start(), |builder| builder.hurry(1));
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    world.issuer().revoke(&world.issuer().token().sign());
+    world.until("it is receipted", |world| world.server.receipts.lock().unwrap().iter().any(|one| one["seq"] == 1));
+    assert!(began_at.elapsed() < Duration::from_secs(8), "every ten seconds it would have come by itself");
+}
+
+#[test]
 fn before_anything_is_known_tokens_are_answered_with_503() {
     let server = Server::start();
     server.answer(METADATA, Answer::Status(500));
@@ -391,6 +401,48 @@ fn polls_alone_do_too_and_need_no_credentials() {
     world.issuer().revoke(&token);
     world.until_revoked(&token);
     assert_eq!((world.server.hits(EVENTS), world.server.hits(server::RECEIPTS)), (0, 0));
+}
+
+#[test]
+fn an_old_list_is_no_news() {
+    let settings = |builder: VerifierBuilder| builder.status(StatusSource::Poll).max_stale(Duration::from_millis(1500));
+    let world = World::of(Server::start(), settings);
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    let (token, revoked) = (world.issuer().token().sign(), world.issuer().token().sign());
+    world.issuer().revoke(&revoked);
+    world.until_revoked(&revoked);
+    // Somebody on the way gives out what was true before.
+    let before = list(&world, |_| {});
+    world.server.answer(LIST, Answer::Body(before));
+    world.until("it is too old", |world| world.outcome(&token) == Err(Rejected::StatusUnavailable));
+    assert_eq!(world.outcome(&revoked), Err(Rejected::Revoked));
+    world.server.answer(LIST, Answer::Good);
+    world.until("it is current again", |world| world.outcome(&token) == Ok(()));
+}
+
+#[test]
+fn a_list_that_has_expired_is_not_relied_on_though_it_has_not_changed() {
+    let server = Server::start();
+    server.answer(LIST, Answer::ShortLived);
+    let settings = |builder: VerifierBuilder| builder.status(StatusSource::Poll).max_stale(Duration::from_millis(1500));
+    let world = World::of(server, settings);
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    world.until("it has not changed", |world| world.server.hits("304") >= 1);
+    let token = world.issuer().token().sign();
+    world.until("it has expired", |world| world.outcome(&token) == Err(Rejected::StatusUnavailable));
+}
+
+#[test]
+fn keys_run_out_when_nobody_has_them_for_a_day() {
+    // A day lasts two seconds.
+    let world = World::of(Server::start(), |builder| builder.status(StatusSource::None).hurry(43_200));
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    let token = world.issuer().token().sign();
+    world.server.answer(JWKS, Answer::Status(500));
+    assert_eq!(world.outcome(&token), Ok(()));
+    world.until("they have run out", |world| world.outcome(&token) == Err(Rejected::KeysUnavailable));
+    world.server.answer(JWKS, Answer::Good);
+    world.until("they are back", |world| world.outcome(&token) == Ok(()));
 }
 
 #[test]

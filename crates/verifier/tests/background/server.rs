@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use countersign_verifier::feed::{Change, Hello};
+use countersign_verifier::status_list;
 use countersign_verifier::testing::TestIssuer;
 use serde_json::{Value, json};
 
@@ -27,6 +28,8 @@ pub enum Answer {
     Redirect,
     /// Not at all, while the connection stays open.
     Never,
+    /// The list: as it should be, for three seconds.
+    ShortLived,
     /// The feed: hello, and then it is closed.
     Cut,
     /// The feed: hello, and then silence.
@@ -132,6 +135,7 @@ impl Server {
                 if query.contains("wait=") { self.long_poll(stream, since) } else { self.feed(stream, since, &answer) }
             }
             Answer::Good
+            | Answer::ShortLived
             | Answer::Cut
             | Answer::HalfOpen
             | Answer::Mute
@@ -153,6 +157,7 @@ impl Server {
             .to_string(),
             JWKS => self.issuer.jwks(),
             AGGREGATION => json!({ "status_lists": [format!("{url}{LIST}")] }).to_string(),
+            LIST if self.answer_of(LIST) == Answer::ShortLived => self.short_lived_list(),
             LIST => self.issuer.status_list(),
             RECEIPTS => {
                 self.receipts.lock().unwrap().push(serde_json::from_slice(body).unwrap());
@@ -171,6 +176,16 @@ impl Server {
         }
         let etag = if path == LIST { format!("ETag: {etag}\r\n") } else { String::new() };
         respond(stream, 200, "application/json", &format!("{etag}Cache-Control: public, max-age=300\r\n"), &text)
+    }
+
+    fn short_lived_list(&self) -> String {
+        let (url, now) = (self.issuer.name(), self.issuer.now());
+        let lst = status_list::encode(&vec![0; status_list::LIST_BYTES], 6);
+        let claims = json!({
+            "iss": url, "sub": status_list::uri(url, 0), "iat": now, "exp": now + 3, "ttl": 1,
+            "status_list": { "bits": 1, "lst": lst }, "seq": 0,
+        });
+        self.issuer.sign_document(status_list::TYPE, &claims)
     }
 
     fn long_poll(&self, stream: TcpStream, since: u64) -> Option<()> {
