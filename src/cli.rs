@@ -71,7 +71,7 @@ enum Command {
     /// Keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Verify tokens for a proxy: nginx auth_request, Traefik forward-auth, Envoy ext_authz over HTTP.
+    /// Verify tokens for a proxy: nginx, Traefik, Envoy.
     Gate(gate::GateArguments),
     /// Try a service with good and bad tokens, and say what it lets through.
     VerifySuite(verify_suite::VerifySuite),

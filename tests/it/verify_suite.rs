@@ -19,7 +19,7 @@ fn service(judge: fn(&str) -> u16) -> String {
             let mut line = String::new();
             while reader.read_line(&mut line).unwrap_or(0) > 0 && line.trim() != "" {
                 if let Some(value) = line.to_lowercase().starts_with("authorization: ").then(|| line[15..].trim()) {
-                    token = value.trim_start_matches("Bearer ").to_owned();
+                    value.trim_start_matches("Bearer ").clone_into(&mut token);
                 }
                 line.clear();
             }
