@@ -1,3 +1,5 @@
+//! What the feed may do to what is known, and what it may not, however it comes in.
+
 use std::time::Duration;
 
 use serde_json::json;

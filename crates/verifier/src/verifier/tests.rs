@@ -1,3 +1,5 @@
+//! The checks of a token, each with what must not pass it.
+
 use std::sync::Mutex;
 
 use serde_json::json;
