@@ -337,6 +337,22 @@ fn strangers_cannot_make_a_verifier_fetch_and_fetch() {
 }
 
 #[test]
+fn one_bad_client_does_not_use_up_what_all_share() {
+    let world = World::of(Server::start(), |builder| builder.hurry(1));
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    let bad = world.issuer().token().kid("nobody").sign();
+    for _ in 0..100 {
+        assert_eq!(world.outcome(&bad), Err(Rejected::UnknownKey));
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(world.server.hits(JWKS), 2, "the start, and one look");
+    world.issuer().rotate();
+    world.issuer().rotate();
+    let good = world.issuer().token().sign();
+    world.until("there was one look left", |world| world.outcome(&good) == Ok(()));
+}
+
+#[test]
 fn a_key_that_was_never_seen_is_waited_for() {
     let world = World::new();
     world.issuer().rotate();
@@ -475,9 +491,11 @@ fn loosening_waits_for_a_checkpoint_that_fits() {
         lists: vec![list_digest(b"something else")],
         cuts: cuts_digest([]),
     };
+    let lists = world.server.hits(LIST);
     world.server.checkpoint(world.issuer().sign_document(CHECKPOINT_TYPE, &lying));
     world.until("it does not fit", |world| world.heard.count("disconnected digest_mismatch") == 1);
     assert_eq!(world.outcome(&token), Err(Rejected::Revoked));
+    world.until("lists are fetched anew", |world| world.server.hits(LIST) > lists);
     let again = world.heard.count("connected");
     world.until("it is connected again", |world| world.heard.count("connected") > again || again >= 2);
     world.until("a good one is taken", |world| {
