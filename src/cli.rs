@@ -256,3 +256,8 @@ fn run_migrate(settings: &Settings, only_status: bool, output: &Output) -> Resul
     );
     Ok(())
 }
+
+/// Who runs this command, for the audit trail.
+fn actor() -> String {
+    format!("command line, uid {}", rustix::process::getuid().as_raw())
+}

@@ -71,6 +71,8 @@ pub struct Metrics {
     lane_depth: IntGaugeVec,
     lane_refused: IntCounterVec,
     up: IntGaugeVec,
+    followers: IntGauge,
+    status_seq: IntGauge,
 }
 
 /// What most requests to one endpoint count, found without looking a label up.
@@ -129,6 +131,11 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
+        let single = |name: &str, help: &str| -> Result<IntGauge, MetricsError> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
         let buckets = vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
         let opts = HistogramOpts::new("countersign_http_request_seconds", "Time to answer, by endpoint.")
             .buckets(buckets.clone());
@@ -158,6 +165,8 @@ impl Metrics {
             lane_depth: gauge("countersign_lane_waiting", "Requests that wait for a lane's thread.", &["lane"])?,
             lane_refused: counter("countersign_lane_refused_total", "Requests that a full lane refused.", &["lane"])?,
             swept: counter("countersign_swept_rows_total", "Rows that were over and are gone, by table.", &["table"])?,
+            followers: single("countersign_status_followers", "Verifiers that follow what is over, here.")?,
+            status_seq: single("countersign_status_seq", "The last change of what is over that is known here.")?,
             up: gauge("countersign_part_up", "Whether a part answers: 1 or 0.", &["part"])?,
             registry,
         })
@@ -201,6 +210,12 @@ impl Metrics {
     /// Whether a part answers.
     pub fn set_up(&self, part: &str, up: bool) {
         self.up.with_label_values(&[part]).set(i64::from(up));
+    }
+
+    /// How many follow what is over, and the last change that is known.
+    pub fn set_status(&self, followers: usize, seq: i64) {
+        self.followers.set(i64::try_from(followers).unwrap_or(i64::MAX));
+        self.status_seq.set(seq);
     }
 
     /// Everything, in the Prometheus text format 0.0.4.

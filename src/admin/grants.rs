@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::AdminError;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId};
+use crate::store::audit_log::{self, AuditEvent};
 use crate::store::grants::{self, EndedBy};
 use crate::store::status_receipts::{self, Receipt};
 use crate::store::{instances, status_changes};
@@ -35,16 +38,22 @@ pub struct Ended {
 ///
 /// # Errors
 /// [`AdminError::NotFound`] when there is no such grant; the store's own reasons.
-pub fn end(app: &App, whose: Whose, wait: bool) -> Result<Ended, AdminError> {
+pub fn end(app: &App, whose: Whose, wait: bool, actor: &str) -> Result<Ended, AdminError> {
     if let Whose::Grant(id) = whose {
         app.db.read(|tx| grants::find(tx, id))?.ok_or(AdminError::NotFound("grant"))?;
     }
-    let now = app.clock.now();
+    let (now, actor, event_id) = (app.clock.now(), actor.to_owned(), app.random.bytes());
     let ended = app.db.write(move |tx| {
         let grants = match whose {
             Whose::Grant(id) => usize::from(grants::end(tx, id, EndedBy::Operator, now)?),
             Whose::Account(id) => grants::end_of_account(tx, id, EndedBy::Operator, now)?,
         };
+        let (subject, what) = match whose {
+            Whose::Grant(id) => (id.to_string(), "grant_ended"),
+            Whose::Account(id) => (id.to_string(), "grants_of_account_ended"),
+        };
+        let details = json!({ "ended": grants });
+        audit_log::record(tx, event_id, &AuditEvent { actor: actor.clone(), event: what, subject, details })?;
         if wait {
             status_changes::ask_for_receipts(tx)?;
         }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::Output;
-use super::{CommandError, Makes};
+use super::{CommandError, Makes, actor};
 use crate::admin::grants::{self, Ended, InForce, Whose};
 use crate::admin::{AdminError, accounts};
 use crate::app::App;
@@ -48,7 +48,7 @@ pub(super) fn run(
         (None, None) => return Err(CommandError::Usage("a grant or an account is wanted")),
     };
     let began = app.clock.monotonic();
-    let ended = grants::end(app, whose, *wait)?;
+    let ended = grants::end(app, whose, *wait, &actor())?;
     if !wait {
         output.either(&json!({ "ended_grants": ended.grants }), || format!("ended {}", counted(ended.grants, "grant")));
         return Ok(());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::output::{Output, span_text, table};
-use super::{CommandError, Makes, simulate};
+use super::{CommandError, Makes, actor, simulate};
 use crate::admin::AdminError;
 use crate::admin::keys::{self, KeyReport};
 use crate::app::App;
@@ -376,9 +376,4 @@ fn read_pem(file: &Path) -> Result<Zeroizing<String>, CommandError> {
         }
     })?;
     Ok(text)
-}
-
-/// Who runs this command, for the audit trail.
-fn actor() -> String {
-    format!("command line, uid {}", rustix::process::getuid().as_raw())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use countersign_verifier::conformance::{Case, Trial, Verdict};
 use reqwest::{Client, Method, StatusCode, Url, redirect};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::CommandError;
 use super::output::{Output, table};
@@ -72,11 +72,7 @@ pub(super) fn run(suite: &VerifySuite, output: &Output) -> Result<(), CommandErr
     let trial = Trial::new(&issuer, &suite.audience, now).map_err(|_| crate::keys::KeysError::NotGenerated);
     let trial = trial.map_err(crate::app::StartError::from)?.with_scope(&suite.scope);
     if suite.export {
-        let list = json!({ format!("{issuer}/status/0"): trial.status_list(now) });
-        let jwks: Value = serde_json::from_str(&trial.jwks()).unwrap_or_default();
-        output.value(&json!({
-            "issuer": issuer, "audience": suite.audience, "at": now, "jwks": jwks, "status_lists": list, "cases": trial.cases(),
-        }));
+        output.value(&trial.to_json());
         return Ok(());
     }
     let Some(target) = &suite.target else { return Err(CommandError::Usage("--target is wanted")) };

@@ -151,7 +151,7 @@ pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error>
         let binds = vec![Bind::Big(*position), Bind::Big(until.as_micros())];
         Statement::new(SET_BIT, binds).execute(tx.conn())?;
     }
-    let mut cut = Vec::new();
+    let (mut cut, mut uncut) = (Vec::new(), Vec::new());
     for (kind, name) in &over.names {
         let cutoff = match kind {
             // Whoever has the key makes tokens that live as long as they like.
@@ -161,13 +161,16 @@ pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error>
                 Cutoff { kind: *kind, value, not_before: now.unix_seconds(), until: until.unix_seconds() + 1 }
             }
         };
+        // The one before is not needed any more, now that there is this.
+        uncut.extend(find_cutoff(tx, &cutoff)?.filter(|before| *before != cutoff));
         put_cutoff(tx, &cutoff)?;
         cut.push(cutoff);
     }
     let mut parts = over.positions.chunks(MOST_IN_A_CHANGE);
     let mut set = parts.next().unwrap_or_default();
     loop {
-        append(tx, &Change { set: set.to_vec(), cut: std::mem::take(&mut cut), ..Change::default() })?;
+        let (cut, uncut) = (std::mem::take(&mut cut), std::mem::take(&mut uncut));
+        append(tx, &Change { set: set.to_vec(), cut, uncut, ..Change::default() })?;
         let Some(next) = parts.next() else { return Ok(()) };
         set = next;
     }
@@ -204,6 +207,15 @@ fn no_token_lives_after(tx: &mut Read<'_>, now: Timestamp) -> Result<Timestamp, 
 fn hash_of(key: &[u8; 16], name: &str) -> String {
     let hash = SipHasher24::new_with_key(key).hash(name.as_bytes());
     encode_base64url(&hash.as_bytes())
+}
+
+fn find_cutoff(tx: &mut Read<'_>, like: &Cutoff) -> Result<Option<Cutoff>, Error> {
+    let row: Option<(i64, i64)> = cutoffs::table
+        .find((like.kind.as_str(), &like.value))
+        .select((cutoffs::not_before, cutoffs::until))
+        .get_result(tx.conn())
+        .optional()?;
+    Ok(row.map(|(not_before, until)| Cutoff { not_before, until, ..like.clone() }))
 }
 
 fn put_cutoff(tx: &mut Write<'_>, cutoff: &Cutoff) -> Result<(), Error> {

@@ -58,5 +58,6 @@ pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
     metrics.set_up("database", readiness.database);
     metrics.set_up("signing_keys", readiness.signing_keys);
     metrics.set_up("cache", readiness.cache);
+    metrics.set_status(state.app.status.followers(), state.app.status.last_seq().unwrap_or(0));
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.render())
 }

@@ -1,5 +1,6 @@
 //! Good and bad access tokens, each with what a verifier has to make of it, so that a service of any language can be tried
-//! against them. The tokens are those of an issuer that exists for the trial only, under keys made for it.
+//! against them. The tokens are those of an issuer that exists for the trial only, under keys made for it. `corpus.json` beside
+//! this crate's manifest is such a trial on file, for a verifier whose clock can be set to its moment.
 //!
 //! ```
 //! use countersign_verifier::conformance::{Trial, Verdict};
@@ -132,6 +133,25 @@ impl Trial {
         json!({ "keys": [self.signer.jwk(), self.second.jwk()] }).to_string()
     }
 
+    /// All of it as JSON: issuer, audience, the moment, JWKS, status lists by their URI, and the cases.
+    ///
+    /// ```
+    /// # use countersign_verifier::conformance::Trial;
+    /// let trial = Trial::new("https://as.example", "https://orders.example", 1_795_000_000)?;
+    /// assert_eq!(trial.to_json()["cases"][0]["name"], "good");
+    /// # Ok::<(), countersign_verifier::conformance::NoKey>(())
+    /// ```
+    pub fn to_json(&self) -> serde_json::Value {
+        json!({
+            "issuer": self.issuer,
+            "audience": self.audience,
+            "at": self.now,
+            "jwks": { "keys": [self.signer.jwk(), self.second.jwk()] },
+            "status_lists": { status_list::uri(&self.issuer, 0): self.status_list(self.now) },
+            "cases": self.cases(),
+        })
+    }
+
     /// The signed status list number 0, in which one grant is over, good from `now` on for an hour.
     ///
     /// ```
@@ -156,6 +176,39 @@ impl Trial {
 mod tests {
     use super::*;
     use crate::{KeySet, NoOtherClaims, OnStale, StatusSource, Verifier, status::Follower};
+
+    #[test]
+    fn the_corpus_on_file_is_that_of_the_code_and_this_verifier_makes_of_it_what_it_has_to() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus.json");
+        if std::env::var_os("COUNTERSIGN_TEST_WRITE").is_some() {
+            let trial = Trial::new("https://as.example", "https://orders.example", 1_795_000_000).unwrap();
+            std::fs::write(path, format!("{:#}\n", trial.to_json())).unwrap();
+        }
+        let corpus: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let at = corpus["at"].as_i64().unwrap();
+        let clock = crate::clock::Clock::manual(u64::try_from(at).unwrap());
+        let keys = || KeySet::parse(corpus["jwks"].to_string().as_bytes()).unwrap();
+        let mut follower = Follower::with_clock("https://as.example", clock.clone());
+        let list = corpus["status_lists"]["https://as.example/status/0"].as_str().unwrap();
+        follower.take_list(0, list, &keys()).unwrap();
+        follower.confirm(at);
+        let verifier = Verifier::builder("https://as.example", "https://orders.example")
+            .keys(keys())
+            .status(StatusSource::Given(follower.status()))
+            .clock(clock)
+            .build()
+            .unwrap();
+        let text = |case: &serde_json::Value, member: &str| case[member].as_str().unwrap().to_owned();
+        let cases = corpus["cases"].as_array().unwrap();
+        for case in cases {
+            let accepted = verifier.verify::<NoOtherClaims>(&text(case, "token")).is_ok();
+            assert_eq!(accepted, text(case, "verdict") == "accept", "{}", text(case, "name"));
+        }
+        let on_file: Vec<String> = cases.iter().map(|case| text(case, "name")).collect();
+        let trial = Trial::new("https://as.example", "https://orders.example", at).unwrap();
+        let of_code: Vec<String> = trial.cases().iter().map(|case| case.name.to_owned()).collect();
+        assert_eq!(on_file, of_code, "run COUNTERSIGN_TEST_WRITE=1 cargo test -p countersign-verifier corpus");
+    }
 
     #[test]
     fn this_verifier_makes_of_every_token_what_it_has_to() {

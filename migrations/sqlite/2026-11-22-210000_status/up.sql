@@ -30,6 +30,9 @@ CREATE TABLE cutoffs (
     until BIGINT NOT NULL,
     PRIMARY KEY (kind, value)
 );
+-- Keys that somebody else may have are nobody's for ever.
+INSERT INTO cutoffs (kind, value, not_before, until)
+    SELECT 'kid', kid, COALESCE(ended_at, 0) / 1000000, 0 FROM signing_keys WHERE state = 'compromised';
 
 -- The changes of both, in the order in which they were committed: whoever takes a number holds this row until then.
 CREATE TABLE status_feed (

@@ -1,5 +1,7 @@
 //! The end of grants by operators, and of many grants, to its last one.
 
+use std::time::Duration;
+
 use countersign::admin;
 use countersign::clock::Clock;
 use serde_json::{Value, json};
@@ -57,6 +59,8 @@ fn an_operator_ends_a_grant_and_hears_where_it_is_in_force() {
     assert_eq!(json["unreachable"][0]["name"], "orders-2");
     assert!(json["after_seconds"].as_f64().unwrap() < 10.0);
     eventually("it is over", || is_over(&app, &tokens.access));
+    let audit = "SELECT event || ' ' || subject AS line FROM audit_events WHERE event LIKE 'grant%'";
+    assert_eq!(app.database.lines(audit), [format!("grant_ended {sid}")]);
     // What is over already stays so.
     let (code, json, _) = end(&app, &[&sid]);
     assert_eq!((code, &json["ended_grants"]), (Some(0), &json!(0)));
@@ -144,4 +148,21 @@ fn all_grants_of_a_client_end_though_instances_come_and_go() {
     assert_eq!(set, GRANTS + 2);
     let (_, idx) = place(&claims(&tokens.access));
     assert!(idx < 1 << 20);
+}
+
+#[test]
+fn a_client_that_is_disabled_twice_is_cut_off_once() {
+    let app = TestApp::start();
+    let secret = follower(&app);
+    app.public_client();
+    let before = head(&app, &secret);
+    admin::clients::disable(&app.app, "web").unwrap();
+    app.advance(Duration::from_secs(5));
+    admin::clients::disable(&app.app, "web").unwrap();
+    app.settle_status();
+    let all = feed(&app, &secret, Some(before));
+    let cuts: Vec<&Value> = all.iter().flat_map(|(_, data)| data["cut"].as_array().into_iter().flatten()).collect();
+    let uncut: Vec<&Value> = all.iter().flat_map(|(_, data)| data["uncut"].as_array().into_iter().flatten()).collect();
+    assert_eq!((cuts.len(), uncut), (2, vec![cuts[0]]), "the second takes the place of the first");
+    assert_eq!(all[0].1["cuts"], json!([cuts[1]]), "and is what those hear who come now");
 }

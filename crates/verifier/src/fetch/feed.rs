@@ -32,7 +32,7 @@ const LONG_POLL: Duration = Duration::from_secs(25);
 /// How long long polls stand in for streams.
 const LONG_POLLS_FOR: Duration = Duration::from_mins(10);
 /// The most bytes of a long poll's answer.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// How a connection came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

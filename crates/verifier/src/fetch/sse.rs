@@ -1,7 +1,7 @@
 //! Server-sent events out of bytes (WHATWG HTML §9.2.6), with a bound on what is kept. Refuses to know what they mean.
 
-/// The most bytes of an event, and so of a line.
-const MAX_BYTES: usize = 1024 * 1024;
+/// The most bytes of an event, and so of a line: a hello with some fifty thousand cut-offs.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// An event: its name, and its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
