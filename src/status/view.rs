@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use countersign_verifier::feed::{self, Cut, CutKind, FeedKey};
+use countersign_verifier::status_list::{self, LIST_BYTES};
 
 use super::permutation::Permutation;
-use crate::secret::{Digest, encode_base64url};
-use crate::store::status_changes::{Change, Cutoff, CutoffKind, Snapshot};
+use crate::store::status_changes::{Change, Snapshot};
 use crate::store::status_positions::LIST_POSITIONS;
 
-/// How many bytes the bits of a list take.
-pub const LIST_BYTES: usize = 1 << 17;
-
-fn empty_list() -> Arc<Vec<u8>> {
-    Arc::new(vec![0; LIST_BYTES])
+fn empty_list() -> Arc<[u8]> {
+    Arc::from(vec![0; LIST_BYTES])
 }
 
 /// Where something stands in the status lists: which list, and which bit of it.
@@ -52,32 +49,6 @@ impl Permutations {
     }
 }
 
-/// A change as it goes over the wire, by numbers instead of positions.
-#[derive(Serialize)]
-struct WireChange<'c> {
-    n: i64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    set: Vec<u64>,
-    #[serde(rename = "clr", skip_serializing_if = "Vec::is_empty")]
-    clear: Vec<u64>,
-    #[serde(skip_serializing_if = "<[Cutoff]>::is_empty")]
-    cut: &'c [Cutoff],
-    #[serde(skip_serializing_if = "<[Cutoff]>::is_empty")]
-    uncut: &'c [Cutoff],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lists: Option<u32>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    ack: bool,
-}
-
-#[derive(Serialize)]
-struct Hello<'v> {
-    n: i64,
-    key: String,
-    lists: usize,
-    cuts: Vec<&'v Cutoff>,
-}
-
 /// The places that a change is about.
 pub(super) struct ChangedPlaces {
     set: Vec<Place>,
@@ -97,12 +68,12 @@ impl ChangedPlaces {
     /// The change as it goes over the wire.
     pub(super) fn wire(&self, seq: i64, change: &Change) -> String {
         let numbers = |places: &[Place]| places.iter().map(|place| place.number()).collect();
-        let wire = WireChange {
-            n: seq,
+        let wire = feed::Change {
+            n: seq.unsigned_abs(),
             set: numbers(&self.set),
-            clear: numbers(&self.clear),
-            cut: &change.cut,
-            uncut: &change.uncut,
+            clr: numbers(&self.clear),
+            cut: change.cut.clone(),
+            uncut: change.uncut.clone(),
             lists: change.lists,
             ack: change.ack,
         };
@@ -115,9 +86,9 @@ impl ChangedPlaces {
 pub struct View {
     /// The number of the last change in it.
     pub seq: i64,
-    hash_key: [u8; 16],
-    lists: Vec<Arc<Vec<u8>>>,
-    cutoffs: BTreeMap<(CutoffKind, String), Cutoff>,
+    feed_key: FeedKey,
+    lists: Vec<Arc<[u8]>>,
+    cutoffs: BTreeMap<(CutKind, String), Cut>,
 }
 
 impl View {
@@ -125,7 +96,7 @@ impl View {
     pub(super) fn new(snapshot: &Snapshot, permutations: &Permutations) -> Option<Self> {
         let mut view = Self {
             seq: snapshot.seq,
-            hash_key: snapshot.hash_key,
+            feed_key: FeedKey::new(snapshot.hash_key),
             lists: (0..permutations.lists()).map(|_| empty_list()).collect(),
             cutoffs: BTreeMap::new(),
         };
@@ -133,7 +104,7 @@ impl View {
             view.put_bit(permutations.place(*position)?, true);
         }
         for cutoff in &snapshot.cutoffs {
-            view.cutoffs.insert((cutoff.kind, cutoff.value.clone()), cutoff.clone());
+            view.cutoffs.insert((cutoff.k, cutoff.h.clone()), cutoff.clone());
         }
         Some(view)
     }
@@ -145,10 +116,10 @@ impl View {
         places.set.iter().for_each(|place| self.put_bit(*place, true));
         places.clear.iter().for_each(|place| self.put_bit(*place, false));
         for cutoff in &change.cut {
-            self.cutoffs.insert((cutoff.kind, cutoff.value.clone()), cutoff.clone());
+            self.cutoffs.insert((cutoff.k, cutoff.h.clone()), cutoff.clone());
         }
         for cutoff in &change.uncut {
-            let key = (cutoff.kind, cutoff.value.clone());
+            let key = (cutoff.k, cutoff.h.clone());
             if self.cutoffs.get(&key) == Some(cutoff) {
                 self.cutoffs.remove(&key);
             }
@@ -157,40 +128,31 @@ impl View {
     }
 
     fn put_bit(&mut self, place: Place, over: bool) {
-        let at = (place.idx / 8) as usize;
-        let Some(list) = usize::try_from(place.list).ok().and_then(|list| self.lists.get_mut(list)) else { return };
-        // draft-ietf-oauth-status-list §4.1: the first entry is the least significant bit of the first byte.
-        if let Some(byte) = Arc::make_mut(list).get_mut(at) {
-            let bit = 1 << (place.idx % 8);
-            *byte = if over { *byte | bit } else { *byte & !bit };
+        let list = usize::try_from(place.list).ok().and_then(|list| self.lists.get_mut(list));
+        if let Some(list) = list {
+            status_list::put(Arc::make_mut(list), u64::from(place.idx), over);
         }
     }
 
     /// The bits of the lists.
-    pub fn lists(&self) -> &[Arc<Vec<u8>>] {
+    pub fn lists(&self) -> &[Arc<[u8]>] {
         &self.lists
     }
 
     /// What everyone who begins to follow is told first.
     pub(super) fn hello(&self) -> String {
-        let hello = Hello {
-            n: self.seq,
-            key: encode_base64url(&self.hash_key),
-            lists: self.lists.len(),
-            cuts: self.cutoffs.values().collect(),
+        let hello = feed::Hello {
+            n: self.seq.unsigned_abs(),
+            key: self.feed_key.to_text(),
+            lists: u64::try_from(self.lists.len()).unwrap_or(u64::MAX),
+            cuts: self.cutoffs.values().cloned().collect(),
         };
         serde_json::to_string(&hello).unwrap_or_default()
     }
 
-    /// SHA-256 of each list's bits, and of the cut-offs: a line each, `kind value nbf until`, sorted.
+    /// The digests of each list's bits, and that of the cut-offs.
     pub fn digests(&self) -> (Vec<String>, String) {
-        let digest = |bytes: &[u8]| encode_base64url(Digest::sha256(bytes).as_bytes());
-        let line = |cutoff: &Cutoff| {
-            let Cutoff { kind, value, not_before, until } = cutoff;
-            format!("{} {value} {not_before} {until}\n", kind.as_str())
-        };
-        let mut lines: Vec<String> = self.cutoffs.values().map(line).collect();
-        lines.sort_unstable();
-        (self.lists.iter().map(|bits| digest(bits)).collect(), digest(lines.concat().as_bytes()))
+        let lists = self.lists.iter().map(|bits| feed::list_digest(bits)).collect();
+        (lists, feed::cuts_digest(self.cutoffs.values()))
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use countersign_verifier::feed::CutKind;
 use diesel::prelude::*;
 
 use super::epochs::{self, Topic};
 use super::outbox::{self, Task};
 use super::schema::{client_secrets, clients};
-use super::status_changes::{self, CutoffKind, Over};
+use super::status_changes::{self, Over};
 use super::{Error, Read, Write, status_positions};
 use crate::clock::Timestamp;
 use crate::id::ClientSecretId;
@@ -148,7 +149,7 @@ pub fn disable(tx: &mut Write<'_>, id: &ClientId, now: Timestamp, random: Random
     let over: Option<i64> =
         clients::table.find(id.as_str()).select(clients::status_position).get_result(tx.conn()).optional()?;
     let Some(over) = over else { return Ok(false) };
-    let names = vec![(CutoffKind::ClientId, id.to_string())];
+    let names = vec![(CutKind::ClientId, id.to_string())];
     status_changes::end(tx, &Over { positions: vec![over], names }, now)?;
     let position = status_positions::find_free(tx, random)?;
     diesel::update(clients::table.find(id.as_str()))

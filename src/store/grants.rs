@@ -1,12 +1,13 @@
 //! Rows of grants: one row a grant, whatever its age. Every change of a row is one conditional statement.
 
+use countersign_verifier::feed::CutKind;
 use diesel::dsl::AsSelect;
 use diesel::prelude::*;
 
 use super::dialect::{Conn, DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, grants};
-use super::status_changes::{self, CutoffKind, Over};
+use super::status_changes::{self, Over};
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId};
@@ -335,7 +336,7 @@ pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Times
         .get_results(tx.conn())?;
     // Whoever is disabled has nothing that was issued before, whether it is found here or not.
     let disabled = by == EndedBy::AccountDisabled;
-    let names = if disabled { vec![(CutoffKind::Sub, id.to_string())] } else { Vec::new() };
+    let names = if disabled { vec![(CutKind::Sub, id.to_string())] } else { Vec::new() };
     let count = ended.len();
     status_changes::end(tx, &Over { positions: ended, names }, now)?;
     Ok(count)

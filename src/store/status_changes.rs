@@ -3,65 +3,18 @@
 
 use std::time::Duration;
 
+use countersign_verifier::feed::{Cut, CutKind, FeedKey};
 use diesel::dsl::max;
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
-use siphasher::sip128::SipHasher24;
 
 use super::prepared::{Bind, Statement};
 use super::schema::{cutoffs, signing_keys, status_bits, status_changes, status_feed};
 use super::{Error, Read, Write, instances};
 use crate::clock::Timestamp;
-use crate::secret::encode_base64url;
 
-/// What a cut-off is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CutoffKind {
-    /// An account.
-    Sub,
-    /// A client.
-    ClientId,
-    /// A grant.
-    Sid,
-    /// A token.
-    Jti,
-    /// A signing key.
-    Kid,
-}
-
-impl CutoffKind {
-    /// The spelling in the database and in the feed.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sub => "sub",
-            Self::ClientId => "client_id",
-            Self::Sid => "sid",
-            Self::Jti => "jti",
-            Self::Kid => "kid",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Sub, Self::ClientId, Self::Sid, Self::Jti, Self::Kid].into_iter().find(|kind| kind.as_str() == text)
-    }
-}
-
-/// Tokens of somebody or something that were issued up to an instant are worth nothing.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Cutoff {
-    /// What it is about.
-    #[serde(rename = "k")]
-    pub kind: CutoffKind,
-    /// Whose: the keyed hash of the name, or a `kid` as it is.
-    #[serde(rename = "h")]
-    pub value: String,
-    /// Tokens with an `iat` up to this, in seconds since the epoch.
-    #[serde(rename = "nbf")]
-    pub not_before: i64,
-    /// No such token is alive after it; 0: for ever.
-    pub until: i64,
-}
+/// What a cut-off may be about.
+const KINDS: [CutKind; 5] = [CutKind::Sub, CutKind::ClientId, CutKind::Sid, CutKind::Jti, CutKind::Kid];
 
 /// What changed at one moment, by positions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,13 +27,13 @@ pub struct Change {
     pub clear: Vec<i64>,
     /// Cut-offs that are in force from now on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub cut: Vec<Cutoff>,
+    pub cut: Vec<Cut>,
     /// Cut-offs that are not needed any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub uncut: Vec<Cutoff>,
+    pub uncut: Vec<Cut>,
     /// How many lists there are now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lists: Option<u32>,
+    pub lists: Option<u64>,
     /// Whether somebody waits to hear that verifiers know of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ack: bool,
@@ -96,7 +49,7 @@ pub struct Snapshot {
     /// Positions whose bits are set.
     pub set: Vec<i64>,
     /// Cut-offs in force.
-    pub cutoffs: Vec<Cutoff>,
+    pub cutoffs: Vec<Cut>,
 }
 
 /// The number of the last change.
@@ -122,7 +75,7 @@ pub struct Over {
     /// Positions of grants and clients.
     pub positions: Vec<i64>,
     /// What is cut off: the names of accounts, clients, tokens and keys.
-    pub names: Vec<(CutoffKind, String)>,
+    pub names: Vec<(CutKind, String)>,
 }
 
 /// How long a bit or a cut-off outlives the longest token that was issued: the largest leeway of verifiers (5 min) and a
@@ -155,10 +108,10 @@ pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error>
     for (kind, name) in &over.names {
         let cutoff = match kind {
             // Whoever has the key makes tokens that live as long as they like.
-            CutoffKind::Kid => Cutoff { kind: *kind, value: name.clone(), not_before: now.unix_seconds(), until: 0 },
-            CutoffKind::Sub | CutoffKind::ClientId | CutoffKind::Sid | CutoffKind::Jti => {
-                let value = hash_of(&hash_key(tx)?, name);
-                Cutoff { kind: *kind, value, not_before: now.unix_seconds(), until: until.unix_seconds() + 1 }
+            CutKind::Kid => Cut { k: *kind, h: name.clone(), nbf: now.unix_seconds(), until: 0 },
+            CutKind::Sub | CutKind::ClientId | CutKind::Sid | CutKind::Jti => {
+                let h = FeedKey::new(hash_key(tx)?).hash_text(name);
+                Cut { k: *kind, h, nbf: now.unix_seconds(), until: until.unix_seconds() + 1 }
             }
         };
         // The one before is not needed any more, now that there is this.
@@ -180,7 +133,7 @@ pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error>
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn announce_lists(tx: &mut Write<'_>, lists: u32) -> Result<(), Error> {
+pub fn announce_lists(tx: &mut Write<'_>, lists: u64) -> Result<(), Error> {
     append(tx, &Change { lists: Some(lists), ..Change::default() })
 }
 
@@ -203,28 +156,18 @@ fn no_token_lives_after(tx: &mut Read<'_>, now: Timestamp) -> Result<Timestamp, 
     Ok(instances::now(tx)?.max(now).plus(longest).plus(BEYOND_LIFE))
 }
 
-/// The keyed hash of a name in a cut-off: the same for all verifiers of this database, and nothing to anybody else.
-fn hash_of(key: &[u8; 16], name: &str) -> String {
-    let hash = SipHasher24::new_with_key(key).hash(name.as_bytes());
-    encode_base64url(&hash.as_bytes())
-}
-
-fn find_cutoff(tx: &mut Read<'_>, like: &Cutoff) -> Result<Option<Cutoff>, Error> {
+fn find_cutoff(tx: &mut Read<'_>, like: &Cut) -> Result<Option<Cut>, Error> {
     let row: Option<(i64, i64)> = cutoffs::table
-        .find((like.kind.as_str(), &like.value))
+        .find((like.k.name(), &like.h))
         .select((cutoffs::not_before, cutoffs::until))
         .get_result(tx.conn())
         .optional()?;
-    Ok(row.map(|(not_before, until)| Cutoff { not_before, until, ..like.clone() }))
+    Ok(row.map(|(nbf, until)| Cut { nbf, until, ..like.clone() }))
 }
 
-fn put_cutoff(tx: &mut Write<'_>, cutoff: &Cutoff) -> Result<(), Error> {
-    let binds = vec![
-        Bind::Text(cutoff.kind.as_str()),
-        Bind::Text(&cutoff.value),
-        Bind::Big(cutoff.not_before),
-        Bind::Big(cutoff.until),
-    ];
+fn put_cutoff(tx: &mut Write<'_>, cutoff: &Cut) -> Result<(), Error> {
+    let binds =
+        vec![Bind::Text(cutoff.k.name()), Bind::Text(&cutoff.h), Bind::Big(cutoff.nbf), Bind::Big(cutoff.until)];
     Statement::new(PUT_CUTOFF, binds).execute(tx.conn())?;
     Ok(())
 }
@@ -256,11 +199,11 @@ pub fn snapshot(tx: &mut Write<'_>) -> Result<Snapshot, Error> {
     Ok(Snapshot { seq: last(tx)?, hash_key: hash_key(tx)?, set: set.load(tx.conn())?, cutoffs: load_cutoffs(tx)? })
 }
 
-fn load_cutoffs(tx: &mut Read<'_>) -> Result<Vec<Cutoff>, Error> {
+fn load_cutoffs(tx: &mut Read<'_>) -> Result<Vec<Cut>, Error> {
     let rows: Vec<(String, String, i64, i64)> = cutoffs::table.load(tx.conn())?;
-    let parse = |(kind, value, not_before, until): (String, String, i64, i64)| {
-        let kind = CutoffKind::parse(&kind).ok_or(Error::Corrupt { table: "cutoffs" })?;
-        Ok(Cutoff { kind, value, not_before, until })
+    let parse = |(kind, h, nbf, until): (String, String, i64, i64)| {
+        let k = KINDS.into_iter().find(|known| known.name() == kind).ok_or(Error::Corrupt { table: "cutoffs" })?;
+        Ok(Cut { k, h, nbf, until })
     };
     rows.into_iter().map(parse).collect()
 }
@@ -307,11 +250,11 @@ pub fn loosen(tx: &mut Write<'_>, now: Timestamp, limit: i64) -> Result<usize, E
             change.clear.push(position);
         }
     }
-    let is_over = |cutoff: &Cutoff| cutoff.until != 0 && cutoff.until < now.unix_seconds();
+    let is_over = |cutoff: &Cut| cutoff.until != 0 && cutoff.until < now.unix_seconds();
     for cutoff in load_cutoffs(tx)?.into_iter().filter(is_over) {
         let binds = vec![
-            Bind::Text(cutoff.kind.as_str()),
-            Bind::Text(&cutoff.value),
+            Bind::Text(cutoff.k.name()),
+            Bind::Text(&cutoff.h),
             Bind::Big(cutoff.until),
             Bind::Big(now.as_micros()),
         ];

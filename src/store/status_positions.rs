@@ -111,7 +111,7 @@ fn open_list(tx: &mut Write<'_>, random: Random) -> Result<(), Error> {
     let binds = vec![Bind::Int(list), Bind::Bytes(&permutation)];
     // Another instance may have opened the same one.
     if Statement::new(OPEN_LIST, binds).execute(tx.conn())? == 1 {
-        let lists = u32::try_from(list + 1).map_err(|_| Error::Corrupt { table: "status_lists" })?;
+        let lists = u64::try_from(list + 1).map_err(|_| Error::Corrupt { table: "status_lists" })?;
         status_changes::announce_lists(tx, lists)?;
     }
     Ok(())

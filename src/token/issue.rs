@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use countersign_verifier::status_list;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Authorization, Person, status_list};
+use super::{Authorization, Person};
 use crate::app::App;
 use crate::keys::{KeysError, TokenType};
 use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
@@ -103,7 +104,7 @@ fn status(app: &App, authorization: &Authorization) -> Result<StatusClaim, Refus
     let of_client = authorization.client.status_position;
     let position = authorization.person.as_ref().map_or(of_client, |person| person.status_position);
     let place = app.status.place(&app.db, position)?;
-    let uri = status_list::uri(&app.issuer, place.list);
+    let uri = status_list::uri(&app.issuer, u64::from(place.list));
     Ok(StatusClaim { status_list: StatusListReference { idx: place.idx, uri } })
 }
 

@@ -2,11 +2,13 @@
 //! operators. What changes an account ends its grants in that change's own transaction. Whatever ends, and however, is made
 //! known by [`status_changes::end`] in the transaction that ends it.
 
+use countersign_verifier::feed::CutKind;
+
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
 use crate::id::{AccountId, GrantId};
 use crate::store::grants::{self, EndedBy};
-use crate::store::status_changes::{self, CutoffKind, Over};
+use crate::store::status_changes::{self, Over};
 use crate::store::{self, Write, revoked_tokens};
 
 /// Ends one grant and with it every token that came from it. `false` when it was over already.
@@ -44,7 +46,7 @@ pub fn revoke_access_token(
     let (jti, now) = (jti.to_owned(), app.clock.now());
     let revoke = move |tx: &mut Write<'_>| {
         revoked_tokens::insert(tx, &jti, expires_at)?;
-        let names = vec![(CutoffKind::Jti, jti.clone())];
+        let names = vec![(CutKind::Jti, jti.clone())];
         status_changes::end(tx, &Over { positions: Vec::new(), names }, now)
     };
     match app.db.write_before(deadline, revoke) {

@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use countersign_verifier::feed::CheckpointClaims;
+use countersign_verifier::status_list::{self, StatusList, StatusListClaims};
 use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
-use serde::Serialize;
+use flate2::write::GzEncoder;
 
 use super::issue::sign;
 use crate::app::App;
@@ -15,51 +16,13 @@ use crate::secret::{Digest, encode_base64url};
 use crate::status::view::View;
 use crate::status::{Current, ListDocument};
 
-/// How long a verifier may go without asking for a list again.
-pub const TTL: Duration = Duration::from_secs(15);
+/// How long a verifier may go without asking for a list again, in seconds.
+const TTL: i64 = 15;
 /// How long a list may be relied on: as long as verifiers go on without news by default (5 min), and a minute.
 const LIFE: Duration = Duration::from_mins(6);
 /// A list with fewer bytes set is compressed as well as can be, in 25 ms at most; a denser one in a tenth of that, a tenth
 /// larger.
 const SPARSE: usize = 16 * 1024;
-
-/// draft-ietf-oauth-status-list §5.1, and `seq`: the last change in the list, for those who go on by the feed.
-#[derive(Serialize)]
-struct StatusListClaims<'a> {
-    iss: &'a str,
-    sub: String,
-    iat: i64,
-    exp: i64,
-    ttl: u64,
-    seq: i64,
-    status_list: StatusList<'a>,
-}
-
-#[derive(Clone, Serialize)]
-struct StatusList<'a> {
-    bits: u8,
-    lst: &'a str,
-    aggregation_uri: &'a str,
-}
-
-#[derive(Serialize)]
-struct CheckpointClaims<'a> {
-    iss: &'a str,
-    iat: i64,
-    seq: i64,
-    lists: Vec<String>,
-    cuts: String,
-}
-
-/// The URI of a list, as tokens name it.
-pub fn uri(issuer: &str, list: u32) -> String {
-    format!("{issuer}/status/{list}")
-}
-
-/// The URI of the list of lists.
-pub fn aggregation_uri(issuer: &str) -> String {
-    format!("{issuer}/status")
-}
 
 /// A list as it was compressed, kept for as long as no bit of it changes.
 pub struct Compressed {
@@ -85,14 +48,16 @@ pub fn sign_lists(
             None => compressed.push(Compressed { digest, lst: compress(bits) }),
         }
         let Some(Compressed { lst, .. }) = compressed.get(nth) else { continue };
+        let number = u64::try_from(nth).unwrap_or(u64::MAX);
         let claims = StatusListClaims {
-            iss: &app.issuer,
-            sub: uri(&app.issuer, u32::try_from(nth).unwrap_or(u32::MAX)),
+            iss: app.issuer.clone(),
+            sub: status_list::uri(&app.issuer, number),
             iat: current.at.unix_seconds(),
-            exp: current.at.plus(LIFE).unix_seconds(),
-            ttl: TTL.as_secs(),
-            seq: view.seq,
-            status_list: StatusList { bits: 1, lst, aggregation_uri: &aggregation_uri(&app.issuer) },
+            exp: Some(current.at.plus(LIFE).unix_seconds()),
+            ttl: Some(TTL),
+            status_list: StatusList { bits: 1, lst: lst.clone() },
+            // For those who go on by the feed.
+            seq: Some(view.seq.unsigned_abs()),
         };
         let token = sign(app, TokenType::StatusList, &claims, LIFE)?;
         documents.push(document(token));
@@ -106,18 +71,15 @@ pub fn sign_lists(
 /// [`KeysError`].
 pub fn sign_checkpoint(app: &App, (view, current): (&View, Current)) -> Result<String, KeysError> {
     let (lists, cuts) = view.digests();
-    let claims = CheckpointClaims { iss: &app.issuer, iat: current.at.unix_seconds(), seq: view.seq, lists, cuts };
+    let (iss, seq) = (app.issuer.clone(), view.seq.unsigned_abs());
+    let claims = CheckpointClaims { iss, iat: current.at.unix_seconds(), seq, lists, cuts };
     sign(app, TokenType::StatusCheckpoint, &claims, LIFE)
 }
 
-/// draft-ietf-oauth-status-list §4.1: DEFLATE in the zlib format.
+/// As well as is worth the time.
 fn compress(bits: &[u8]) -> String {
     let sparse = bits.iter().filter(|byte| **byte != 0).count() < SPARSE;
-    let level = if sparse { Compression::best() } else { Compression::new(6) };
-    let mut encoder = ZlibEncoder::new(Vec::new(), level);
-    // Writing to memory does not fail.
-    let _ = encoder.write_all(bits);
-    encode_base64url(&encoder.finish().unwrap_or_default())
+    status_list::encode(bits, if sparse { 9 } else { 6 })
 }
 
 fn document(token: String) -> ListDocument {

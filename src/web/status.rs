@@ -12,6 +12,7 @@ use actix_web::http::header::{
 };
 use actix_web::web::{Bytes, Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use countersign_verifier::status_list;
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +26,6 @@ use crate::oauth::status::{authorize, still_may, take_receipt};
 use crate::reason::Refusal;
 use crate::status::{Entry, EntryKind, Follower, Next};
 use crate::store::clients::Client;
-use crate::token::status_list;
 
 /// How often a follower hears of us though nothing happens.
 const BEAT: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ static CACHING: HeaderValue = HeaderValue::from_static("public, max-age=15");
     (status = 200, description = "`status_lists`: the URI of every list", content_type = "application/json")))]
 pub(super) async fn aggregation(state: Data<State>) -> HttpResponse {
     let lists = u32::try_from(state.app.status.served_lists()).unwrap_or(0);
-    let uris: Vec<String> = (0..lists).map(|list| status_list::uri(&state.app.issuer, list)).collect();
+    let uris: Vec<String> = (0..lists).map(|list| status_list::uri(&state.app.issuer, u64::from(list))).collect();
     let mut answer = error::json(StatusCode::OK, &json!({ "status_lists": uris }));
     make_public(answer.headers_mut());
     answer

@@ -1,5 +1,6 @@
 //! The end of a key that somebody else may have.
 
+use countersign_verifier::feed::CutKind;
 use serde_json::json;
 
 use super::{Life, LifeError, activate, end, insert_now};
@@ -7,7 +8,7 @@ use crate::keys::generate;
 use crate::keys::schedule::{self, MOST_PUBLISHED};
 use crate::keys::situation::{NotNow, Situation};
 use crate::store::signing_keys::{KeyOrigin, KeyState, StoredKey};
-use crate::store::status_changes::{self, CutoffKind, Over};
+use crate::store::status_changes::{self, Over};
 
 impl Life<'_> {
     /// Ends a key that somebody else may have: it leaves the JWKS at once, its private half is destroyed, and the standby
@@ -50,7 +51,7 @@ impl Life<'_> {
             }
             end(tx, &kid, KeyState::Compromised, situation.now)?;
             // Verifiers forget it at once, whatever their caches hold.
-            let names = vec![(CutoffKind::Kid, kid.clone())];
+            let names = vec![(CutKind::Kid, kid.clone())];
             status_changes::end(tx, &Over { positions: Vec::new(), names }, situation.now)?;
             match &heir {
                 Heir::NotNeeded => {}

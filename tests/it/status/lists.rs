@@ -7,7 +7,7 @@ use countersign::admin;
 use countersign::jobs::loosen;
 use countersign::jobs::sweep::Sweep;
 use countersign::secret::decode_base64url;
-use countersign::status::view::LIST_BYTES;
+use countersign_verifier::status_list::LIST_BYTES;
 
 use super::{bit, claims, eventually, is_over, list, place};
 use crate::app::TestApp;
