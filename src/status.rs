@@ -277,6 +277,11 @@ impl Status {
         self.moved.receiver_count()
     }
 
+    /// Whether the bit of that number is known to be set.
+    pub fn is_over(&self, number: u64) -> bool {
+        self.known().as_ref().is_some_and(|known| known.view.is_over(number))
+    }
+
     /// The number of the last change that is known here.
     pub fn last_seq(&self) -> Option<i64> {
         self.known().as_ref().map(|known| known.view.seq)

@@ -89,9 +89,9 @@ pub fn count_live_grants(app: &App, id: AccountId) -> Result<i64, AdminError> {
 /// # Errors
 /// [`AdminError::NotFound`]; the store's own reasons.
 pub fn disable(app: &App, id: AccountId) -> Result<usize, AdminError> {
-    let (now, task_id) = (app.clock.now(), app.random.bytes());
+    let (now, random) = (app.clock.now(), app.random);
     let ended = app.db.write(move |tx| {
-        if !accounts::set_disabled(tx, id, Some(now), task_id)? {
+        if !accounts::set_disabled(tx, id, Some(now), random)? {
             return Ok(None);
         }
         grants::end_of_account(tx, id, EndedBy::AccountDisabled, now).map(Some)
@@ -104,10 +104,10 @@ pub fn disable(app: &App, id: AccountId) -> Result<usize, AdminError> {
 /// # Errors
 /// [`AdminError::NotFound`]; the store's own reasons.
 pub fn enable(app: &App, id: AccountId) -> Result<(), AdminError> {
-    let (key, task_id) = (app.secrets.load().login_attempt.clone(), app.random.bytes());
+    let (key, random) = (app.secrets.load().login_attempt.clone(), app.random);
     let found = app.db.write(move |tx| {
         login::forgive(tx, &key, id)?;
-        accounts::set_disabled(tx, id, None, task_id)
+        accounts::set_disabled(tx, id, None, random)
     })?;
     if found { Ok(()) } else { Err(AdminError::NotFound("account")) }
 }
@@ -121,10 +121,10 @@ pub fn set_password(app: &App, account: &Account, password: &PlainSecret) -> Res
     refuse_bad_password(app, password, [names[0].as_ref(), names[1].as_ref()])?;
     let hash = app.hasher.hash(&mut HashMemory::default(), &app.random, password)?;
     let (id, now, key) = (account.id, app.clock.now(), app.secrets.load().login_attempt.clone());
-    let task_id = app.random.bytes();
+    let random = app.random;
     // ASVS 7.4.3: whoever knew the old password is out.
     let ended = app.db.write(move |tx| {
-        if !accounts::set_password(tx, id, &hash, task_id)? {
+        if !accounts::set_password(tx, id, &hash, random)? {
             return Ok(None);
         }
         login::forgive(tx, &key, id)?;

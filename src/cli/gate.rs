@@ -26,6 +26,13 @@ pub(super) struct GateArguments {
     /// Where the proxy asks.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
+    /// Verify on every path, whatever it is, for a proxy that passes the client's own path on, as Envoy does. Without this only
+    /// /verify verifies.
+    #[arg(long)]
+    any_path: bool,
+    /// Where /healthz and /metrics are served; without this beside /verify, or nowhere with --any-path.
+    #[arg(long, value_name = "ADDRESS")]
+    health_listen: Option<SocketAddr>,
     /// A client with the scope status.read, to hear of ends at once; without it the lists are asked for every 15 s.
     #[arg(long, requires = "client_secret_file")]
     client_id: Option<String>,
@@ -67,9 +74,10 @@ pub(super) fn run(arguments: &GateArguments, settings: &Settings, output: &Outpu
         .observer(metrics.clone())
         .name(&format!("gate {address}"))
         .build()?;
-    let gate = Gate { verifier, metrics, scopes: arguments.scopes.clone() };
+    let health = arguments.health_listen.map(TcpListener::bind).transpose()?;
+    let gate = Gate { verifier, metrics, scopes: arguments.scopes.clone(), any_path: arguments.any_path };
     actix_web::rt::System::new().block_on(async {
-        let server = gate::serve(gate, listener)?;
+        let server = gate::serve(gate, listener, health)?;
         let described = json!({ "listens_on": format!("http://{address}"), "issuer": arguments.issuer });
         output.either(&described, || {
             format!("The gate listens on http://{address}/verify for tokens of {}", arguments.issuer)

@@ -47,7 +47,7 @@ fn step(app: &App) -> bool {
 /// Clears what has been over for long enough.
 pub fn loosen(app: &App, now: Timestamp) {
     loop {
-        match app.db.write_relaxed(move |tx| status_changes::loosen(tx, now, MOST_AT_ONCE)) {
+        match app.db.write(move |tx| status_changes::loosen(tx, now, MOST_AT_ONCE)) {
             Ok(loosened) if i64::try_from(loosened).is_ok_and(|loosened| loosened >= MOST_AT_ONCE) => {}
             Ok(_) => return,
             Err(error) => {

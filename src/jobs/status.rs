@@ -16,6 +16,7 @@ const REST: u32 = 20;
 const LISTS_AT_LEAST: Duration = Duration::from_secs(10);
 /// How often checkpoints are signed, while somebody follows: after so much time or so many changes.
 const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(10);
+const CHECKPOINT_FOR_NEW: Duration = Duration::from_secs(1);
 const CHANGES_TO_A_CHECKPOINT: i64 = 100;
 
 /// What was done last.
@@ -25,6 +26,8 @@ pub(super) struct StatusJob {
     signed: Option<(i64, Duration)>,
     rest: Duration,
     checkpoint: (i64, Duration),
+    followed: usize,
+    awaited: bool,
     fails: bool,
 }
 
@@ -60,10 +63,12 @@ impl StatusJob {
             since >= LISTS_AT_LEAST.max(self.rest) || since >= LISTS_AT_MOST.max(self.rest) && seq != last
         };
         let Some(last) = app.status.current_seq(now) else { return };
-        let follows = app.status.followers() > 0;
         let (seq, at) = self.checkpoint;
-        let checks =
-            follows && (last - seq >= CHANGES_TO_A_CHECKPOINT || now.saturating_sub(at) >= BETWEEN_CHECKPOINTS);
+        let follow = app.status.followers();
+        // Whoever has just come waits for one.
+        self.awaited |= follow > std::mem::replace(&mut self.followed, follow);
+        let pause = if self.awaited { CHECKPOINT_FOR_NEW } else { BETWEEN_CHECKPOINTS };
+        let checks = follow > 0 && (last - seq >= CHANGES_TO_A_CHECKPOINT || now.saturating_sub(at) >= pause);
         let lists = self.signed.is_none_or(|signed| due(signed, last));
         if !checks && !lists {
             return;
@@ -83,6 +88,7 @@ impl StatusJob {
                 Err(error) => tracing::warn!(%error, "a checkpoint could not be signed"),
             }
             self.checkpoint = (view.seq, now);
+            self.awaited = false;
         }
     }
 }

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The most bytes that are kept.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
+/// How many bytes somebody is handed at once, or a little more.
+const MOST_AT_ONCE: usize = 64 * 1024;
+
 /// Tells feeds apart: a feed that begins anew is another one.
 static FEEDS: AtomicU64 = AtomicU64::new(0);
 
@@ -33,6 +36,8 @@ pub struct Entry {
 pub struct Follower {
     feed: u64,
     next: u64,
+    /// Checkpoints before this were signed before it came, perhaps long before.
+    from: u64,
 }
 
 /// What has come since the last time.
@@ -93,7 +98,7 @@ impl Feed {
         // Most come back for the last few.
         let later =
             self.entries.iter().rev().take_while(|entry| is_later(entry) || entry.kind == EntryKind::Checkpoint);
-        Some(Follower { feed: self.id, next: end - u64::try_from(later.count()).unwrap_or(0) })
+        Some(Follower { feed: self.id, next: end - u64::try_from(later.count()).unwrap_or(0), from: end })
     }
 
     /// Whether somebody has everything that has come.
@@ -106,8 +111,17 @@ impl Feed {
     pub(super) fn next(&self, follower: &mut Follower) -> Next {
         let skip = follower.next.checked_sub(self.first).and_then(|skip| usize::try_from(skip).ok());
         let Some(skip) = skip.filter(|_| follower.feed == self.id) else { return Next::Lost };
-        let entries: Vec<Entry> = self.entries.iter().skip(skip).cloned().collect();
-        follower.next += u64::try_from(entries.len()).unwrap_or(0);
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for entry in self.entries.iter().skip(skip) {
+            if bytes >= MOST_AT_ONCE {
+                break;
+            }
+            if entry.kind != EntryKind::Checkpoint || follower.next >= follower.from {
+                bytes += entry.data.len();
+                entries.push(entry.clone());
+            }
+            follower.next += 1;
+        }
         Next::Entries(entries)
     }
 }
@@ -146,12 +160,35 @@ mod tests {
     }
 
     #[test]
+    fn whoever_comes_gets_no_checkpoint_from_before_and_little_at_a_time() {
+        let mut feed = Feed::new(0);
+        (1..=3).for_each(|seq| {
+            feed.push(EntryKind::Change(seq), "x".repeat(MOST_AT_ONCE / 2));
+            feed.push(EntryKind::Checkpoint, "old".to_owned());
+        });
+        let mut late = feed.begin(0).unwrap();
+        let kinds = |next: Next| match next {
+            Next::Entries(entries) => entries.into_iter().map(|entry| entry.kind).collect::<Vec<_>>(),
+            Next::Lost => panic!("lost"),
+        };
+        assert_eq!(kinds(feed.next(&mut late)), [EntryKind::Change(1), EntryKind::Change(2)]);
+        assert!(!feed.is_at_end(&late));
+        assert_eq!(kinds(feed.next(&mut late)), [EntryKind::Change(3)]);
+        assert!(feed.is_at_end(&late));
+        let mut at_the_end = feed.begin(3).unwrap();
+        assert_eq!(kinds(feed.next(&mut at_the_end)), []);
+        feed.push(EntryKind::Checkpoint, "new".to_owned());
+        assert_eq!(kinds(feed.next(&mut late)), [EntryKind::Checkpoint]);
+        assert_eq!(kinds(feed.next(&mut at_the_end)), [EntryKind::Checkpoint]);
+    }
+
+    #[test]
     fn what_is_too_much_leaves_and_whoever_needed_it_is_told() {
         let mut feed = Feed::new(0);
         let mut slow = feed.begin(0).unwrap();
         (1..=40).for_each(|seq| feed.push(EntryKind::Change(seq), "x".repeat(MOST_BYTES / 20)));
         assert_eq!(feed.next(&mut slow), Next::Lost);
         assert!(feed.begin(19).is_none());
-        assert_eq!(changes(feed.next(&mut feed.begin(20).unwrap())), (21..=40).collect::<Vec<_>>());
+        assert_eq!(changes(feed.next(&mut feed.begin(20).unwrap())), [21], "as much as is handed over at once");
     }
 }

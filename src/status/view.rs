@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use countersign_verifier::feed::{self, Cut, CutKind, FeedKey};
-use countersign_verifier::status_list::{self, LIST_BYTES};
+use countersign_verifier::status_list::{self, LIST_BYTES, LIST_ENTRIES};
 
 use super::permutation::Permutation;
 use crate::store::status_changes::{Change, Snapshot};
@@ -132,6 +132,12 @@ impl View {
         if let Some(list) = list {
             status_list::put(Arc::make_mut(list), u64::from(place.idx), over);
         }
+    }
+
+    /// Whether the bit of that number is set.
+    pub(super) fn is_over(&self, number: u64) -> bool {
+        let list = usize::try_from(number / LIST_ENTRIES).ok().and_then(|list| self.lists.get(list));
+        list.is_some_and(|bits| status_list::is_set(bits, number % LIST_ENTRIES))
     }
 
     /// The bits of the lists.

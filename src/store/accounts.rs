@@ -9,6 +9,7 @@ use super::{Error, Read, Write};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::login_name::LoginKey;
+use crate::secret::Random;
 
 const TABLE: &str = "accounts";
 
@@ -129,7 +130,7 @@ pub fn set_disabled(
     tx: &mut Write<'_>,
     id: AccountId,
     disabled_at: Option<Timestamp>,
-    task_id: [u8; 16],
+    random: Random,
 ) -> Result<bool, Error> {
     let changed = diesel::update(accounts::table.find(id.as_bytes()))
         .set((
@@ -137,7 +138,7 @@ pub fn set_disabled(
             accounts::credentials_version.eq(accounts::credentials_version + 1),
         ))
         .execute(tx.conn())?;
-    look_again(tx, id, task_id)?;
+    look_again(tx, id, random)?;
     Ok(changed == 1)
 }
 
@@ -145,17 +146,17 @@ pub fn set_disabled(
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn set_password(tx: &mut Write<'_>, id: AccountId, hash: &str, task_id: [u8; 16]) -> Result<bool, Error> {
+pub fn set_password(tx: &mut Write<'_>, id: AccountId, hash: &str, random: Random) -> Result<bool, Error> {
     let changed = diesel::update(accounts::table.find(id.as_bytes()))
         .set((accounts::password_hash.eq(hash), accounts::credentials_version.eq(accounts::credentials_version + 1)))
         .execute(tx.conn())?;
-    look_again(tx, id, task_id)?;
+    look_again(tx, id, random)?;
     Ok(changed == 1)
 }
 
 /// A grant that is being made at this very moment is not there yet to be ended: somebody looks again when it must be.
-fn look_again(tx: &mut Write<'_>, id: AccountId, task_id: [u8; 16]) -> Result<(), Error> {
-    outbox::insert(tx, task_id, &Task::EndGrantsOfAccount(id))
+fn look_again(tx: &mut Write<'_>, id: AccountId, random: Random) -> Result<(), Error> {
+    outbox::insert(tx, random, &Task::EndGrantsOfAccount(id))
 }
 
 /// Puts a hash of newer parameters in the place of `seen`, of the same password. Nothing happens when the password was

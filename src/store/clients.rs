@@ -149,8 +149,6 @@ pub fn disable(tx: &mut Write<'_>, id: &ClientId, now: Timestamp, random: Random
     let over: Option<i64> =
         clients::table.find(id.as_str()).select(clients::status_position).get_result(tx.conn()).optional()?;
     let Some(over) = over else { return Ok(false) };
-    let names = vec![(CutKind::ClientId, id.to_string())];
-    status_changes::end(tx, &Over { positions: vec![over], names }, now)?;
     let position = status_positions::find_free(tx, random)?;
     diesel::update(clients::table.find(id.as_str()))
         .set((
@@ -159,9 +157,24 @@ pub fn disable(tx: &mut Write<'_>, id: &ClientId, now: Timestamp, random: Random
             clients::status_position.eq(position),
         ))
         .execute(tx.conn())?;
-    outbox::insert(tx, random.bytes(), &Task::EndGrantsOfClient(id.to_string(), now))?;
+    outbox::insert(tx, random, &Task::EndGrantsOfClient(id.to_string(), now))?;
     epochs::advance(tx, Topic::Clients)?;
+    // Last, since whoever else ends something waits from here to the commit.
+    let names = vec![(CutKind::ClientId, id.to_string())];
+    status_changes::end(tx, &Over { positions: vec![over], names }, now)?;
     Ok(true)
+}
+
+/// Gives a client another position for itself, and ends everything that has the one before.
+///
+/// # Errors
+/// [`Error::Corrupt`] when there is no such client; the store's own reasons.
+pub fn renew_position(tx: &mut Write<'_>, id: &ClientId, now: Timestamp, random: Random) -> Result<(), Error> {
+    let position = status_positions::find_free(tx, random)?;
+    let over: i64 = clients::table.find(id.as_str()).select(clients::status_position).get_result(tx.conn())?;
+    diesel::update(clients::table.find(id.as_str())).set(clients::status_position.eq(position)).execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)?;
+    status_changes::end(tx, &Over { positions: vec![over], names: Vec::new() }, now)
 }
 
 /// Enables a client again. `true` when there is such a client.

@@ -189,10 +189,11 @@ fn parse_joined(row: Option<Joined>) -> Result<Option<GrantOfAccount>, Error> {
 const INSERT: &str = "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
     generation, winner, siblings, rotated_at, idle_expires_at, expires_at, status_position, credentials_version) \
     SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, ?, credentials_version \
-    FROM accounts WHERE id = ? AND password_hash = ? AND disabled_at IS NULL AND database_now() <= ?";
+    FROM accounts WHERE id = ? AND password_hash = ? AND disabled_at IS NULL AND database_now() <= ? \
+    AND NOT EXISTS (SELECT 1 FROM clients WHERE clients.id = ? AND clients.disabled_at IS NOT NULL)";
 
-/// Adds the grant of a log-in whose password was checked against `seen_hash`. `false` when the account was disabled or
-/// its password changed meanwhile, or when `not_after` has passed; of an account that is changed at this very moment, the
+/// Adds the grant of a log-in whose password was checked against `seen_hash`. `false` when the account or the client was
+/// disabled or the password changed meanwhile, or when `not_after` has passed; of an account that is changed at this very moment, the
 /// grant is over as soon as it is there.
 ///
 /// # Errors
@@ -218,6 +219,7 @@ pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str, not_after: Dat
         Bind::Bytes(grant.account_id.as_bytes()),
         Bind::Text(seen_hash),
         Bind::Big(not_after.0),
+        Bind::Text(grant.client_id.as_str()),
     ];
     Ok(Statement::new(INSERT, binds).execute(tx.conn())? == 1)
 }

@@ -6,17 +6,18 @@ use std::time::Duration;
 use diesel::prelude::*;
 
 use super::dialect::database_now;
-use super::schema::outbox;
+use super::schema::{clients, outbox};
 use super::{Error, Read, Write, grants, instances};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
+use crate::secret::Random;
 use crate::store::grants::EndedBy;
 
 /// How many grants one step looks at.
 const STEP: i64 = 2000;
-/// The longest that a statement which began before may still take until it is seen: more than the longest time that the
-/// database gives one.
-const SETTLED_AFTER: Duration = Duration::from_secs(15);
+/// When it is looked again for what was under way: soon, since most of it is there within a moment, and after the longest
+/// time that the database gives a statement and an instance takes to hear of a change.
+const AGAIN_AFTER: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
 
 /// A task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,21 +60,45 @@ impl Task {
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn insert(tx: &mut Write<'_>, id: [u8; 16], task: &Task) -> Result<(), Error> {
-    let wait = match task {
-        Task::EndGrantsOfAccount(_) => SETTLED_AFTER,
-        Task::EndGrantsOfClient(..) => Duration::ZERO,
-    };
+pub fn insert(tx: &mut Write<'_>, random: Random, task: &Task) -> Result<(), Error> {
+    let now = instances::now(tx)?;
+    if let Task::EndGrantsOfClient(..) = task {
+        insert_one(tx, random, task, now)?;
+    }
+    for wait in AGAIN_AFTER {
+        let again = match task {
+            Task::EndGrantsOfAccount(id) => Task::EndGrantsOfAccount(*id),
+            Task::EndGrantsOfClient(id, until) => Task::EndGrantsOfClient(id.clone(), until.plus(wait)),
+        };
+        insert_one(tx, random, &again, now.plus(wait))?;
+    }
+    Ok(())
+}
+
+fn insert_one(tx: &mut Write<'_>, random: Random, task: &Task, due_at: Timestamp) -> Result<(), Error> {
     diesel::insert_into(outbox::table)
         .values((
-            outbox::id.eq(id.as_slice()),
+            outbox::id.eq(random.bytes::<16>().as_slice()),
             outbox::task.eq(task.name()),
             outbox::subject.eq(task.subject()),
-            outbox::due_at.eq(instances::now(tx)?.plus(wait).as_micros()),
+            outbox::due_at.eq(due_at.as_micros()),
             outbox::done_to.eq(Vec::new()),
         ))
         .execute(tx.conn())?;
     Ok(())
+}
+
+/// Up to when grants of a client are to be ended: of one that was enabled again, no later than it was disabled.
+fn believable(tx: &mut Read<'_>, client_id: &str, until: Timestamp) -> Result<Timestamp, Error> {
+    let row: Option<(Option<i64>, i64)> = clients::table
+        .find(client_id)
+        .select((clients::disabled_at, clients::not_before))
+        .get_result(tx.conn())
+        .optional()?;
+    Ok(match row {
+        Some((None, not_before)) => until.min(Timestamp::from_micros(not_before)),
+        Some((Some(_), _)) | None => until,
+    })
 }
 
 /// A task that is due: its identifier, itself, how far it has come.
@@ -115,7 +140,8 @@ pub fn step(tx: &mut Write<'_>, due: &Due, now: Timestamp) -> Result<(), Error> 
             None
         }
         Task::EndGrantsOfClient(client_id, until) => {
-            grants::end_of_client(tx, (client_id, *until), (&due.done_to, STEP), now)?
+            let until = believable(tx, client_id, *until)?;
+            grants::end_of_client(tx, (client_id, until), (&due.done_to, STEP), now)?
         }
     };
     let row = outbox::table.filter(outbox::id.eq(&due.id));

@@ -114,8 +114,14 @@ pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error>
                 Cut { k: *kind, h, nbf: now.unix_seconds(), until: until.unix_seconds() + 1 }
             }
         };
-        // The one before is not needed any more, now that there is this.
-        uncut.extend(find_cutoff(tx, &cutoff)?.filter(|before| *before != cutoff));
+        // It takes the place of the one before, and reaches as far at least: clocks of machines differ.
+        let before = find_cutoff(tx, &cutoff)?;
+        let cutoff = before.iter().fold(cutoff, |cutoff, before| Cut {
+            nbf: cutoff.nbf.max(before.nbf),
+            until: if cutoff.until == 0 { 0 } else { cutoff.until.max(before.until) },
+            ..cutoff
+        });
+        uncut.extend(before.filter(|before| *before != cutoff));
         put_cutoff(tx, &cutoff)?;
         cut.push(cutoff);
     }
@@ -199,6 +205,15 @@ pub fn snapshot(tx: &mut Write<'_>) -> Result<Snapshot, Error> {
     Ok(Snapshot { seq: last(tx)?, hash_key: hash_key(tx)?, set: set.load(tx.conn())?, cutoffs: load_cutoffs(tx)? })
 }
 
+/// How many single tokens are cut off.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn count_tokens(tx: &mut Read<'_>) -> Result<i64, Error> {
+    let tokens = cutoffs::table.filter(cutoffs::kind.eq(CutKind::Jti.name()));
+    Ok(tokens.count().get_result(tx.conn())?)
+}
+
 fn load_cutoffs(tx: &mut Read<'_>) -> Result<Vec<Cut>, Error> {
     let rows: Vec<(String, String, i64, i64)> = cutoffs::table.load(tx.conn())?;
     let parse = |(kind, h, nbf, until): (String, String, i64, i64)| {
@@ -251,7 +266,8 @@ pub fn loosen(tx: &mut Write<'_>, now: Timestamp, limit: i64) -> Result<usize, E
         }
     }
     let is_over = |cutoff: &Cut| cutoff.until != 0 && cutoff.until < now.unix_seconds();
-    for cutoff in load_cutoffs(tx)?.into_iter().filter(is_over) {
+    let most = usize::try_from(limit).unwrap_or(0);
+    for cutoff in load_cutoffs(tx)?.into_iter().filter(is_over).take(most) {
         let binds = vec![
             Bind::Text(cutoff.k.name()),
             Bind::Text(&cutoff.h),

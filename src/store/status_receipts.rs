@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::dialect::database_now;
 use super::prepared::{Bind, Statement};
 use super::schema::status_receipts;
-use super::{Error, Read, Write};
+use super::{Error, Read, Write, status_changes};
 use crate::clock::Timestamp;
 
 /// A verifier and what it said last.
@@ -23,11 +23,15 @@ pub struct Receipt {
     pub at: Timestamp,
 }
 
+/// How many verifiers one client may be.
+const MOST_OF_A_CLIENT: i64 = 1000;
+
 const PUT: &str = "INSERT INTO status_receipts (verifier, client_id, name, seq, at) \
     VALUES (?, ?, ?, ?, database_now()) ON CONFLICT (verifier) DO UPDATE \
     SET name = excluded.name, seq = excluded.seq, at = excluded.at WHERE status_receipts.client_id = excluded.client_id";
 
-/// Remembers what a verifier says; `false` when its name is another client's.
+/// Remembers what a verifier says; `false` when its name is another client's, when the client is too many already, or when
+/// it says what cannot be.
 ///
 /// # Errors
 /// The store's own reasons.
@@ -36,6 +40,19 @@ pub fn put(
     (verifier, client_id): (&[u8; 16], &str),
     (name, seq): (&str, i64),
 ) -> Result<bool, Error> {
+    // What nobody can have come to says nothing.
+    if seq > status_changes::last(tx)? {
+        return Ok(false);
+    }
+    let known: Option<String> = status_receipts::table
+        .find(verifier.as_slice())
+        .select(status_receipts::client_id)
+        .get_result(tx.conn())
+        .optional()?;
+    let of_client = status_receipts::table.filter(status_receipts::client_id.eq(client_id));
+    if known.is_none() && of_client.count().get_result::<i64>(tx.conn())? >= MOST_OF_A_CLIENT {
+        return Ok(false);
+    }
     let binds = vec![Bind::Bytes(verifier), Bind::Text(client_id), Bind::Text(name), Bind::Big(seq)];
     Ok(Statement::new(PUT, binds).execute(tx.conn())? == 1)
 }

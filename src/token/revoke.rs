@@ -2,11 +2,13 @@
 //! operators. What changes an account ends its grants in that change's own transaction. Whatever ends, and however, is made
 //! known by [`status_changes::end`] in the transaction that ends it.
 
+use countersign_verifier::Claims;
 use countersign_verifier::feed::CutKind;
 
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
 use crate::id::{AccountId, GrantId};
+use crate::store::clients::{self, Client};
 use crate::store::grants::{self, EndedBy};
 use crate::store::status_changes::{self, Over};
 use crate::store::{self, Write, revoked_tokens};
@@ -33,19 +35,36 @@ pub fn end_grants_of(app: &App, account_id: AccountId, by: EndedBy) -> Result<us
     app.db.write(move |tx| grants::end_of_account(tx, account_id, by, now))
 }
 
+/// How many tokens are cut off one by one.
+const MOST_TOKENS: i64 = 2000;
+
 /// Revokes one access token that has no grant behind it. Revoking it twice is as good as once.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn revoke_access_token(
     app: &App,
-    jti: &str,
-    expires_at: Timestamp,
+    client: &Client,
+    claims: &Claims,
     deadline: &Deadline,
 ) -> Result<(), store::Error> {
-    let (jti, now) = (jti.to_owned(), app.clock.now());
+    // All that was issued with it is over.
+    if claims.status_number().is_some_and(|number| app.status.is_over(number)) {
+        return Ok(());
+    }
+    let known = client.status_position;
+    let is_of_known = claims.status_number() == Some(app.status.place(&app.db, known)?.number());
+    let expires_at = Timestamp::from_micros(claims.exp.saturating_mul(1_000_000));
+    let (jti, now, client_id, random) = (claims.jti.clone(), app.clock.now(), client.id.clone(), app.random);
     let revoke = move |tx: &mut Write<'_>| {
         revoked_tokens::insert(tx, &jti, expires_at)?;
+        // ASVS 15.2.2: what everyone who follows is told first stays small. Beyond that all that the client has for itself
+        // ends together, and it asks for a token anew.
+        if is_of_known && status_changes::count_tokens(tx)? >= MOST_TOKENS {
+            let current = clients::find(tx, &client_id)?.map(|client| client.status_position);
+            // Or somebody else was first, and it is over.
+            return if current == Some(known) { clients::renew_position(tx, &client_id, now, random) } else { Ok(()) };
+        }
         let names = vec![(CutKind::Jti, jti.clone())];
         status_changes::end(tx, &Over { positions: Vec::new(), names }, now)
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::web::{self, Data};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use countersign_verifier::{Challenge, Claims, NoOtherClaims, Rejected, Verifier, bearer};
 
@@ -29,6 +29,8 @@ pub struct Gate {
     pub metrics: Arc<VerifierMetrics>,
     /// Scopes that every token needs, whatever is asked for beside them.
     pub scopes: Vec<String>,
+    /// Whether every path asks for a token to be verified, and nothing else: for a proxy that passes the client's own path.
+    pub any_path: bool,
 }
 
 /// What a request asks of the token beside what the gate demands anyway.
@@ -62,22 +64,40 @@ impl Demands {
     }
 }
 
-/// Serves until the process is told to stop.
+/// Serves until the process is told to stop: the gate, and on a listener of its own, if there is one, what is said of it.
 ///
 /// # Errors
 /// What the system says.
-pub fn serve(gate: Gate, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
+pub fn serve(
+    gate: Gate,
+    listener: TcpListener,
+    health: Option<TcpListener>,
+) -> std::io::Result<actix_web::dev::Server> {
     let gate = Data::new(gate);
+    if let Some(health) = health {
+        let said = gate.clone();
+        let factory = move || App::new().app_data(said.clone()).configure(describe);
+        drop(actix_web::rt::spawn(HttpServer::new(factory).workers(1).disable_signals().listen(health)?.run()));
+    }
     let factory = move || {
-        App::new()
-            .app_data(gate.clone())
-            .route("/healthz", web::get().to(healthz))
-            .route("/metrics", web::get().to(metrics))
-            .route("/verify", web::route().to(verify))
-            // Envoy appends the client's own path and query: nothing of them is a demand.
-            .default_service(web::route().to(verify_any))
+        let app = App::new().app_data(gate.clone());
+        app.configure(|config| if gate.any_path { any_path(config) } else { named_paths(config) })
     };
     Ok(HttpServer::new(factory).workers(2).shutdown_timeout(5).listen(listener)?.run())
+}
+
+fn named_paths(config: &mut ServiceConfig) {
+    describe(config);
+    config.route("/verify", web::route().to(verify)).default_service(web::route().to(super::error::not_found));
+}
+
+/// Path and query are the client's own: nothing of them means anything here.
+fn any_path(config: &mut ServiceConfig) {
+    config.default_service(web::route().to(verify_any));
+}
+
+fn describe(config: &mut ServiceConfig) {
+    config.route("/healthz", web::get().to(healthz)).route("/metrics", web::get().to(metrics));
 }
 
 async fn healthz(gate: Data<Gate>) -> HttpResponse {

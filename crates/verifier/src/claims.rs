@@ -8,6 +8,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::status::{CURRENT, Place, StatusClaim, Subject};
+use crate::status_list::LIST_ENTRIES;
 use crate::{Rejected, json};
 
 /// The last second that a date of ours may name: the end of the year 9999.
@@ -151,6 +152,19 @@ impl<T> Claims<T> {
             sid: self.sid.as_deref(),
             jti: &self.jti,
         }
+    }
+
+    /// Where its grant stands in the issuer's status lists: the list's number times 2^20, and the index.
+    ///
+    /// ```
+    /// # use countersign_verifier::{Claims, testing::TestIssuer};
+    /// # let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    /// let claims: Claims = issuer.verifier().verify(&issuer.token().sign())?;
+    /// assert!(claims.status_number().is_some());
+    /// # Ok::<(), countersign_verifier::Rejected>(())
+    /// ```
+    pub fn status_number(&self) -> Option<u64> {
+        self.place.map(|place| place.list.saturating_mul(LIST_ENTRIES).saturating_add(place.index))
     }
 
     /// How old the knowledge of its status was.

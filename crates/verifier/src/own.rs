@@ -38,5 +38,6 @@ pub fn verify_own(token: &str, issuer: &str, keys: &KeySet, now: i64) -> Result<
     if payload.iat.0 > now.saturating_add(LEEWAY) {
         return Err(Rejected::NotYetValid);
     }
-    Ok(payload.into_claims(NoOtherClaims {}, (signed.kid, None), now))
+    let place = payload.status.as_ref().and_then(|claim| claim.place(issuer));
+    Ok(payload.into_claims(NoOtherClaims {}, (signed.kid, place), now))
 }

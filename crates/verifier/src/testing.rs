@@ -286,6 +286,9 @@ impl TestIssuer {
     pub fn come_back(&self) {
         self.state().dark = false;
         self.begin_feed();
+        self.settle();
+        let keys = self.keys();
+        self.state().beat(&keys);
     }
 
     /// The `kid` that tokens are signed with now.

@@ -139,7 +139,8 @@ fn all_grants_of_a_client_end_though_instances_come_and_go() {
     drop(app);
     let left = || second.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM grants WHERE ended_at IS NULL");
     eventually("all are over", || left() == ["0"]);
-    assert!(second.database.lines("SELECT task AS line FROM outbox").len() <= 1);
+    second.database.execute("UPDATE outbox SET due_at = due_at - 15000000");
+    eventually("all is done", || second.database.lines("SELECT task AS line FROM outbox").is_empty());
     eventually("it is over", || is_over(&second, &tokens.access));
     second.settle_status();
     let set: usize =
@@ -165,4 +166,72 @@ fn a_client_that_is_disabled_twice_is_cut_off_once() {
     let uncut: Vec<&Value> = all.iter().flat_map(|(_, data)| data["uncut"].as_array().into_iter().flatten()).collect();
     assert_eq!((cuts.len(), uncut), (2, vec![cuts[0]]), "the second takes the place of the first");
     assert_eq!(all[0].1["cuts"], json!([cuts[1]]), "and is what those hear who come now");
+}
+
+#[test]
+fn a_log_in_at_a_client_that_is_being_disabled_ends_too_and_one_after_it_was_enabled_does_not() {
+    let app = TestApp::start();
+    let (party, _) = app.log_in();
+    let (_, email) = app.account();
+    admin::clients::disable(&app.app, "web").unwrap();
+    // An instance that has not heard of it yet makes no grant.
+    let late = party.log_in("web", &email);
+    assert!(late.status == 400, "{}", late.body);
+    // One that was being made at that moment.
+    app.database.execute("UPDATE clients SET disabled_at = NULL");
+    let under_way = party.log_in("web", &email).tokens();
+    app.database.execute("UPDATE clients SET disabled_at = not_before");
+    app.database.execute("UPDATE outbox SET due_at = due_at - 15000000");
+    app.advance(Duration::from_secs(1));
+    eventually("somebody looked again", || is_over(&app, &under_way.access));
+    admin::clients::enable(&app.app, "web").unwrap();
+    app.app.clients.reload(&app.app.db).unwrap();
+    let after = party.log_in("web", &email).tokens();
+    let nothing = if app.database.url.starts_with("sqlite:") { "X''" } else { "''" };
+    app.database.execute(&format!(
+        "INSERT INTO outbox (id, task, subject, due_at, done_to) \
+         SELECT id, 'end_grants_of_client', '9000000000000000 web', 0, {nothing} FROM grants ORDER BY id LIMIT 1"
+    ));
+    eventually("it is done", || app.database.lines("SELECT task AS line FROM outbox").is_empty());
+    assert!(!is_over(&app, &after.access), "it was granted after the client was enabled again");
+}
+
+#[test]
+fn many_tokens_of_a_machine_that_are_revoked_one_by_one_end_together_in_the_end() {
+    let app = TestApp::start();
+    let watcher = follower(&app);
+    let secret = app.confidential_client();
+    let party = app.relying_party();
+    let token = || party.client_credentials("svc", &secret, &[]).tokens().access;
+    let revoke = |token: &str| {
+        let answer = party.form("/revoke", &[("Authorization", &basic("svc", &secret))], &[("token", token)]);
+        assert_eq!(answer.status, 200);
+    };
+    let cuts = || {
+        app.settle_status();
+        feed(&app, &watcher, None)[0].1["cuts"].as_array().unwrap().len()
+    };
+    let (first, second, third) = (token(), token(), token());
+    revoke(&first);
+    assert_eq!(cuts(), 1);
+    let many: Vec<String> = (0..2000).map(|nth| format!("('jti', 'x{nth}', 0, 9000000000)")).collect();
+    app.database.execute(&format!("INSERT INTO cutoffs (kind, value, not_before, until) VALUES {}", many.join(", ")));
+    revoke(&second);
+    assert_eq!(cuts(), 1, "no more cut-offs");
+    assert!(is_over(&app, &second) && is_over(&app, &third), "all that it has for itself");
+    assert_eq!(party.introspect("svc", &secret, &second).body, r#"{"active":false}"#);
+    let before = head(&app, &watcher);
+    revoke(&third);
+    assert_eq!(head(&app, &watcher), before, "it is over already");
+    app.app.clients.reload(&app.app.db).unwrap();
+    assert!(!is_over(&app, &token()), "what it asks for anew is good");
+}
+
+#[test]
+fn a_token_that_verifiers_still_take_can_be_revoked() {
+    let app = TestApp::start();
+    let (party, tokens) = app.log_in();
+    app.advance(Duration::from_secs(610));
+    assert_eq!(party.revoke("web", &tokens.access).status, 200);
+    eventually("it is over", || is_over(&app, &tokens.access));
 }

@@ -92,7 +92,9 @@ impl Lists {
             let number = uri.rsplit_once('/')?.1.parse().ok()?;
             (number < MAX_LISTS && *uri == status_list::uri(&self.shared.issuer, number)).then_some(number)
         };
-        let mut numbers: Vec<u64> = aggregation.status_lists.iter().filter_map(ours).collect();
+        // What lists there are is not signed: one that was known once is asked for all the same.
+        let known = self.fetched.keys().copied();
+        let mut numbers: Vec<u64> = aggregation.status_lists.iter().filter_map(ours).chain(known).collect();
         numbers.sort_unstable();
         numbers.dedup();
         if numbers.is_empty() { Err("aggregation") } else { Ok(numbers) }

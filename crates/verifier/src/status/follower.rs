@@ -46,8 +46,10 @@ pub struct Follower {
     greeted: bool,
     /// When the last checkpoint that was accepted was signed.
     checkpoint_iat: i64,
-    /// When the issuer last put its signature under something that is no further than we are.
-    signed_at: i64,
+    /// When the first list was taken.
+    began_at: Option<i64>,
+    /// The head of the feed when this connection began: before it is reached we lack something.
+    head: u64,
 }
 
 /// What an event calls for.
@@ -118,7 +120,8 @@ impl Follower {
             cursor: 0,
             greeted: false,
             checkpoint_iat: i64::MIN,
-            signed_at: i64::MIN,
+            began_at: None,
+            head: 0,
         }
     }
 
@@ -146,7 +149,7 @@ impl Follower {
         let (exp, iat) = (verified.exp, verified.iat);
         let is_older = !self.ledger.take_list(list, verified, self.status.heard_at());
         if !is_older {
-            self.signed_at = self.signed_at.max(iat);
+            self.began_at.get_or_insert(self.status.clock().unix_seconds());
             self.status.publish(self.ledger.view());
         }
         Ok(TakenList { ttl, exp, iat, is_older })
@@ -199,6 +202,7 @@ impl Follower {
             return Next::Reconnect("feed_keys");
         }
         self.greeted = true;
+        self.head = hello.n;
         self.status.publish(self.ledger.view());
         self.lists_at_hand()
     }
@@ -220,8 +224,11 @@ impl Follower {
         if n != self.cursor {
             return Next::Reconnect("gap");
         }
-        // A beat is not signed. Whoever can make one up could hold back changes for ever, were it not for this.
-        if self.signed_at >= self.oldest_signature() {
+        // A beat is not signed. Whoever can make one up could hold back changes for ever, were it not for this: the issuer has
+        // lately put its signature under all that we know, or we have only just begun, with lists that it signed.
+        let oldest = self.oldest_signature();
+        let has_begun_just_now = self.began_at.is_some_and(|at| at >= oldest) && self.ledger.oldest_iat() >= oldest;
+        if n >= self.head && (self.checkpoint_iat >= oldest || has_begun_just_now) {
             self.status.hear();
         }
         Next::Continue
@@ -248,11 +255,10 @@ impl Follower {
         let claims = match self.open_checkpoint(token, keys) {
             Ok(claims) => claims,
             Err(Rejected::UnknownKey) => return Next::RefreshKeys,
+            // It is of before, or of a machine whose clock is behind, and says nothing of now.
+            Err(Rejected::Expired) => return Next::Continue,
             Err(_) => return Next::Reconnect("bad_checkpoint"),
         };
-        if claims.seq <= self.cursor {
-            self.signed_at = self.signed_at.max(claims.iat);
-        }
         // It is about another change than where we are, or we do not know all lists: it says nothing of our state.
         if claims.seq != self.cursor || !self.ledger.is_at(self.cursor) {
             return Next::Continue;

@@ -184,7 +184,8 @@ fn a_checkpoint_that_does_not_fit_loosens_nothing() {
     assert_eq!(world.signed_checkpoint(|claims| claims.seq = 1), Next::Continue);
     assert_eq!(world.signed_checkpoint(|claims| claims.seq = 3), Next::Continue);
     let bad = Next::Reconnect("bad_checkpoint");
-    assert_eq!(world.signed_checkpoint(|claims| claims.iat -= 91), bad);
+    // Of before: it says nothing of now.
+    assert_eq!(world.signed_checkpoint(|claims| claims.iat -= 91), Next::Continue);
     assert_eq!(world.signed_checkpoint(|claims| claims.iat += 31), bad);
     assert_eq!(world.signed_checkpoint(|claims| claims.iss.push('/')), bad);
     let good = world.issuer.checkpoint();
@@ -208,7 +209,54 @@ fn a_checkpoint_cannot_be_played_again() {
     world.issuer.advance(Duration::from_secs(10));
     let earlier = world.issuer.now() - 1;
     assert_eq!(world.checkpoint(), Next::Continue);
-    assert_eq!(world.signed_checkpoint(|claims| claims.iat = earlier), Next::Reconnect("bad_checkpoint"));
+    world.issuer.revoke(&world.issuer.token().sign());
+    world.issuer.forget(&[1]);
+    world.catch_up();
+    assert_eq!(world.signed_checkpoint(|claims| claims.iat = earlier), Next::Continue);
+    assert!(world.is_set(1), "an earlier one loosens nothing");
+    assert_eq!(world.checkpoint(), Next::Continue);
+    assert!(!world.is_set(1));
+}
+
+#[test]
+fn a_hello_from_somebody_on_the_way_hides_no_cut_off_and_makes_nothing_fresh() {
+    let mut world = World::new();
+    assert_eq!(world.apply(&Event::Beat(Beat { n: 0 })), Next::Continue);
+    world.follower.connect();
+    let hello = Hello { n: 1 << 40, ..world.issuer.hello() };
+    assert_eq!(world.apply(&Event::Hello(hello)), Next::Continue);
+    world.issuer.advance(Duration::from_secs(20));
+    world.issuer.disable_client("shop");
+    world.catch_up();
+    assert_eq!(world.standing(9, "shop"), Standing::CutOff(CutKind::ClientId));
+    let cursor = world.follower.cursor;
+    assert_eq!(world.apply(&Event::Beat(Beat { n: cursor })), Next::Continue);
+    world.checkpoint();
+    assert_eq!(
+        world.follower.status().age(),
+        Some(Duration::from_secs(20)),
+        "the head that it spoke of was not reached"
+    );
+}
+
+#[test]
+fn beats_beside_lists_alone_count_only_in_the_beginning() {
+    let mut world = World::new();
+    let beat = |world: &mut World| {
+        let n = world.follower.cursor;
+        world.apply(&Event::Beat(Beat { n }));
+        world.follower.status().age().unwrap()
+    };
+    world.issuer.advance(Duration::from_secs(80));
+    let fresh = list(&world, 0, world.follower.cursor, &[]);
+    world.follower.take_list(0, &fresh, &world.keys).unwrap();
+    assert_eq!(beat(&mut world), Duration::ZERO);
+    world.issuer.advance(Duration::from_secs(80));
+    let fresh = list(&world, 0, world.follower.cursor, &[]);
+    world.follower.take_list(0, &fresh, &world.keys).unwrap();
+    assert_eq!(beat(&mut world), Duration::from_secs(80), "cut-offs are in no list");
+    assert_eq!(world.signed_checkpoint(|claims| claims.lists = vec![list_digest(&[0; LIST_BYTES])]), Next::Continue);
+    assert_eq!(beat(&mut world), Duration::ZERO);
 }
 
 #[test]

@@ -49,6 +49,11 @@ impl Ledger {
         (0..self.count).filter(|list| !self.lists.contains_key(list))
     }
 
+    /// When the list was signed that was signed longest ago, in seconds since the epoch.
+    pub(super) fn oldest_iat(&self) -> i64 {
+        self.lists.values().map(|list| list.iat).min().unwrap_or(i64::MIN)
+    }
+
     /// Whether every list and the cut-offs are as of change `n`.
     pub(super) fn is_at(&self, n: u64) -> bool {
         self.said_at == n && self.missing().next().is_none() && self.lists.values().all(|list| list.at == n)
@@ -102,7 +107,9 @@ impl Ledger {
         if let Some(lists) = change.lists {
             self.count = self.count.max(lists);
         }
-        // What a connection began with may be ahead of the changes that are repeated after it.
+        // In force at once, whatever the connection began with: that is not signed.
+        change.cut.iter().for_each(|cut| self.put_in_force(cut));
+        // What it began with may be ahead of the changes that are repeated after it.
         if change.n <= self.said_at {
             return;
         }
@@ -110,10 +117,7 @@ impl Ledger {
         for cut in &change.uncut {
             self.said.remove(cut);
         }
-        for cut in &change.cut {
-            self.put_in_force(cut);
-            self.said.insert(cut.clone());
-        }
+        self.said.extend(change.cut.iter().cloned());
     }
 
     fn apply_bits(&mut self, change: &Change) {
