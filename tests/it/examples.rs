@@ -1,13 +1,14 @@
 //! The examples of services that verify our tokens: each is started and tried as its README says, then asked what its README
 //! does not ask.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use countersign::admin::keys;
@@ -23,37 +24,53 @@ use crate::relying_party::{Answer, RelyingParty};
 /// Whom the READMEs have log in.
 const PERSON: (&str, &str) = ("ada@example.com", "correct horse battery staple");
 
-/// A folder of `examples/`, copied to where it may write, with what it needs installed.
-struct Example {
+/// What an example is written in, and how it differs for that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Python or Node.js.
+    Script,
+    /// A package of the workspace.
+    Rust,
+    /// nginx, the gate, and a service that keeps no orders.
+    Nginx,
+}
+
+/// A folder of `examples/` with what it needs installed, and a folder where it may write.
+pub struct Example {
+    kind: Kind,
     folder: PathBuf,
     readme: String,
     issuer: String,
     database: Arc<TestDatabase>,
-    _copy: tempfile::TempDir,
+    scratch: tempfile::TempDir,
 }
 
 impl Example {
-    fn new(name: &str, app: &TestApp) -> Self {
-        let copy = tempfile::tempdir().unwrap();
-        for folder in [name, "python"] {
-            fs::create_dir(copy.path().join(folder)).unwrap();
-            for entry in fs::read_dir(Path::new("examples").join(folder)).unwrap().map(Result::unwrap) {
-                // Nothing of what a developer has installed there.
-                if entry.file_type().unwrap().is_file() {
-                    fs::copy(entry.path(), copy.path().join(folder).join(entry.file_name())).unwrap();
-                }
+    pub fn new(name: &str, kind: Kind, app: &TestApp) -> Self {
+        let here = fs::canonicalize("examples").unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = if kind == Kind::Rust { here.join(name) } else { scratch.path().join(name) };
+        match kind {
+            Kind::Rust => *BUILT,
+            Kind::Script => {
+                copy(&here.join("python"), &scratch.path().join("python"));
+                copy(&here.join(name), &folder);
+                let python = PathBuf::from(required("COUNTERSIGN_TEST_PYTHON"));
+                symlink(python.ancestors().nth(2).unwrap(), folder.join(".venv")).unwrap();
+                symlink(required("COUNTERSIGN_TEST_NODE_MODULES"), folder.join("node_modules")).unwrap();
+            }
+            Kind::Nginx => {
+                copy(&here.join(name), &folder);
+                // Its workers are not root.
+                fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
             }
         }
-        let folder = copy.path().join(name);
-        let python = PathBuf::from(required("COUNTERSIGN_TEST_PYTHON"));
-        symlink(python.ancestors().nth(2).unwrap(), folder.join(".venv")).unwrap();
-        symlink(required("COUNTERSIGN_TEST_NODE_MODULES"), folder.join("node_modules")).unwrap();
         let readme = fs::read_to_string(folder.join("README.md")).unwrap();
-        Self { folder, readme, issuer: app.base.clone(), database: app.database.clone(), _copy: copy }
+        Self { kind, folder, readme, issuer: app.base.clone(), database: app.database.clone(), scratch }
     }
 
     /// The README's blocks of that name, for where things are in this test.
-    fn script(&self, block: &str, port: u16) -> String {
+    fn script(&self, block: &str, ports: [u16; 3]) -> String {
         let mut script = "set -eu\n".to_owned();
         let mut lines = self.readme.lines();
         while let Some(line) = lines.next() {
@@ -63,10 +80,29 @@ impl Example {
                 }
             }
         }
-        let issuer = self.issuer.trim_start_matches("http://");
-        let said = script.replace("5000", &port.to_string()).replace("127.0.0.1:8080", issuer);
-        assert!(said.lines().count() > 1, "the README has no block {block}");
-        said
+        assert!(script.lines().count() > 1, "the README has no block {block}");
+        self.here(&script, ports)
+    }
+
+    /// A text for where things are in this test: the issuer, the service's own port, those of the gate and of what is behind
+    /// nginx, the secret.
+    fn here(&self, text: &str, ports: [u16; 3]) -> String {
+        let [own, gate, behind] = ports.map(|port| port.to_string());
+        let secret = self.scratch.path().join("feed.secret").display().to_string();
+        let places = [
+            ("127.0.0.1:8080", self.issuer.trim_start_matches("http://").to_owned()),
+            ("127.0.0.1:5000", format!("127.0.0.1:{own}")),
+            ("--port 5000", format!("--port {own}")),
+            ("PORT=5000", format!("PORT={own}")),
+            ("127.0.0.1:8081", format!("127.0.0.1:{gate}")),
+            ("127.0.0.1:5001", format!("127.0.0.1:{behind}")),
+            ("feed.secret", secret),
+        ];
+        // In two rounds, since one port may begin as another does.
+        let marked = places.iter().enumerate();
+        let marked = marked.fold(text.to_owned(), |text, (nth, (name, _))| text.replace(name, &format!("\0{nth}\0")));
+        let places = places.iter().enumerate();
+        places.fold(marked, |text, (nth, (_, place))| text.replace(&format!("\0{nth}\0"), place))
     }
 
     fn shell(&self, script: &str) -> Command {
@@ -75,16 +111,20 @@ impl Example {
         let mut shell = Command::new("bash");
         shell.current_dir(&self.folder).args(["-c", script]).stdin(Stdio::null()).env_clear();
         shell.envs(like_the_server.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        shell.env("PATH", format!("{}:{}", binary.display(), required("PATH")));
+        // Debian's nginx is where only root looks.
+        shell.env("PATH", format!("{}:{}:/usr/sbin", binary.display(), required("PATH")));
         shell.env("COUNTERSIGN__KEYS__MASTER_KEY_FILE", self.database.folder.path().join("master.key"));
         shell.env("COUNTERSIGN__LOG__LEVEL", "warn");
+        if self.kind == Kind::Rust {
+            shell.envs(for_cargo().filter(|(name, _)| name != "PATH"));
+        }
         shell
     }
 
     /// Runs blocks to their end; what they print.
     #[track_caller]
-    fn run(&self, block: &str, port: u16) -> String {
-        let output = self.shell(&self.script(block, port)).output().unwrap();
+    pub fn run(&self, block: &str, ports: [u16; 3]) -> String {
+        let output = self.shell(&self.script(block, ports)).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, error) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{block}: {out}\n{error}");
@@ -92,15 +132,27 @@ impl Example {
         out + &error
     }
 
-    fn start(&self) -> Service {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = self.folder.join(format!("{port}.log"));
+    pub fn start(&self) -> Service {
+        self.start_with(|configuration| configuration)
+    }
+
+    /// The same with another configuration of nginx.
+    pub fn start_with(&self, amended: impl Fn(String) -> String) -> Service {
+        let free_port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let ports = [(); 3].map(|()| free_port());
+        let log = self.scratch.path().join(format!("{}.log", ports[0]));
         let to_log = || File::options().create(true).append(true).open(&log).unwrap();
-        let mut shell = self.shell(&self.script("start", port));
+        if self.kind == Kind::Nginx {
+            let configuration = fs::read_to_string("examples/nginx/nginx.conf").unwrap();
+            fs::write(self.folder.join("nginx.conf"), amended(self.here(&configuration, ports))).unwrap();
+        }
+        let mut shell = self.shell(&self.script("start", ports));
         let child = shell.stdout(to_log()).stderr(to_log()).process_group(0).spawn().unwrap();
-        let mut service = Service { child, port, log, caller: RelyingParty::new(&format!("http://127.0.0.1:{port}")) };
+        let caller = RelyingParty::new(&format!("http://127.0.0.1:{}", ports[0]));
+        let mut service = Service { child, ports, log, caller };
+        let used = if self.kind == Kind::Nginx { 3 } else { 1 };
         let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while ports[..used].iter().any(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_err()) {
             assert!(service.child.try_wait().unwrap().is_none(), "it ended: {}", service.log());
             assert!(began.elapsed() < Duration::from_secs(30), "it does not listen: {}", service.log());
             std::thread::sleep(Duration::from_millis(20));
@@ -109,38 +161,70 @@ impl Example {
     }
 }
 
+/// Builds the examples in Rust, and their tests: once, as their folders would.
+static BUILT: LazyLock<()> = LazyLock::new(|| {
+    for name in ["actix", "axum"] {
+        for arguments in [&["build"][..], &["test", "--no-run"]] {
+            let mut cargo = Command::new("cargo");
+            cargo.args(arguments).args(["--locked", "--quiet"]).current_dir(Path::new("examples").join(name));
+            let output = cargo.env_clear().envs(for_cargo()).output().unwrap();
+            assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+});
+
+/// The environment without what the cargo that runs this test has put into it: with that, another one would build anew.
+fn for_cargo() -> impl Iterator<Item = (OsString, OsString)> {
+    let ours = ["COUNTERSIGN", "CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "LD_LIBRARY_PATH"];
+    std::env::vars_os().filter(move |(name, _)| !ours.iter().any(|start| name.to_string_lossy().starts_with(start)))
+}
+
+/// The files of a folder, and nothing of what a developer has installed there.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
 /// A service that runs, with all that it started.
-struct Service {
+pub struct Service {
     child: Child,
-    port: u16,
+    pub ports: [u16; 3],
     log: PathBuf,
-    caller: RelyingParty,
+    pub caller: RelyingParty,
 }
 
 impl Service {
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn health(&self) -> u16 {
+    pub fn health(&self) -> u16 {
         self.caller.get("/healthz", &[]).status
     }
 
-    fn orders(&self, method: &str, token: &str) -> Answer {
+    pub fn orders(&self, method: &str, token: &str) -> Answer {
         self.caller.send(method, "/orders", &[("Authorization", &format!("Bearer {token}"))], b"")
     }
 
     #[track_caller]
-    fn accepts(&self, token: &str) {
+    pub fn accepts(&self, token: &str) {
         let answer = self.orders("GET", token);
         assert_eq!(answer.status, 200, "{} {}", answer.body, self.log());
     }
 
     #[track_caller]
-    fn refuses(&self, token: &str) {
+    pub fn refuses(&self, token: &str) {
         let answer = self.orders("GET", token);
-        let challenge = answer.header("www-authenticate");
-        assert_eq!((answer.status, challenge), (401, Some(r#"Bearer error="invalid_token""#)), "{}", self.log());
+        assert_eq!(
+            (answer.status, challenge(&answer)),
+            (401, r#"Bearer error="invalid_token""#.to_owned()),
+            "{}",
+            self.log()
+        );
     }
 }
 
@@ -152,8 +236,14 @@ impl Drop for Service {
     }
 }
 
+/// What an answer challenges with, without the words for people.
+pub fn challenge(answer: &Answer) -> String {
+    let parts = answer.header("www-authenticate").unwrap_or_default().split(", ");
+    parts.filter(|part| !part.starts_with("error_description=")).collect::<Vec<_>>().join(", ")
+}
+
 #[track_caller]
-fn eventually(service: &Service, within: Duration, what: &str, is_so: impl Fn() -> bool) {
+pub fn eventually(service: &Service, within: Duration, what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < within, "{what}: {}", service.log());
@@ -161,7 +251,7 @@ fn eventually(service: &Service, within: Duration, what: &str, is_so: impl Fn() 
     }
 }
 
-fn log_in(party: &RelyingParty, scope: &str) -> String {
+pub fn log_in(party: &RelyingParty, scope: &str) -> String {
     let (username, password) = PERSON;
     let form = [
         ("grant_type", "password"),
@@ -176,11 +266,11 @@ fn log_in(party: &RelyingParty, scope: &str) -> String {
 /// Every line of the README that says what it prints prints that.
 fn try_as_the_readme_says(example: &Example, service: &Service) {
     let said: Vec<String> = example
-        .script("try", service.port)
+        .script("try", service.ports)
         .lines()
         .filter_map(|line| Some(line.split_once("  # ")?.1.chars().take(3).collect()))
         .collect();
-    let printed = example.run("try", service.port);
+    let printed = example.run("try", service.ports);
     assert_eq!(printed.lines().collect::<Vec<_>>(), said, "{}", service.log());
     assert_eq!(said.len(), 6);
 }
@@ -206,10 +296,10 @@ fn tokens_for_others(app: &TestApp, good: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn works(name: &str) {
+fn works(name: &str, kind: Kind) {
     let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
-    let example = Example::new(name, &app);
-    example.run("prepare", 0);
+    let example = Example::new(name, kind, &app);
+    example.run("prepare", [0; 3]);
     app.app.clients.reload(&app.app.db).unwrap();
     let service = example.start();
     eventually(&service, Duration::from_secs(10), "it is not ready", || service.health() == 200);
@@ -227,11 +317,13 @@ fn works(name: &str) {
     service.accepts(&phone);
     let made = service.orders("POST", &laptop);
     assert_eq!(made.status, 201, "{}", made.body);
-    let listed = service.orders("GET", &phone).json();
-    assert_eq!(listed["orders"].as_array().unwrap().len(), 2, "{listed}");
+    if kind != Kind::Nginx {
+        let listed = service.orders("GET", &phone).json();
+        assert_eq!(listed["orders"].as_array().unwrap().len(), 2, "{listed}");
+    }
     let lacks = service.orders("POST", &phone);
-    let challenge = lacks.header("www-authenticate").unwrap();
-    assert_eq!((lacks.status, challenge), (403, r#"Bearer error="insufficient_scope", scope="write""#));
+    let expected = r#"Bearer error="insufficient_scope", scope="write""#.to_owned();
+    assert_eq!((lacks.status, challenge(&lacks)), (403, expected));
     for token in tokens_for_others(&app, &laptop) {
         service.refuses(&token);
     }
@@ -262,27 +354,46 @@ fn works(name: &str) {
     assert_eq!(late.caller.get("/", &[]).status, 200);
     assert_eq!(late.health(), 503);
     let answer = late.orders("GET", &phone);
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("15")), "{}", late.log());
+    let wait = if kind == Kind::Script { "15" } else { "2" };
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some(wait)), "{}", late.log());
     assert_eq!(answer.header("www-authenticate"), None);
     service.accepts(&phone);
 
-    let report = example.run("test", 0);
-    assert!(report.contains("Ran 2 tests") || report.contains("# pass 1"), "{report}");
+    if kind != Kind::Nginx {
+        let report = example.run("test", [0; 3]);
+        let ran = ["Ran 2 tests", "# pass 1", "test result: ok. 4 passed"];
+        assert!(ran.iter().any(|ran| report.contains(ran)), "{report}");
+    }
 }
 
 #[test]
 fn flask_with_the_status_list_for_a_blocklist() {
-    works("flask");
+    works("flask", Kind::Script);
 }
 
 #[test]
 fn fastapi_with_verified_claims_and_scopes() {
-    works("fastapi");
+    works("fastapi", Kind::Script);
 }
 
 #[test]
 fn express_with_jose() {
-    works("express");
+    works("express", Kind::Script);
+}
+
+#[test]
+fn actix_with_the_verifier_in_its_extractors() {
+    works("actix", Kind::Rust);
+}
+
+#[test]
+fn axum_with_the_verifier_in_its_state() {
+    works("axum", Kind::Rust);
+}
+
+#[test]
+fn nginx_with_the_gate() {
+    works("nginx", Kind::Nginx);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod cli;
 mod connections;
 mod drills;
 mod examples;
+mod examples_nginx;
 mod gate;
 mod interop;
 mod key_faults;
