@@ -17,8 +17,11 @@ WORKDIR /src
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY crates/verifier/Cargo.toml crates/verifier/
-RUN mkdir -p src crates/verifier/src \
-    && echo 'fn main() {}' > src/main.rs \
+# Members of the workspace that are not built here have to be there all the same.
+COPY examples/actix/Cargo.toml examples/actix/
+COPY examples/axum/Cargo.toml examples/axum/
+RUN mkdir -p src crates/verifier/src examples/actix/src examples/axum/src \
+    && echo 'fn main() {}' | tee src/main.rs examples/actix/src/main.rs > examples/axum/src/main.rs \
     && : > src/lib.rs \
     && : > crates/verifier/src/lib.rs \
     && cargo build --release --locked --bin countersign \

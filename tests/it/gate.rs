@@ -98,8 +98,10 @@ fn the_gate_lets_good_tokens_through_and_says_whose_they_are() {
     let claims = tokens.claims();
     let text = |name: &str| claims[name].as_str().unwrap().to_owned();
     let expected = [text("sub"), "web".to_owned(), "read write".to_owned(), "reader".to_owned(), text("sid")];
-    // Every one of Envoy's paths is a question; what is in their query is the client's own and no demand.
-    for path in ["/verify", "/verify?scope=read+write", "/orders?scope=admin&optional=1", "/", "/verify/?scope=admin"] {
+    for path in ["/", "/orders", "/verify/?scope=read"] {
+        assert_eq!(gate.ask(path, &tokens.access).status, 404, "{path}: only /verify verifies");
+    }
+    for path in ["/verify", "/verify?scope=read+write"] {
         let answer = gate.ask(path, &tokens.access);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         assert_eq!(TOLD.map(|name| answer.header(name).unwrap().to_owned()), expected, "{path}");
@@ -118,9 +120,7 @@ fn the_gate_refuses_as_the_rfcs_say() {
     let (party, tokens) = app.log_in();
     let gate = Gate::start(&app.base, &[]);
     gate.is_ready();
-    for path in ["/verify", "/orders?optional=true"] {
-        refuses(&gate.proxy.get(path, &[]), 401, "Bearer");
-    }
+    refuses(&gate.proxy.get("/verify", &[]), 401, "Bearer");
     refuses(&gate.proxy.get("/verify", &[("Authorization", "Basic eDp5")]), 401, "Bearer");
     let invalid = r#"Bearer error="invalid_token""#;
     let list = party.get("/status/0", &[]).body;
@@ -172,9 +172,33 @@ fn a_proxy_demands_more_than_a_good_token() {
 
     let bare = app.client("bare", json!({ "grant_types": ["client_credentials"], "audiences": [AUDIENCE] })).unwrap();
     let bare = app.relying_party().client_credentials("bare", &bare, &[]).tokens().access;
-    for path in ["/verify", "/orders"] {
-        refuses(&gate.ask(path, &bare), 403, &lacks("read"));
+    refuses(&gate.ask("/verify", &bare), 403, &lacks("read"));
+}
+
+#[test]
+fn where_the_path_is_the_clients_own_no_path_means_anything() {
+    let app = issuer();
+    let token = app.log_in().1.access;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let health = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let gate = Gate::start(&app.base, &["--any-path", "--scope", "read", "--health-listen", &health]);
+    let said = RelyingParty::new(&format!("http://{health}"));
+    eventually(Duration::from_secs(20), "it is not ready", || said.get("/healthz", &[]).status == 200);
+    let paths = [
+        "/",
+        "/orders?scope=admin&optional=true",
+        "/metrics",
+        "/healthz",
+        "/verify?optional=true",
+        "/%76erify?optional=true",
+    ];
+    for path in paths {
+        refuses(&gate.proxy.get(path, &[]), 401, "Bearer");
+        assert_eq!(gate.ask(path, &token).status, 200, "{path}");
     }
+    assert!(said.get("/metrics", &[]).body.contains("countersign_verifier_tokens_total"));
+    assert_eq!(said.get("/verify", &[]).status, 404, "it is for those who watch");
 }
 
 #[test]
@@ -218,7 +242,7 @@ fn a_gate_without_its_issuer_says_so_to_good_tokens_and_ends_when_it_is_told() {
     let issuer = app.base.clone();
     drop(app);
     let mut gate = Gate::start(&issuer, &[]);
-    let blind = || [gate.proxy.get("/healthz", &[]), gate.ask("/verify", &token), gate.ask("/orders", &token)];
+    let blind = || [gate.proxy.get("/healthz", &[]), gate.ask("/verify", &token)];
     for answer in blind() {
         refuses(&answer, 503, "");
         assert_eq!(answer.header("retry-after"), Some("2"));
