@@ -98,14 +98,16 @@ fn the_gate_lets_good_tokens_through_and_says_whose_they_are() {
     let claims = tokens.claims();
     let text = |name: &str| claims[name].as_str().unwrap().to_owned();
     let expected = [text("sub"), "web".to_owned(), "read write".to_owned(), "reader".to_owned(), text("sid")];
-    for path in ["/", "/orders", "/verify/?scope=read"] {
-        assert_eq!(gate.ask(path, &tokens.access).status, 404, "{path}: only /verify verifies");
-    }
     for path in ["/verify", "/verify?scope=read+write"] {
         let answer = gate.ask(path, &tokens.access);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         assert_eq!(TOLD.map(|name| answer.header(name).unwrap().to_owned()), expected, "{path}");
         assert_eq!((answer.header("cache-control"), answer.body.as_str()), (Some("no-store"), ""));
+    }
+    for path in ["/", "/orders", "/verify/", "/Verify", "/verify/healthz", "//verify"] {
+        let answer = gate.ask(path, &tokens.access);
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(TOLD.iter().all(|name| answer.header(name).is_none()));
     }
     let header = format!("Bearer {}", tokens.access);
     for method in ["POST", "PUT", "DELETE"] {
@@ -176,29 +178,29 @@ fn a_proxy_demands_more_than_a_good_token() {
 }
 
 #[test]
-fn where_the_path_is_the_clients_own_no_path_means_anything() {
+fn for_envoy_every_path_is_a_question_and_means_nothing_else() {
     let app = issuer();
-    let token = app.log_in().1.access;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let health = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let gate = Gate::start(&app.base, &["--any-path", "--scope", "read", "--health-listen", &health]);
+    let tokens = app.log_in().1;
+    let secret = app.confidential_client();
+    let machine = app.relying_party().client_credentials("svc", &secret, &[("scope", "jobs")]).tokens().access;
+    let health = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let gate = Gate::start(&app.base, &["--any-path", "--health-listen", &health, "--scope", "read"]);
     let said = RelyingParty::new(&format!("http://{health}"));
     eventually(Duration::from_secs(20), "it is not ready", || said.get("/healthz", &[]).status == 200);
-    let paths = [
-        "/",
-        "/orders?scope=admin&optional=true",
-        "/metrics",
-        "/healthz",
-        "/verify?optional=true",
-        "/%76erify?optional=true",
-    ];
+
+    // Path and query are the client's own.
+    let paths =
+        ["/", "/orders?scope=admin", "/verify?optional=true", "/verify?scopes=x", "/healthz", "/metrics", "//a/../b"];
     for path in paths {
+        let answer = gate.ask(path, &tokens.access);
+        assert_eq!((answer.status, answer.header("x-auth-client-id")), (200, Some("web")), "{path}: {}", answer.body);
+        assert_eq!(answer.body, "", "{path}");
         refuses(&gate.proxy.get(path, &[]), 401, "Bearer");
-        assert_eq!(gate.ask(path, &token).status, 200, "{path}");
+        refuses(&gate.ask(path, "nonsense"), 401, r#"Bearer error="invalid_token""#);
+        refuses(&gate.ask(path, &machine), 403, r#"Bearer error="insufficient_scope", scope="read""#);
     }
     assert!(said.get("/metrics", &[]).body.contains("countersign_verifier_tokens_total"));
-    assert_eq!(said.get("/verify", &[]).status, 404, "it is for those who watch");
+    assert_eq!(said.get("/verify", &[("Authorization", &format!("Bearer {}", tokens.access))]).status, 404);
 }
 
 #[test]
