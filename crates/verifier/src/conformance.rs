@@ -165,7 +165,7 @@ impl Trial {
         status_list::put(&mut bits, OVER, true);
         let claims = json!({
             "iss": self.issuer, "sub": status_list::uri(&self.issuer, 0), "iat": now, "exp": now + 3600, "ttl": 15,
-            "status_list": { "bits": 1, "lst": status_list::encode(&bits, 9) },
+            "seq": 0, "status_list": { "bits": 1, "lst": status_list::encode(&bits, 9) },
         });
         let header = json!({ "alg": "RS256", "typ": "statuslist+jwt", "kid": self.signer.kid });
         self.signer.rs256(&header.to_string(), &claims.to_string())
