@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::outbox::loosen;
 use self::presence::Presence;
@@ -25,7 +25,7 @@ use crate::store::epochs::{self, Epochs};
 const BEAT: Duration = Duration::from_secs(1);
 /// How often the log of an embedded database is copied into it.
 const BETWEEN_CHECKPOINTS: Duration = Duration::from_millis(100);
-/// How long the end of the server waits for what runs.
+/// How long the end of the server waits for what runs, all together.
 const LAST_STEP: Duration = Duration::from_secs(1);
 /// A check older than this says nothing.
 const STALE_AFTER: Duration = Duration::from_secs(4);
@@ -154,9 +154,11 @@ impl Drop for Jobs {
             drop(stop);
             (over, thread)
         });
-        for (over, thread) in told.collect::<Vec<_>>() {
+        let told: Vec<_> = told.collect();
+        let until = Instant::now() + LAST_STEP;
+        for (over, thread) in told {
             // It may hang with its database. What it does is one transaction, made or not: the process may end beside it.
-            if over.recv_timeout(LAST_STEP) != Err(RecvTimeoutError::Timeout) {
+            if over.recv_timeout(until.saturating_duration_since(Instant::now())) != Err(RecvTimeoutError::Timeout) {
                 let _ = thread.join();
             }
         }
