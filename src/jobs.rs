@@ -13,10 +13,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use self::outbox::loosen;
 use self::presence::Presence;
 use self::rotate_keys::KeyJob;
 use self::status::StatusJob;
+pub use self::sweep::loosen;
 use crate::app::App;
 use crate::keys::KeysError;
 use crate::store::epochs::{self, Epochs};

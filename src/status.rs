@@ -20,6 +20,7 @@ use self::view::{ChangedPlaces, Permutations, Place, View};
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Random;
 use crate::store::instances::InstanceId;
+use crate::store::status_changes::{Head, PlacedChange};
 use crate::store::{self, Db, status_changes, status_positions};
 
 /// How long an instance hands out what it leased; half of the time after which others may.
@@ -170,8 +171,8 @@ impl Status {
         loop {
             // Before looking: what is committed while we look is as of a moment after.
             let current = Current { since: clock.monotonic(), at: clock.now() };
-            let last = db.read(status_changes::last)?;
-            let seen = self.known().as_ref().map(|known| known.view.seq);
+            let last = db.read(status_changes::head)?;
+            let seen = self.known().as_ref().map(|known| known.view.head);
             let changes = match seen {
                 Some(seen) if seen == last => {
                     if let Some(known) = self.known().as_mut() {
@@ -179,32 +180,32 @@ impl Status {
                     }
                     return Ok(());
                 }
-                Some(seen) if seen < last => db.read(|tx| status_changes::after(tx, seen, MOST_AT_ONCE))?,
+                Some(seen) if seen.seq < last.seq => db.read(|tx| status_changes::after(tx, seen.seq, MOST_AT_ONCE))?,
                 // Nothing is known yet, or the database went back.
                 Some(_) | None => Vec::new(),
             };
-            let continues = changes.first().is_some_and(|(seq, _)| Some(seq - 1) == seen);
-            if !continues || !self.apply(db, &changes)? {
+            if changes.is_empty() || !self.apply(db, &changes)? {
                 self.begin_anew(db)?;
             }
         }
     }
 
     /// Applies changes; `false` when they do not follow what is known.
-    fn apply(&self, db: &Db, changes: &[(i64, status_changes::Change)]) -> Result<bool, store::Error> {
+    fn apply(&self, db: &Db, changes: &[PlacedChange]) -> Result<bool, store::Error> {
         let mut permutations = self.permutations.load_full();
-        if changes.iter().any(|(_, change)| change.lists.is_some()) {
+        if changes.iter().any(|placed| placed.change.lists.is_some()) {
             permutations = self.learn_lists(db)?;
         }
         let mut known = self.known();
         let Some(known) = known.as_mut() else { return Ok(false) };
-        for (seq, change) in changes {
-            if *seq != known.view.seq + 1 {
+        for PlacedChange { before, head, change } in changes {
+            // One is missing; or the database lost what led here, and went on with other changes of the same numbers.
+            if *before != known.view.head {
                 return Ok(false);
             }
             let Some(places) = ChangedPlaces::of(change, &permutations) else { return Ok(false) };
-            known.view.apply(*seq, change, &places);
-            known.feed.push(EntryKind::Change(*seq), places.wire(*seq, change));
+            known.view.apply(*head, change, &places);
+            known.feed.push(EntryKind::Change(head.seq), places.wire(head.seq, change));
         }
         self.moved.send_modify(|moves| *moves += 1);
         Ok(true)
@@ -216,11 +217,12 @@ impl Status {
         let corrupt = store::Error::Corrupt { table: "status_bits" };
         let view = View::new(&snapshot, &permutations).ok_or(corrupt)?;
         // What led here, for those who come back.
-        let mut feed = Feed::new(snapshot.seq);
-        let kept = db.read(|tx| status_changes::after(tx, snapshot.seq - KEPT, KEPT))?;
-        for (seq, change) in kept.into_iter().filter(|(seq, _)| *seq <= snapshot.seq) {
-            if let Some(places) = ChangedPlaces::of(&change, &permutations) {
-                feed.push(EntryKind::Change(seq), places.wire(seq, &change));
+        let head = snapshot.head;
+        let mut feed = Feed::new(head.seq);
+        let kept = db.read(|tx| status_changes::after(tx, head.seq - KEPT, KEPT))?;
+        for placed in kept.into_iter().filter(|placed| placed.head.seq <= head.seq) {
+            if let Some(places) = ChangedPlaces::of(&placed.change, &permutations) {
+                feed.push(EntryKind::Change(placed.head.seq), places.wire(placed.head.seq, &placed.change));
             }
         }
         let mut known = self.known();
@@ -236,10 +238,10 @@ impl Status {
         self.known().as_ref().map(|known| (known.view.clone(), known.current))
     }
 
-    /// Puts a signed checkpoint of the state at `seq` into the feed, if that is still the state.
-    pub fn put_checkpoint(&self, seq: i64, token: String) {
+    /// Puts a signed checkpoint of the state at `head` into the feed, if that is still the state.
+    pub fn put_checkpoint(&self, head: Head, token: String) {
         let mut known = self.known();
-        if let Some(known) = known.as_mut().filter(|known| known.view.seq == seq) {
+        if let Some(known) = known.as_mut().filter(|known| known.view.head == head) {
             known.feed.push(EntryKind::Checkpoint, token);
             self.moved.send_modify(|moves| *moves += 1);
         }
@@ -250,7 +252,7 @@ impl Status {
     pub fn follow(&self, since: Option<i64>) -> Option<(String, Follower)> {
         let known = self.known();
         let known = known.as_ref()?;
-        let follower = known.feed.begin(since.unwrap_or(known.view.seq))?;
+        let follower = known.feed.begin(since.unwrap_or(known.view.head.seq))?;
         Some((known.view.hello(), follower))
     }
 
@@ -264,7 +266,7 @@ impl Status {
     pub fn beat(&self, follower: &Follower, now: Duration) -> Option<i64> {
         let known = self.known();
         let known = known.as_ref().filter(|known| known.is_current(now) && known.feed.is_at_end(follower))?;
-        Some(known.view.seq)
+        Some(known.view.head.seq)
     }
 
     /// Moves whenever something has come.
@@ -284,12 +286,12 @@ impl Status {
 
     /// The number of the last change that is known here.
     pub fn last_seq(&self) -> Option<i64> {
-        self.known().as_ref().map(|known| known.view.seq)
+        self.known().as_ref().map(|known| known.view.head.seq)
     }
 
-    /// The number of the last change, if at `now`, a monotonic reading, this is what the database says.
-    pub fn current_seq(&self, now: Duration) -> Option<i64> {
-        self.known().as_ref().filter(|known| known.is_current(now)).map(|known| known.view.seq)
+    /// The last change, if at `now`, a monotonic reading, this is what the database says.
+    pub fn current_head(&self, now: Duration) -> Option<Head> {
+        self.known().as_ref().filter(|known| known.is_current(now)).map(|known| known.view.head)
     }
 
     /// The signed list of that number.

@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod audit_log;
 pub mod clients;
+pub mod cutoffs;
 mod db;
 mod dialect;
 pub mod epochs;

@@ -57,7 +57,7 @@ pub fn end(app: &App, whose: Whose, wait: bool, actor: &str) -> Result<Ended, Ad
         if wait {
             status_changes::ask_for_receipts(tx)?;
         }
-        Ok(Ended { grants, seq: status_changes::last(tx)? })
+        Ok(Ended { grants, seq: status_changes::head(tx)?.seq })
     })?;
     Ok(ended)
 }

@@ -3,17 +3,14 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::sweep::believable;
+use super::sweep::{believable, loosen};
 use crate::app::App;
-use crate::clock::Timestamp;
-use crate::store::{outbox, status_changes};
+use crate::store::outbox;
 
 /// How often it is looked whether something is to be done.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often bits are cleared that no token alive can need.
 const BETWEEN_LOOSENINGS: Duration = Duration::from_secs(5);
-/// The most bits that are cleared at once.
-const MOST_AT_ONCE: i64 = 500;
 /// The rest after a step, so that others come in between.
 const REST: Duration = Duration::from_millis(20);
 
@@ -42,18 +39,4 @@ fn step(app: &App) -> bool {
         tracing::warn!(%error, "what was begun is finished later");
         false
     })
-}
-
-/// Clears what has been over for long enough.
-pub fn loosen(app: &App, now: Timestamp) {
-    loop {
-        match app.db.write(move |tx| status_changes::loosen(tx, now, MOST_AT_ONCE)) {
-            Ok(loosened) if i64::try_from(loosened).is_ok_and(|loosened| loosened >= MOST_AT_ONCE) => {}
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(%error, "bits of what has long been over are cleared later");
-                return;
-            }
-        }
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::app::App;
+use crate::store::status_changes::Head;
 use crate::token::status_list::{self, Compressed};
 
 /// How often the database is asked for changes.
@@ -23,7 +24,7 @@ const CHANGES_TO_A_CHECKPOINT: i64 = 100;
 #[derive(Default)]
 pub(super) struct StatusJob {
     compressed: Vec<Compressed>,
-    signed: Option<(i64, Duration)>,
+    signed: Option<(Head, Duration)>,
     rest: Duration,
     checkpoint: (i64, Duration),
     followed: usize,
@@ -58,17 +59,17 @@ impl StatusJob {
 
     fn sign(&mut self, app: &App) {
         let now = app.clock.monotonic();
-        let due = |(seq, at): (i64, Duration), last: i64| {
+        let due = |(head, at): (Head, Duration), last: Head| {
             let since = now.saturating_sub(at);
-            since >= LISTS_AT_LEAST.max(self.rest) || since >= LISTS_AT_MOST.max(self.rest) && seq != last
+            since >= LISTS_AT_LEAST.max(self.rest) || since >= LISTS_AT_MOST.max(self.rest) && head != last
         };
-        let Some(last) = app.status.current_seq(now) else { return };
+        let Some(last) = app.status.current_head(now) else { return };
         let (seq, at) = self.checkpoint;
         let follow = app.status.followers();
         // Whoever has just come waits for one.
         self.awaited |= follow > std::mem::replace(&mut self.followed, follow);
         let pause = if self.awaited { CHECKPOINT_FOR_NEW } else { BETWEEN_CHECKPOINTS };
-        let checks = follow > 0 && (last - seq >= CHANGES_TO_A_CHECKPOINT || now.saturating_sub(at) >= pause);
+        let checks = follow > 0 && (last.seq - seq >= CHANGES_TO_A_CHECKPOINT || now.saturating_sub(at) >= pause);
         let lists = self.signed.is_none_or(|signed| due(signed, last));
         if !checks && !lists {
             return;
@@ -79,15 +80,15 @@ impl StatusJob {
                 Ok(documents) => app.status.publish(documents),
                 Err(error) => tracing::warn!(%error, "the status lists could not be signed"),
             }
-            self.signed = Some((view.seq, now));
+            self.signed = Some((view.head, now));
             self.rest = app.clock.monotonic().saturating_sub(now).saturating_mul(REST);
         }
         if checks {
             match status_list::sign_checkpoint(app, (&view, current)) {
-                Ok(token) => app.status.put_checkpoint(view.seq, token),
+                Ok(token) => app.status.put_checkpoint(view.head, token),
                 Err(error) => tracing::warn!(%error, "a checkpoint could not be signed"),
             }
-            self.checkpoint = (view.seq, now);
+            self.checkpoint = (view.head.seq, now);
             self.awaited = false;
         }
     }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::store::{self, Write, grants, login_attempts, revoked_tokens, status_changes, status_receipts};
+use crate::store::{
+    self, Write, grants, login_attempts, revoked_tokens, status_changes, status_positions, status_receipts,
+};
 
 /// From the start, or from the end of one round, to the next.
 const BETWEEN_ROUNDS: Duration = Duration::from_mins(1);
@@ -38,7 +40,7 @@ type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
 const TABLES: [(&str, Remove); 6] = [
     ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
     ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
-    ("status_bits", |tx, now, rows| status_changes::remove_rested(tx, now.minus(REST_OF_POSITIONS), rows)),
+    ("status_bits", |tx, now, rows| status_positions::remove_rested(tx, now.minus(REST_OF_POSITIONS), rows)),
     ("status_changes", |tx, now, rows| status_changes::remove_old(tx, now.minus(CHANGES_TTL), rows)),
     ("status_receipts", |tx, now, rows| status_receipts::forget(tx, now.minus(MARGIN), rows)),
     ("login_attempts", |tx, now, rows| {
@@ -96,6 +98,20 @@ impl<'a> Sweep<'a> {
             self.rows = next_rows(limit, took);
             if !rest(stopped, took.saturating_mul(REST)) {
                 return false;
+            }
+        }
+    }
+}
+
+/// Clears the bits of what has been over for long enough, and removes such cut-offs.
+pub fn loosen(app: &App, now: Timestamp) {
+    loop {
+        match app.db.write(move |tx| status_changes::loosen(tx, now, MOST_ROWS)) {
+            Ok(loosened) if i64::try_from(loosened).is_ok_and(|loosened| loosened >= MOST_ROWS) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(%error, "bits of what has long been over are cleared later");
+                return;
             }
         }
     }

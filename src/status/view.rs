@@ -7,7 +7,7 @@ use countersign_verifier::feed::{self, Cut, CutKind, FeedKey};
 use countersign_verifier::status_list::{self, LIST_BYTES, LIST_ENTRIES};
 
 use super::permutation::Permutation;
-use crate::store::status_changes::{Change, Snapshot};
+use crate::store::status_changes::{Change, Head, Snapshot};
 use crate::store::status_positions::LIST_POSITIONS;
 
 fn empty_list() -> Arc<[u8]> {
@@ -84,8 +84,8 @@ impl ChangedPlaces {
 /// What is over.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The number of the last change in it.
-    pub seq: i64,
+    /// The last change in it.
+    pub head: Head,
     feed_key: FeedKey,
     lists: Vec<Arc<[u8]>>,
     cutoffs: BTreeMap<(CutKind, String), Cut>,
@@ -95,7 +95,7 @@ impl View {
     /// The view of a snapshot; `None` when it names a list that is not known here.
     pub(super) fn new(snapshot: &Snapshot, permutations: &Permutations) -> Option<Self> {
         let mut view = Self {
-            seq: snapshot.seq,
+            head: snapshot.head,
             feed_key: FeedKey::new(snapshot.hash_key),
             lists: (0..permutations.lists()).map(|_| empty_list()).collect(),
             cutoffs: BTreeMap::new(),
@@ -110,7 +110,7 @@ impl View {
     }
 
     /// Makes one more change.
-    pub(super) fn apply(&mut self, seq: i64, change: &Change, places: &ChangedPlaces) {
+    pub(super) fn apply(&mut self, head: Head, change: &Change, places: &ChangedPlaces) {
         let lists = self.lists.len().max(places.lists);
         self.lists.resize_with(lists, empty_list);
         places.set.iter().for_each(|place| self.put_bit(*place, true));
@@ -124,7 +124,7 @@ impl View {
                 self.cutoffs.remove(&key);
             }
         }
-        self.seq = seq;
+        self.head = head;
     }
 
     fn put_bit(&mut self, place: Place, over: bool) {
@@ -148,7 +148,7 @@ impl View {
     /// What everyone who begins to follow is told first.
     pub(super) fn hello(&self) -> String {
         let hello = feed::Hello {
-            n: self.seq.unsigned_abs(),
+            n: self.head.seq.unsigned_abs(),
             key: self.feed_key.to_text(),
             lists: u64::try_from(self.lists.len()).unwrap_or(u64::MAX),
             cuts: self.cutoffs.values().cloned().collect(),

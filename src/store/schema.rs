@@ -89,7 +89,7 @@ diesel::table! {
 diesel::table! {
     status_bits (position) {
         position -> BigInt,
-        until -> BigInt,
+        ended_at -> BigInt,
         cleared_at -> Nullable<BigInt>,
     }
 }
@@ -107,6 +107,8 @@ diesel::table! {
     status_feed (id) {
         id -> Integer,
         seq -> BigInt,
+        at -> BigInt,
+        at_before -> BigInt,
         hash_key -> Binary,
     }
 }
@@ -115,6 +117,7 @@ diesel::table! {
     status_changes (seq) {
         seq -> BigInt,
         at -> BigInt,
+        at_before -> BigInt,
         body -> Text,
     }
 }

@@ -9,12 +9,9 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::prepared::{Bind, Statement};
-use super::schema::{cutoffs, signing_keys, status_bits, status_changes, status_feed};
-use super::{Error, Read, Write, instances};
+use super::schema::{signing_keys, status_bits, status_changes, status_feed};
+use super::{Error, Read, Write, cutoffs, instances};
 use crate::clock::Timestamp;
-
-/// What a cut-off may be about.
-const KINDS: [CutKind; 5] = [CutKind::Sub, CutKind::ClientId, CutKind::Sid, CutKind::Jti, CutKind::Kid];
 
 /// What changed at one moment, by positions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,11 +36,32 @@ pub struct Change {
     pub ack: bool,
 }
 
-/// Everything that is over, and the number of the last change that it comes from.
-#[derive(Debug, Default)]
-pub struct Snapshot {
+/// Where the feed is: its last change. Its time tells it from another of the same number, in a database that lost its
+/// last changes and went on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
     /// The number.
     pub seq: i64,
+    /// When it was made, in microseconds by the database's clock.
+    pub at: i64,
+}
+
+/// A change in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedChange {
+    /// Where the feed was before.
+    pub before: Head,
+    /// Where it is after.
+    pub head: Head,
+    /// The change.
+    pub change: Change,
+}
+
+/// Everything that is over, and the last change that it comes from.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The last change.
+    pub head: Head,
     /// The key of the hashes in cut-offs.
     pub hash_key: [u8; 16],
     /// Positions whose bits are set.
@@ -52,12 +70,13 @@ pub struct Snapshot {
     pub cutoffs: Vec<Cut>,
 }
 
-/// The number of the last change.
+/// Where the feed is.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn last(tx: &mut Read<'_>) -> Result<i64, Error> {
-    Ok(status_feed::table.select(status_feed::seq).first(tx.conn())?)
+pub fn head(tx: &mut Read<'_>) -> Result<Head, Error> {
+    let (seq, at) = status_feed::table.select((status_feed::seq, status_feed::at)).first(tx.conn())?;
+    Ok(Head { seq, at })
 }
 
 /// The key of the hashes in cut-offs.
@@ -84,11 +103,8 @@ const BEYOND_LIFE: Duration = Duration::from_mins(10);
 /// The most positions in one change.
 const MOST_IN_A_CHANGE: usize = 1000;
 
-const SET_BIT: &str = "INSERT INTO status_bits (position, until) VALUES (?, ?) \
-    ON CONFLICT (position) DO UPDATE SET until = excluded.until, cleared_at = NULL";
-
-const PUT_CUTOFF: &str = "INSERT INTO cutoffs (kind, value, not_before, until) VALUES (?, ?, ?, ?) \
-    ON CONFLICT (kind, value) DO UPDATE SET not_before = excluded.not_before, until = excluded.until";
+const SET_BIT: &str = "INSERT INTO status_bits (position, ended_at) VALUES (?, ?) \
+    ON CONFLICT (position) DO UPDATE SET ended_at = excluded.ended_at, cleared_at = NULL";
 
 /// Makes it known that something is over, in the transaction that ends it: the bits, the cut-offs, and the changes in the
 /// feed. They stay for as long as a token that was issued before can be alive.
@@ -99,11 +115,13 @@ pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error>
     if over.positions.is_empty() && over.names.is_empty() {
         return Ok(());
     }
-    let until = no_token_lives_after(tx, now)?;
+    // The later of the two clocks: a bit that is cleared too early revives what was revoked.
+    let ended_at = instances::now(tx)?.max(now);
     for position in &over.positions {
-        let binds = vec![Bind::Big(*position), Bind::Big(until.as_micros())];
+        let binds = vec![Bind::Big(*position), Bind::Big(ended_at.as_micros())];
         Statement::new(SET_BIT, binds).execute(tx.conn())?;
     }
+    let until = ended_at.plus(reach_of_tokens(tx)?);
     let (mut cut, mut uncut) = (Vec::new(), Vec::new());
     for (kind, name) in &over.names {
         let cutoff = match kind {
@@ -114,16 +132,9 @@ pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error>
                 Cut { k: *kind, h, nbf: now.unix_seconds(), until: until.unix_seconds() + 1 }
             }
         };
-        // It takes the place of the one before, and reaches as far at least: clocks of machines differ.
-        let before = find_cutoff(tx, &cutoff)?;
-        let cutoff = before.iter().fold(cutoff, |cutoff, before| Cut {
-            nbf: cutoff.nbf.max(before.nbf),
-            until: if cutoff.until == 0 { 0 } else { cutoff.until.max(before.until) },
-            ..cutoff
-        });
-        uncut.extend(before.filter(|before| *before != cutoff));
-        put_cutoff(tx, &cutoff)?;
-        cut.push(cutoff);
+        let (in_force, before) = cutoffs::put(tx, cutoff)?;
+        cut.push(in_force);
+        uncut.extend(before);
     }
     let mut parts = over.positions.chunks(MOST_IN_A_CHANGE);
     let mut set = parts.next().unwrap_or_default();
@@ -151,37 +162,19 @@ pub fn ask_for_receipts(tx: &mut Write<'_>) -> Result<(), Error> {
     append(tx, &Change { ack: true, ..Change::default() })
 }
 
-/// When no token that was issued until `now` can be relied on by anybody any more.
-fn no_token_lives_after(tx: &mut Read<'_>, now: Timestamp) -> Result<Timestamp, Error> {
+/// For how long after something ended a token of it can be relied on by anybody.
+fn reach_of_tokens(tx: &mut Read<'_>) -> Result<Duration, Error> {
     let longest: Option<i64> = signing_keys::table
         .filter(signing_keys::state.eq_any(["standby", "active", "retiring"]))
         .select(max(signing_keys::longest_life))
         .first(tx.conn())?;
-    let longest = Duration::from_secs(u64::try_from(longest.unwrap_or(0)).unwrap_or(0));
-    // The later of the two clocks: a bit that is cleared too early revives what was revoked.
-    Ok(instances::now(tx)?.max(now).plus(longest).plus(BEYOND_LIFE))
+    Ok(Duration::from_secs(u64::try_from(longest.unwrap_or(0)).unwrap_or(0)) + BEYOND_LIFE)
 }
 
-fn find_cutoff(tx: &mut Read<'_>, like: &Cut) -> Result<Option<Cut>, Error> {
-    let row: Option<(i64, i64)> = cutoffs::table
-        .find((like.k.name(), &like.h))
-        .select((cutoffs::not_before, cutoffs::until))
-        .get_result(tx.conn())
-        .optional()?;
-    Ok(row.map(|(nbf, until)| Cut { nbf, until, ..like.clone() }))
-}
+const NEXT: &str = "UPDATE status_feed SET seq = seq + 1, at_before = at, at = database_now() WHERE id = 1";
 
-fn put_cutoff(tx: &mut Write<'_>, cutoff: &Cut) -> Result<(), Error> {
-    let binds =
-        vec![Bind::Text(cutoff.k.name()), Bind::Text(&cutoff.h), Bind::Big(cutoff.nbf), Bind::Big(cutoff.until)];
-    Statement::new(PUT_CUTOFF, binds).execute(tx.conn())?;
-    Ok(())
-}
-
-const NEXT: &str = "UPDATE status_feed SET seq = seq + 1 WHERE id = 1";
-
-const APPEND: &str =
-    "INSERT INTO status_changes (seq, at, body) SELECT seq, database_now(), ? FROM status_feed WHERE id = 1";
+const APPEND: &str = "INSERT INTO status_changes (seq, at, at_before, body) \
+    SELECT seq, at, at_before, ? FROM status_feed WHERE id = 1";
 
 /// Takes the next number, holding its row until the transaction ends, and writes the change down under it: whatever has a
 /// larger number is committed later.
@@ -202,50 +195,29 @@ pub fn snapshot(tx: &mut Write<'_>) -> Result<Snapshot, Error> {
     // Nobody changes anything until this transaction ends.
     diesel::update(status_feed::table).set(status_feed::seq.eq(status_feed::seq)).execute(tx.conn())?;
     let set = status_bits::table.filter(status_bits::cleared_at.is_null()).select(status_bits::position);
-    Ok(Snapshot { seq: last(tx)?, hash_key: hash_key(tx)?, set: set.load(tx.conn())?, cutoffs: load_cutoffs(tx)? })
+    Ok(Snapshot { head: head(tx)?, hash_key: hash_key(tx)?, set: set.load(tx.conn())?, cutoffs: cutoffs::load(tx)? })
 }
 
-/// How many single tokens are cut off.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn count_tokens(tx: &mut Read<'_>) -> Result<i64, Error> {
-    let tokens = cutoffs::table.filter(cutoffs::kind.eq(CutKind::Jti.name()));
-    Ok(tokens.count().get_result(tx.conn())?)
-}
-
-fn load_cutoffs(tx: &mut Read<'_>) -> Result<Vec<Cut>, Error> {
-    let rows: Vec<(String, String, i64, i64)> = cutoffs::table.load(tx.conn())?;
-    let parse = |(kind, h, nbf, until): (String, String, i64, i64)| {
-        let k = KINDS.into_iter().find(|known| known.name() == kind).ok_or(Error::Corrupt { table: "cutoffs" })?;
-        Ok(Cut { k, h, nbf, until })
-    };
-    rows.into_iter().map(parse).collect()
-}
-
-/// The changes after `seq`, in order, at most `limit`.
+/// The changes after number `seq`, in order, at most `limit`.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when one cannot be read; the store's own reasons.
-pub fn after(tx: &mut Read<'_>, seq: i64, limit: i64) -> Result<Vec<(i64, Change)>, Error> {
-    let rows: Vec<(i64, String)> = status_changes::table
+pub fn after(tx: &mut Read<'_>, seq: i64, limit: i64) -> Result<Vec<PlacedChange>, Error> {
+    let rows: Vec<(i64, i64, i64, String)> = status_changes::table
         .filter(status_changes::seq.gt(seq))
         .order(status_changes::seq)
         .limit(limit)
-        .select((status_changes::seq, status_changes::body))
+        .select((status_changes::seq, status_changes::at, status_changes::at_before, status_changes::body))
         .load(tx.conn())?;
-    let parse = |(seq, body): (i64, String)| {
+    let parse = |(seq, at, at_before, body): (i64, i64, i64, String)| {
         let change = serde_json::from_str(&body).map_err(|_| Error::Corrupt { table: "status_changes" })?;
-        Ok((seq, change))
+        Ok(PlacedChange { before: Head { seq: seq - 1, at: at_before }, head: Head { seq, at }, change })
     };
     rows.into_iter().map(parse).collect()
 }
 
 const CLEAR_BIT: &str = "UPDATE status_bits SET cleared_at = database_now() \
-    WHERE position = ? AND cleared_at IS NULL AND until < ? AND until < database_now()";
-
-const REMOVE_CUTOFF: &str = "DELETE FROM cutoffs WHERE kind = ? AND value = ? AND until = ? AND until <> 0 \
-    AND until * 1000000 < ? AND until * 1000000 < database_now()";
+    WHERE position = ? AND cleared_at IS NULL AND ended_at < ? AND ended_at < database_now() - ?";
 
 /// Clears at most `limit` bits, and removes as many cut-offs, that no token alive at `now` can need, by this clock and by the
 /// database's. Says how many.
@@ -253,47 +225,27 @@ const REMOVE_CUTOFF: &str = "DELETE FROM cutoffs WHERE kind = ? AND value = ? AN
 /// # Errors
 /// The store's own reasons.
 pub fn loosen(tx: &mut Write<'_>, now: Timestamp, limit: i64) -> Result<usize, Error> {
+    // As of now: a longer life that was noted while something ended counts, too.
+    let reach = i64::try_from(reach_of_tokens(tx)?.as_micros()).unwrap_or(i64::MAX);
+    let before = now.as_micros().saturating_sub(reach);
     let bits: Vec<i64> = status_bits::table
-        .filter(status_bits::cleared_at.is_null().and(status_bits::until.lt(now.as_micros())))
+        .filter(status_bits::cleared_at.is_null().and(status_bits::ended_at.lt(before)))
         .select(status_bits::position)
         .limit(limit)
         .load(tx.conn())?;
     let mut change = Change::default();
     for position in bits {
-        let binds = vec![Bind::Big(position), Bind::Big(now.as_micros())];
+        let binds = vec![Bind::Big(position), Bind::Big(before), Bind::Big(reach)];
         if Statement::new(CLEAR_BIT, binds).execute(tx.conn())? == 1 {
             change.clear.push(position);
         }
     }
-    let is_over = |cutoff: &Cut| cutoff.until != 0 && cutoff.until < now.unix_seconds();
-    let most = usize::try_from(limit).unwrap_or(0);
-    for cutoff in load_cutoffs(tx)?.into_iter().filter(is_over).take(most) {
-        let binds = vec![
-            Bind::Text(cutoff.k.name()),
-            Bind::Text(&cutoff.h),
-            Bind::Big(cutoff.until),
-            Bind::Big(now.as_micros()),
-        ];
-        if Statement::new(REMOVE_CUTOFF, binds).execute(tx.conn())? == 1 {
-            change.uncut.push(cutoff);
-        }
-    }
+    change.uncut = cutoffs::remove_over(tx, now, reach, usize::try_from(limit).unwrap_or(0))?;
     let loosened = change.clear.len() + change.uncut.len();
     if loosened > 0 {
         append(tx, &change)?;
     }
     Ok(loosened)
-}
-
-const REMOVE_RESTED: &str = "DELETE FROM status_bits WHERE position IN \
-    (SELECT position FROM status_bits WHERE cleared_at < ? ORDER BY until LIMIT ?) AND cleared_at < database_now()";
-
-/// Lets at most `limit` positions that were cleared before `before` be handed out again; says how many.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn remove_rested(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
-    Ok(Statement::new(REMOVE_RESTED, vec![Bind::Big(before.as_micros()), Bind::Big(limit)]).execute(tx.conn())?)
 }
 
 const REMOVE_CHANGES: &str = "DELETE FROM status_changes WHERE seq IN \

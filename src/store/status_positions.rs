@@ -13,6 +13,7 @@ use super::prepared::{Bind, Statement};
 use super::schema::{clients, grants, status_bits, status_leases, status_lists};
 use super::status_changes;
 use super::{Error, Read, Write};
+use crate::clock::Timestamp;
 use crate::secret::Random;
 
 /// How many positions a list has.
@@ -147,6 +148,17 @@ const TAKE: &str = "INSERT INTO status_leases (block, holder, leased_at) VALUES 
 fn take(tx: &mut Write<'_>, block: i64, holder: InstanceId) -> Result<bool, Error> {
     let binds = vec![Bind::Big(block), Bind::Bytes(&holder), Bind::Big(LEASE)];
     Ok(Statement::new(TAKE, binds).execute(tx.conn())? == 1)
+}
+
+const REMOVE_RESTED: &str = "DELETE FROM status_bits WHERE position IN \
+    (SELECT position FROM status_bits WHERE cleared_at < ? ORDER BY ended_at LIMIT ?) AND cleared_at < database_now()";
+
+/// Lets at most `limit` positions that were cleared before `before` be handed out again; says how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_rested(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+    Ok(Statement::new(REMOVE_RESTED, vec![Bind::Big(before.as_micros()), Bind::Big(limit)]).execute(tx.conn())?)
 }
 
 /// A number from 0 to `end - 1`.

@@ -41,7 +41,7 @@ pub fn put(
     (name, seq): (&str, i64),
 ) -> Result<bool, Error> {
     // What nobody can have come to says nothing.
-    if seq > status_changes::last(tx)? {
+    if seq > status_changes::head(tx)?.seq {
         return Ok(false);
     }
     let known: Option<String> = status_receipts::table

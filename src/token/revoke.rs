@@ -11,7 +11,7 @@ use crate::id::{AccountId, GrantId};
 use crate::store::clients::{self, Client};
 use crate::store::grants::{self, EndedBy};
 use crate::store::status_changes::{self, Over};
-use crate::store::{self, Write, revoked_tokens};
+use crate::store::{self, Write, cutoffs, revoked_tokens};
 
 /// Ends one grant and with it every token that came from it. `false` when it was over already.
 ///
@@ -60,7 +60,7 @@ pub fn revoke_access_token(
         revoked_tokens::insert(tx, &jti, expires_at)?;
         // ASVS 15.2.2: what everyone who follows is told first stays small. Beyond that all that the client has for itself
         // ends together, and it asks for a token anew.
-        if is_of_known && status_changes::count_tokens(tx)? >= MOST_TOKENS {
+        if is_of_known && cutoffs::count_tokens(tx)? >= MOST_TOKENS {
             let current = clients::find(tx, &client_id)?.map(|client| client.status_position);
             // Or somebody else was first, and it is over.
             return if current == Some(known) { clients::renew_position(tx, &client_id, now, random) } else { Ok(()) };

@@ -57,7 +57,7 @@ pub fn sign_lists(
             ttl: Some(TTL),
             status_list: StatusList { bits: 1, lst: lst.clone() },
             // For those who go on by the feed.
-            seq: Some(view.seq.unsigned_abs()),
+            seq: Some(view.head.seq.unsigned_abs()),
         };
         let token = sign(app, TokenType::StatusList, &claims, LIFE)?;
         documents.push(document(token));
@@ -71,7 +71,7 @@ pub fn sign_lists(
 /// [`KeysError`].
 pub fn sign_checkpoint(app: &App, (view, current): (&View, Current)) -> Result<String, KeysError> {
     let (lists, cuts) = view.digests();
-    let (iss, seq) = (app.issuer.clone(), view.seq.unsigned_abs());
+    let (iss, seq) = (app.issuer.clone(), view.head.seq.unsigned_abs());
     let claims = CheckpointClaims { iss, iat: current.at.unix_seconds(), seq, lists, cuts };
     sign(app, TokenType::StatusCheckpoint, &claims, LIFE)
 }

@@ -276,7 +276,7 @@ async fn poll(request: &HttpRequest, state: &Data<State>, since: Option<i64>, wa
         }
     }
     let now = state.app.clock.monotonic();
-    if status.current_seq(now).is_none() {
+    if status.current_head(now).is_none() {
         return error::refuse(request, state, &crate::reason::CapacityRefusal::StoreUnavailable.into());
     }
     // What has come meanwhile comes with the next answer, and the beat after it.

@@ -322,9 +322,9 @@ impl TestApp {
     pub fn settle_status(&self) {
         // The loop goes by the clock that the test moves.
         self.advance(Duration::from_secs(1));
-        let last = self.app.db.read(countersign::store::status_changes::last).unwrap();
+        let last = self.app.db.read(countersign::store::status_changes::head).unwrap().seq;
         let serves = || {
-            if self.app.status.current_seq(self.app.clock.monotonic()).is_none() {
+            if self.app.status.current_head(self.app.clock.monotonic()).is_none() {
                 return false;
             }
             let document = self.app.status.document(0).unwrap();

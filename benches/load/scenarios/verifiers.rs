@@ -288,7 +288,7 @@ fn bytes_per_hour(ground: &Ground, balancer: &Balancer, all: &[Verifier], report
     }
     let took = began.elapsed();
     // As if all of them had been over for as long as it takes.
-    ground.execute("UPDATE status_bits SET until = 0");
+    ground.execute("UPDATE status_bits SET ended_at = 0");
     std::thread::sleep(Duration::from_secs(12));
     let cleared_for = began.elapsed().saturating_sub(took);
     let bytes = (balancer.feed_bytes.load(Ordering::Relaxed) - before) as f64 / all.len() as f64;

@@ -22,10 +22,10 @@ CREATE TABLE status_leases (
 -- Positions that are over: their bits are set until cleared_at, and after that they rest.
 CREATE TABLE status_bits (
     position BIGINT PRIMARY KEY,
-    until BIGINT NOT NULL,
+    ended_at BIGINT NOT NULL,
     cleared_at BIGINT
 );
-CREATE INDEX status_bits_until ON status_bits (until);
+CREATE INDEX status_bits_ended_at ON status_bits (ended_at);
 
 -- What is over though it has no bit, or more than one: everything of a client, of a key, one token.
 CREATE TABLE cutoffs (
@@ -43,6 +43,8 @@ INSERT INTO cutoffs (kind, value, not_before, until)
 CREATE TABLE status_feed (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     seq BIGINT NOT NULL,
+    at BIGINT NOT NULL DEFAULT 0,
+    at_before BIGINT NOT NULL DEFAULT 0,
     hash_key BYTEA NOT NULL
 );
 INSERT INTO status_feed (id, seq, hash_key) 
@@ -50,6 +52,7 @@ INSERT INTO status_feed (id, seq, hash_key)
 CREATE TABLE status_changes (
     seq BIGINT PRIMARY KEY,
     at BIGINT NOT NULL,
+    at_before BIGINT NOT NULL,
     body TEXT NOT NULL
 );
 CREATE INDEX status_changes_at ON status_changes (at);

@@ -86,7 +86,7 @@ fn a_bit_is_cleared_when_no_token_can_be_alive_and_its_place_rests_before_it_is_
     // Ten minutes of life, five of leeway, five of margin; by this clock and the database's.
     let life = Duration::from_mins(20);
     let database_time = |moved: &str| {
-        app.database.execute(&format!("UPDATE status_bits SET until = until {moved}"));
+        app.database.execute(&format!("UPDATE status_bits SET ended_at = ended_at {moved}"));
     };
     loosen(&app.app, app.app.clock.now().plus(life).plus(Duration::from_hours(24 * 365 * 10)));
     assert!(is_over(&app, &tokens.access), "the database's clock says otherwise");
@@ -96,6 +96,10 @@ fn a_bit_is_cleared_when_no_token_can_be_alive_and_its_place_rests_before_it_is_
     loosen(&app.app, app.app.clock.now());
     assert!(is_over(&app, &tokens.access), "our clock says otherwise");
     let now = countersign::clock::Clock::system().now();
+    app.database.execute("UPDATE signing_keys SET longest_life = longest_life + 3600");
+    loosen(&app.app, now);
+    assert!(is_over(&app, &tokens.access), "a longer life was noted meanwhile");
+    app.database.execute("UPDATE signing_keys SET longest_life = longest_life - 3600");
     loosen(&app.app, now);
     eventually("it is cleared", || !is_over(&app, &tokens.access));
     assert_eq!(app.database.lines(positions), ended, "it rests");
@@ -166,7 +170,7 @@ fn a_million_grants_of_which_one_in_a_hundred_is_over_fit_into_twenty_kilobytes(
     let party = app.relying_party();
     // Every hundredth of a million positions; which bits those are, the permutation says.
     let bits: Vec<String> = (0..10_000).map(|nth| format!("({}, 9000000000000000)", nth * 100)).collect();
-    app.database.execute(&format!("INSERT INTO status_bits (position, until) VALUES {}", bits.join(", ")));
+    app.database.execute(&format!("INSERT INTO status_bits (position, ended_at) VALUES {}", bits.join(", ")));
     // Any instance that starts now finds them.
     let second = app.second_instance();
     let (claims, bits) = list(&second.relying_party(), "/status/0");
@@ -187,4 +191,30 @@ fn a_client_from_before_has_a_place_too() {
     assert!(!bit(&list(&app.relying_party(), &place(&claims(&token)).0).1, place(&claims(&token)).1));
     admin::clients::disable(&app.app, "svc").unwrap();
     assert!(is_over(&app, &token));
+}
+
+#[test]
+fn a_database_that_lost_a_change_and_made_another_of_its_number_is_believed() {
+    let app = TestApp::start();
+    let (party, lost) = app.log_in();
+    let (_, email) = app.account();
+    let kept = party.log_in("web", &email).tokens();
+    party.revoke("web", &lost.access);
+    assert!(is_over(&app, &lost.access) && !is_over(&app, &kept.access));
+    // The last change was about the other grant, and at another time; what serves is told last.
+    let other = "SELECT MIN(status_position) FROM grants WHERE ended_at IS NULL";
+    let head = "(SELECT seq FROM status_feed)";
+    app.database.execute(&format!("UPDATE status_bits SET position = ({other})"));
+    app.database.execute(&format!("UPDATE status_changes SET at = at + 1 WHERE seq = {head}"));
+    app.database.execute("UPDATE status_feed SET at = at + 1");
+    assert!(is_over(&app, &kept.access) && !is_over(&app, &lost.access), "the number is the same");
+    // The same once more, and another change after it.
+    app.database.execute("DELETE FROM status_bits");
+    app.database.execute(&format!("UPDATE status_changes SET at = at + 1 WHERE seq = {head}"));
+    app.database.execute(&format!(
+        "INSERT INTO status_changes (seq, at, at_before, body) \
+         SELECT seq + 1, at + 2, at, '{{}}' FROM status_changes WHERE seq = {head}"
+    ));
+    app.database.execute("UPDATE status_feed SET seq = seq + 1, at_before = at + 1, at = at + 3");
+    assert!(!is_over(&app, &kept.access) && !is_over(&app, &lost.access), "the number has gone on");
 }
