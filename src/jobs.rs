@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::presence::Presence;
 use self::rotate_keys::KeyJob;
 use self::status::StatusJob;
 pub use self::sweep::loosen;
 use crate::app::App;
+use crate::clock::Clock;
 use crate::keys::KeysError;
 use crate::store::epochs::{self, Epochs};
 
@@ -155,10 +156,10 @@ impl Drop for Jobs {
             (over, thread)
         });
         let told: Vec<_> = told.collect();
-        let until = Instant::now() + LAST_STEP;
+        let clock = Clock::system();
         for (over, thread) in told {
             // It may hang with its database. What it does is one transaction, made or not: the process may end beside it.
-            if over.recv_timeout(until.saturating_duration_since(Instant::now())) != Err(RecvTimeoutError::Timeout) {
+            if over.recv_timeout(LAST_STEP.saturating_sub(clock.monotonic())) != Err(RecvTimeoutError::Timeout) {
                 let _ = thread.join();
             }
         }
