@@ -36,7 +36,17 @@ const BLIND_AFTER: Duration = Duration::from_secs(2);
 #[derive(Default)]
 struct Pool {
     positions: Vec<i64>,
-    leased: Duration,
+    /// When, by the monotonic clock and by the wall clock.
+    leased: Option<(Duration, Timestamp)>,
+}
+
+impl Pool {
+    /// Whether what was leased must not be handed out any more. The monotonic clock may stand still while the machine is
+    /// suspended, and the wall clock may be set back: what counts is the later of the two.
+    fn is_over(&self, monotonic: Duration, wall: Timestamp) -> bool {
+        self.leased
+            .is_none_or(|(leased, leased_at)| monotonic.saturating_sub(leased).max(wall.since(leased_at)) >= LEASE_USED)
+    }
 }
 
 /// A signed status list as it is served.
@@ -136,8 +146,9 @@ impl Status {
     /// The store's own reasons.
     pub fn take_position(&self, db: &Db, clock: &Clock, random: Random) -> Result<i64, store::Error> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = clock.monotonic();
-        if now.saturating_sub(pool.leased) >= LEASE_USED {
+        // Before leasing: the lease is as old as this at least.
+        let (monotonic, wall) = (clock.monotonic(), clock.now());
+        if pool.is_over(monotonic, wall) {
             pool.positions.clear();
         }
         if let Some(position) = pool.positions.pop() {
@@ -145,7 +156,7 @@ impl Status {
         }
         let holder = self.holder;
         let positions = db.write(move |tx| status_positions::lease(tx, holder, random))?;
-        *pool = Pool { positions, leased: now };
+        *pool = Pool { positions, leased: Some((monotonic, wall)) };
         pool.positions.pop().ok_or(store::Error::Corrupt { table: "status_leases" })
     }
 
@@ -307,5 +318,21 @@ impl Status {
     /// Serves these lists from now on.
     pub fn publish(&self, documents: Vec<ListDocument>) {
         self.documents.store(Arc::new(documents));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_over_after_half_an_hour_by_either_clock() {
+        let at = |minutes: u64| Timestamp::from_micros(0).plus(Duration::from_mins(minutes));
+        let pool = Pool { positions: vec![1], leased: Some((Duration::from_mins(5), at(1000))) };
+        let is_over = |monotonic, wall| pool.is_over(Duration::from_mins(monotonic), at(wall));
+        assert!(!is_over(34, 1029) && !is_over(5, 900));
+        assert!(is_over(35, 1029) && is_over(35, 0), "the wall clock was set back");
+        assert!(is_over(6, 1030), "the machine was suspended");
+        assert!(Pool::default().is_over(Duration::ZERO, at(0)), "nothing was leased");
     }
 }

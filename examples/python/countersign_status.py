@@ -4,22 +4,26 @@
     status.is_over(header, claims)     # of a token whose signature was verified; asks nobody
 
 Without `feed` a revocation is known as soon as the list is fetched again (15 s), with it within a second. `feed` is a
-client with the scope `status.read`. One token of a machine that was revoked by itself is in no list: it lives until its
-`exp`. It needs PyJWT and no framework.
+client with the scope `status.read`; who follows tells the issuer how far it is, and with `leave()` that it ends. One token
+of a machine that was revoked by itself is in no list: it lives until its `exp`. It needs PyJWT and no framework.
 """
 
 import base64
+import http.client
 import json
 import logging
 import math
 import random
+import secrets
+import socket
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -27,7 +31,9 @@ ENTRIES = 1 << 20  # how many grants a list has room for
 LIST_BYTES = ENTRIES // 8
 MAX_TOKEN_BYTES = 512 * 1024  # a list that does not compress at all is half as long
 MAX_FEED_BYTES = 16 * 1024 * 1024
-KEYS_EVERY, KEYS_LIFE, RETRY_AFTER = 240, 3600, 15  # seconds
+KEYS_EVERY, KEYS_LIFE, RECEIPT_EVERY, RETRY_AFTER = 240, 3600, 10, 15  # seconds
+REFUSED_FOR = (2, 5, 15)  # seconds until a feed that was refused is asked for again
+WENT_BACK_AFTER = 60  # seconds: more than the clocks of the issuer's instances differ
 KNOWN_MEMBERS = {"n", "set", "clr", "cut", "uncut", "ack"}
 
 log = logging.getLogger(__name__)
@@ -40,6 +46,7 @@ class Blind(Exception):
 class List(NamedTuple):
     bits: bytes
     seq: int  # the last change that is in it
+    iat: int
     exp: int
     ttl: int
     etag: str
@@ -50,13 +57,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_opener = urllib.request.build_opener(_NoRedirect)
+# HTTP_PROXY and HTTPS_PROXY are not heeded: no proxy comes between the issuer and us.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
 
 
-def fetch(url: str, headers: dict[str, str], timeout: float, most: int) -> tuple[bytes, str] | None:
-    """The body and its ETag; None when it is the one that is known."""
+def fetch(
+    url: str, headers: dict[str, str], timeout: float, most: int, data: bytes | None = None
+) -> tuple[bytes, str] | None:
+    """The body and its ETag; None when it is the one that is known. With `data` it is a POST."""
     try:
-        with _opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+        with _opener.open(urllib.request.Request(url, data, headers), timeout=timeout) as answer:
             body = answer.read(most + 1)
             if len(body) > most:
                 raise ValueError(f"{url} is too long")
@@ -66,6 +76,17 @@ def fetch(url: str, headers: dict[str, str], timeout: float, most: int) -> tuple
         if error.code == 304:
             return None
         raise
+
+
+class Keys(jwt.PyJWKClient):
+    """The JWKS, fetched as the lists are: PyJWKClient by itself would ask a proxy."""
+
+    def fetch_data(self) -> Any:
+        try:
+            answer = fetch(self.uri, {}, self.timeout, MAX_TOKEN_BYTES)
+            return json.loads(answer[0]) if answer else {}
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise jwt.PyJWKClientConnectionError(f"no JWKS: {error}") from error
 
 
 def inflate(lst: str) -> bytes:
@@ -85,22 +106,34 @@ class Status:
         keys: jwt.PyJWKClient | None = None,
         clock: Callable[[], float] = time.time,
         fetch: Callable[..., tuple[bytes, str] | None] = fetch,
+        name: str | None = None,
     ) -> None:
         url = urllib.parse.urlsplit(issuer)
         if url.scheme != "https" and url.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise ValueError("the issuer is not https")
-        self.issuer, self.feed, self.clock, self.fetch = issuer, feed, clock, fetch
+        self.issuer, self.clock, self.fetch = issuer, clock, fetch
+        client = ":".join(urllib.parse.quote_plus(part) for part in feed or ())  # RFC 6749 §2.3.1
+        self.authorization = "Basic " + base64.b64encode(client.encode()).decode()
         # The background fetches every 240 s, so no request waits for keys; an hour is for when the issuer is away.
-        self.keys = keys or jwt.PyJWKClient(
+        self.keys = keys or Keys(
             f"{issuer}/jwks.json", lifespan=KEYS_LIFE, timeout=2, cooldown_duration=10, cache_keys=False
         )
         self.lists: dict[str, List] = {}
-        self.told: dict[tuple[str, int], int] = {}  # bits that the feed set, until they are in a list: by which change
+        # Bits that the feed set, until they are in a list: by which change, and when we heard of it.
+        self.told: dict[tuple[str, int], tuple[int, float]] = {}
         self.killed: frozenset[str] = frozenset()  # keys that were compromised
         self.cuts: set[str] = set()  # those that we have heard of
         self.cursor: int | None = None  # the last change that the feed told us
         self.keys_due = self.lists_due = 0.0
+        self.feed_due = 0.0 if feed else math.inf
+        self.refusals = 0  # of the feed, in a row
         self.loaded = False
+        self.name = name or socket.gethostname()  # what operators read
+        self.seq: int | None = None  # the last change that is in force here; None while we do not follow
+        self.ack = False  # whether the issuer wants a receipt
+        self.receipt_wanted = threading.Event()
+        self.leaving = False
+        self.receipts = threading.Thread(target=self._receipts, name="countersign-receipts", daemon=True)
 
     # What requests ask.
 
@@ -141,7 +174,14 @@ class Status:
 
     def start(self) -> "Status":
         threading.Thread(target=self._run, name="countersign-status", daemon=True).start()
+        self.receipts.start()
         return self
+
+    def leave(self) -> None:
+        """Before the process ends: the issuer need not wait for it any more."""
+        self.leaving = True
+        self.receipt_wanted.set()
+        self.receipts.join(3)
 
     def _run(self) -> None:
         pause = 0.5
@@ -165,11 +205,16 @@ class Status:
             self.refresh()
             ttl = min((known.ttl for known in self.lists.values()), default=15)
             self.lists_due = now + ttl * random.uniform(0.8, 1)
-        wait = max(1, math.ceil(min(self.keys_due, self.lists_due) - time.monotonic()))
-        if self.feed is None:
-            time.sleep(wait)
-            return
+        # With the lists fetched that a change called for, all that the feed told us is in force.
+        begins, self.seq = self.seq is None, self.cursor
+        if self.seq is not None and (begins or self.ack):
+            self.ack = False
+            self.receipt_wanted.set()
         asked = time.monotonic()
+        wait = max(1, math.ceil(min(self.keys_due, self.lists_due) - asked))
+        if asked < self.feed_due:
+            time.sleep(min(wait, self.feed_due - asked))
+            return
         self.follow(min(wait, 20))
         time.sleep(max(0, asked + 0.2 - time.monotonic()))  # no issuer is asked more than five times a second
 
@@ -204,20 +249,37 @@ class Status:
             raise ValueError("not a status list")
         if claims["sub"] != uri or claims["status_list"]["bits"] != 1:  # §5.1: sub is where the list was asked for
             raise ValueError("another list")
-        if known and known.exp > self.clock() and claims["seq"] < known.seq:
-            return  # of an instance that is a moment behind
+        seq, iat = claims["seq"], claims["iat"]
+        if known and seq < known.seq:
+            if known.exp > self.clock() and iat <= known.iat + WENT_BACK_AFTER:
+                return  # of an instance that is a moment behind, or kept by somebody on the way
+            self.cursor = None  # the issuer's database was put back: the feed begins anew, from the lists
         bits = inflate(claims["status_list"]["lst"])
-        self.lists[uri] = List(bits, claims["seq"], claims["exp"], max(1, claims["ttl"]), answer[1])
-        self.told = {place: n for place, n in self.told.items() if place[0] != uri or n > claims["seq"]}
+        self.lists[uri] = List(bits, seq, iat, claims["exp"], max(1, claims["ttl"]), answer[1])
+        # A change that is still missing long after we heard of it was lost with the issuer's database.
+        self.told = {
+            place: (n, at)
+            for place, (n, at) in self.told.items()
+            if place[0] != uri or (n > seq and iat <= at + WENT_BACK_AFTER)
+        }
 
     def follow(self, wait: int) -> None:
         """Asks for the changes since the last that we know of; the answer comes with the next one, or after `wait`."""
-        since = self.cursor if self.cursor is not None else min((known.seq for known in self.lists.values()), default=0)
-        client = ":".join(urllib.parse.quote_plus(part) for part in self.feed or ())  # RFC 6749 §2.3.1
-        headers = {"Authorization": "Basic " + base64.b64encode(client.encode()).decode()}
-        self.cursor = None  # after a failure it begins anew, from the lists
-        answer = self.fetch(f"{self.issuer}/status/events?since={since}&wait={wait}", headers, wait + 5, MAX_FEED_BYTES)
-        self.cursor = since
+        since = self.cursor
+        if since is None:  # from the lists, and at once
+            since, wait = min((known.seq for known in self.lists.values()), default=0), 0
+        self.cursor = None  # after a failure it begins anew
+        url = f"{self.issuer}/status/events?since={since}&wait={wait}"
+        try:
+            answer = self.fetch(url, {"Authorization": self.authorization}, wait + 5, MAX_FEED_BYTES)
+        except urllib.error.HTTPError as error:
+            if error.code not in (400, 401, 403):
+                raise
+            after = REFUSED_FOR[min(self.refusals, 2)]
+            self.refusals, self.feed_due = self.refusals + 1, time.monotonic() + after
+            log.warning("the feed is refused with HTTP %s and tried again in %s s; the lists are polled", error.code, after)
+            return
+        self.cursor, self.refusals = since, 0
         for event in json.loads(answer[0])["events"] if answer else ():
             self.apply(event["event"], event["data"])
 
@@ -229,8 +291,9 @@ class Status:
         elif event == "change" and self.cursor is not None and data["n"] == self.cursor + 1:
             self.cursor = data["n"]
             uris = {number: f"{self.issuer}/status/{number // ENTRIES}" for number in data.get("set", ())}
-            self.told |= {(uri, number % ENTRIES): data["n"] for number, uri in uris.items()}
+            self.told |= {(uri, number % ENTRIES): (data["n"], self.clock()) for number, uri in uris.items()}
             self._cut(data.get("cut", ()))
+            self.ack |= data.get("ack") is True
             if not data.keys() <= KNOWN_MEMBERS:  # `lists`, or something new
                 self.lists_due = 0
         elif event not in ("beat", "ckpt"):  # a reset, a gap, or something new
@@ -248,3 +311,19 @@ class Status:
                 self.keys_due = 0
             else:
                 self.lists_due = 0
+
+    def _receipts(self) -> None:
+        """Tells the issuer every 10 s, and when it asks, how far we are. Nothing is lost if one is."""
+        headers = {"Authorization": self.authorization, "Content-Type": "application/json"}
+        verifier, leaves = secrets.token_urlsafe(16), False
+        while not leaves:
+            self.receipt_wanted.wait(RECEIPT_EVERY)
+            self.receipt_wanted.clear()
+            leaves = self.leaving
+            if self.seq is None:
+                continue
+            receipt = {"verifier": verifier, "name": self.name, "seq": self.seq, "leaves": leaves}
+            try:
+                self.fetch(f"{self.issuer}/status/receipts", headers, 2, 0, json.dumps(receipt).encode())
+            except Exception as error:  # whatever it is, the next one may be taken
+                log.debug("a receipt was not taken: %s", error)
