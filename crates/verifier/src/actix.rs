@@ -14,6 +14,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, error, web};
 use serde::de::DeserializeOwned;
 
+use crate::verifier::VerifiedBy;
 use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Requirement, Requirements, Verifier, bearer};
 
 /// The claims of a request with a good token. Without one the handler is not called, and the answer says why.
@@ -81,13 +82,17 @@ async fn claims_of<T>(request: &HttpRequest) -> Result<Result<Claims<T>, Rejecte
 where
     T: DeserializeOwned + Clone + 'static,
 {
-    // Behind the middleware it was verified already.
-    let known = request.extensions().get::<Claims<T>>().cloned();
+    let bare = || request.app_data::<Verifier>().cloned();
+    let verifier = request.app_data::<web::Data<Verifier>>().map(|data| data.get_ref().clone()).or_else(bare);
+    // Behind the middleware it was verified already. If the application has a verifier of its own, only that one's word counts.
+    let known = {
+        let extensions = request.extensions();
+        let ours = |by: &&VerifiedBy<T>| verifier.as_ref().is_none_or(|verifier| by.is(verifier));
+        extensions.get::<VerifiedBy<T>>().filter(ours).and_then(|_| extensions.get::<Claims<T>>().cloned())
+    };
     if let Some(claims) = known {
         return Ok(Ok(claims));
     }
-    let bare = || request.app_data::<Verifier>().cloned();
-    let verifier = request.app_data::<web::Data<Verifier>>().map(|data| data.get_ref().clone()).or_else(bare);
     let verifier = verifier.ok_or_else(|| error::ErrorInternalServerError("no verifier is configured"))?;
     Ok(match token_of(request.headers()) {
         Ok(token) => verifier.verify_patiently(token).await,
@@ -282,6 +287,7 @@ where
             match outcome.and_then(|claims| protect.requirements.admit(&claims).map(|()| claims)) {
                 Ok(claims) => {
                     request.extensions_mut().insert(claims);
+                    request.extensions_mut().insert(VerifiedBy::<T>::new(protect.verifier));
                     Ok(inner.call(request).await?.map_into_left_body())
                 }
                 Err(rejected) => {

@@ -8,6 +8,7 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::tower::{render, token_of};
+use crate::verifier::VerifiedBy;
 use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Requirement, Verifier};
 
 /// The claims of a request with a good token. Without one the handler is not called, and the answer says why.
@@ -69,8 +70,9 @@ async fn claims_of<T>(parts: &Parts, verifier: &Verifier) -> Result<Claims<T>, R
 where
     T: DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    // Behind the layer it was verified already.
-    match parts.extensions.get::<Claims<T>>() {
+    // Behind the layer it was verified already, if by this verifier: another one's word does not count.
+    let by = parts.extensions.get::<VerifiedBy<T>>().filter(|by| by.is(verifier));
+    match by.and_then(|_| parts.extensions.get::<Claims<T>>()) {
         Some(claims) => Ok(claims.clone()),
         None => verifier.verify_patiently(token_of(&parts.headers)?).await,
     }

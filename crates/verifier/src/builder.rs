@@ -15,6 +15,8 @@ use crate::verifier::{Inner, KeyStore, Policy};
 
 /// The largest leeway; more would be a second life for every token.
 const MAX_LEEWAY: Duration = Duration::from_mins(2);
+/// The longest time without news: after half an hour the issuer gives what ended to somebody else.
+const LONGEST_STALE: Duration = Duration::from_mins(15);
 
 /// What becomes of tokens when it has not been known for `max_stale` which ones were revoked.
 ///
@@ -83,6 +85,9 @@ pub enum BuildError {
     /// More than two minutes.
     #[error("the leeway may be two minutes at most")]
     LeewayTooLong,
+    /// More than fifteen minutes.
+    #[error("max_stale may be fifteen minutes at most; OnStale says what becomes of tokens after that")]
+    StaleTooLong,
     /// A status is required and there is nowhere to learn it from.
     #[error("a status is required and there is no source of it")]
     NoStatusSource,
@@ -184,7 +189,16 @@ impl VerifierBuilder {
         self
     }
 
-    /// For how long it may be unknown which tokens were revoked: five minutes unless set.
+    /// For how long it may be unknown which tokens were revoked: five minutes unless set, fifteen at most.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use countersign_verifier::{BuildError, Verifier};
+    ///
+    /// let builder = Verifier::builder("https://as.example", "https://orders.example");
+    /// assert_eq!(builder.max_stale(Duration::from_hours(1)).build().unwrap_err(), BuildError::StaleTooLong);
+    /// ```
     pub fn max_stale(mut self, max_stale: Duration) -> Self {
         self.max_stale = max_stale;
         self
@@ -270,6 +284,9 @@ impl VerifierBuilder {
         }
         if self.leeway > MAX_LEEWAY {
             return Err(BuildError::LeewayTooLong);
+        }
+        if self.max_stale > LONGEST_STALE {
+            return Err(BuildError::StaleTooLong);
         }
         if self.require_status == Some(true) && matches!(self.status, StatusSource::None) {
             return Err(BuildError::NoStatusSource);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -28,11 +29,14 @@ use http::{Credentials, Http};
 use jwks::{Jwks, Miss};
 use lists::Lists;
 use pace::Pace;
+use receipts::Receipts;
 
 /// How many misses may wait to be looked at. More are forgotten: the tokens are refused already.
 const MISSES: usize = 64;
 /// How often an observer hears how old the status is.
 const OBSERVED_EVERY: Duration = Duration::from_secs(2);
+/// How long a request waits for a key at most.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A client's secret. Never printed.
 ///
@@ -168,6 +172,7 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Background {
     misses: mpsc::Sender<Miss>,
+    runtime: Handle,
 }
 
 impl Background {
@@ -200,8 +205,8 @@ impl Background {
             keys_wanted: Notify::new(),
         });
         let tasks = run(shared, missed, follower, credentials, name);
-        spawn(tasks)?;
-        Ok((Self { misses }, status))
+        let runtime = spawn(tasks)?;
+        Ok((Self { misses, runtime }, status))
     }
 
     /// Notes that a key is not known. Never waits.
@@ -210,30 +215,39 @@ impl Background {
         let _ = self.misses.try_send(Miss { kid: kid.to_owned(), waiter: None });
     }
 
-    /// Hears when a look for a key is over, whatever came of it.
+    /// Hears when a look for a key is over, whatever came of it, or has taken too long.
     pub(crate) fn look_for(&self, kid: &str) -> oneshot::Receiver<()> {
-        let (waiter, over) = oneshot::channel();
+        let (waiter, mut looked) = oneshot::channel();
+        let (mut end, over) = oneshot::channel();
         // If it cannot be sent, the waiter is dropped and the wait is over.
         let _ = self.misses.try_send(Miss { kid: kid.to_owned(), waiter: Some(waiter) });
+        self.runtime.spawn(async move {
+            tokio::select! {
+                _ = &mut looked => {}
+                () = end.closed() => {}
+                () = tokio::time::sleep(PATIENCE) => {}
+            }
+            // It may have gone away.
+            let _ = end.send(());
+        });
         over
     }
 }
 
 /// Starts the thread. Its runtime is made and dropped inside it: a caller may be in a runtime of its own, which allows
 /// neither.
-fn spawn(tasks: impl Future<Output = ()> + Send + 'static) -> Result<(), BuildError> {
+fn spawn(tasks: impl Future<Output = ()> + Send + 'static) -> Result<Handle, BuildError> {
     let (began, beginning) = std::sync::mpsc::sync_channel(1);
     let body = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         // Whoever waits for this is there until it has come.
-        let _ = began.send(runtime.is_ok());
+        let _ = began.send(runtime.as_ref().ok().map(|runtime| runtime.handle().clone()));
         if let Ok(runtime) = runtime {
             runtime.block_on(tasks);
         }
     };
     let thread = thread::Builder::new().name("countersign-verifier".to_owned()).spawn(body);
-    let runs = thread.is_ok() && beginning.recv() == Ok(true);
-    if runs { Ok(()) } else { Err(BuildError::Thread) }
+    thread.ok().and_then(|_| beginning.recv().ok().flatten()).ok_or(BuildError::Thread)
 }
 
 /// All of the thread's work, until nobody has the verifier any more.
@@ -249,13 +263,23 @@ async fn run(
     let status = follower.status();
     let reports = Arc::new(Notify::new());
     let lists = Lists::new(Arc::clone(&shared), follower);
-    let receipts = receipts::run(&shared, &status, credentials.clone(), &reports, &name);
+    // Who may not use the feed has nobody to report to.
+    let receipts = credentials.clone().and_then(|credentials| Receipts::new(status.clone(), credentials, &name));
+    let reporting = async {
+        match &receipts {
+            Some(receipts) => receipts.run(&shared, &reports).await,
+            None => std::future::pending().await,
+        }
+    };
     let feed = Feed::new(Arc::clone(&shared), lists, credentials, Arc::clone(&reports)).run();
     tokio::select! {
         () = keys => {}
         () = feed => {}
-        () = receipts => {}
+        () = reporting => {}
         () = observe(&shared, &status) => {}
+    }
+    if let Some(receipts) = receipts {
+        receipts.leave(&shared).await;
     }
 }
 

@@ -6,7 +6,7 @@ mod follower;
 mod ledger;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -40,6 +40,8 @@ struct Shared {
     view: ArcSwap<View>,
     /// When it was last known to be current, in microseconds of the monotonic clock and one more; 0 if never.
     heard: AtomicU64,
+    /// The same in seconds of the wall clock.
+    heard_wall: AtomicI64,
     seq: AtomicU64,
 }
 
@@ -111,13 +113,20 @@ pub(crate) enum Standing {
 impl Status {
     pub(crate) fn new(clock: Clock) -> Self {
         let view = ArcSwap::from_pointee(View::default());
-        Self(Arc::new(Shared { clock, view, heard: AtomicU64::new(0), seq: AtomicU64::new(0) }))
+        Self(Arc::new(Shared {
+            clock,
+            view,
+            heard: AtomicU64::new(0),
+            heard_wall: AtomicI64::new(i64::MAX),
+            seq: AtomicU64::new(0),
+        }))
     }
 
     /// How long ago it was last known to be current; none if it never was.
     pub fn age(&self) -> Option<Duration> {
         let heard = self.0.heard.load(Ordering::Acquire).checked_sub(1)?;
-        Some(self.0.clock.monotonic().saturating_sub(Duration::from_micros(heard)))
+        let monotonic = self.0.clock.monotonic().saturating_sub(Duration::from_micros(heard));
+        Some(monotonic.max(passed(self.0.heard_wall.load(Ordering::Acquire), self.0.clock.unix_seconds())))
     }
 
     /// The number of the last change that is in force.
@@ -158,13 +167,19 @@ impl Status {
     pub(crate) fn hear_of(&self, ago: Duration) {
         let then = self.0.clock.monotonic().saturating_sub(ago);
         let micros = u64::try_from(then.as_micros()).unwrap_or(u64::MAX - 1);
-        self.0.heard.fetch_max(micros.saturating_add(1), Ordering::AcqRel);
+        let before = self.0.heard.fetch_max(micros.saturating_add(1), Ordering::AcqRel);
+        if before <= micros {
+            let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
+            self.0.heard_wall.store(self.0.clock.unix_seconds().saturating_sub(ago), Ordering::Release);
+        }
     }
 
     /// When it was last known to be current, in seconds since the epoch.
     pub(crate) fn heard_at(&self) -> Option<i64> {
-        let age = i64::try_from(self.age()?.as_secs()).unwrap_or(i64::MAX);
-        Some(self.0.clock.unix_seconds().saturating_sub(age))
+        let heard = self.0.heard.load(Ordering::Acquire).checked_sub(1)?;
+        // By the wall clock as it is now: it may have been set since.
+        let age = self.0.clock.monotonic().saturating_sub(Duration::from_micros(heard)).as_secs();
+        Some(self.0.clock.unix_seconds().saturating_sub(i64::try_from(age).unwrap_or(i64::MAX)))
     }
 
     pub(crate) fn publish(&self, view: View) {
@@ -176,9 +191,35 @@ impl Status {
     }
 }
 
+/// How long has passed for certain between two readings of the wall clock, in whole seconds: the monotonic clock may stand
+/// still while the machine is suspended.
+fn passed(before: i64, now: i64) -> Duration {
+    Duration::from_secs(u64::try_from(now.saturating_sub(before).saturating_sub(1)).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_known_grows_old_while_the_machine_is_suspended() {
+        assert_eq!(passed(1000, 1000), Duration::ZERO);
+        assert_eq!(passed(1000, 1001), Duration::ZERO, "they may be a moment apart");
+        assert_eq!(passed(1000, 8201), Duration::from_hours(2));
+        assert_eq!(passed(1000, 5), Duration::ZERO, "it was set back");
+        let clock = Clock::manual(1_000_000);
+        let status = Status::new(clock.clone());
+        status.hear();
+        assert_eq!(status.age(), Some(Duration::ZERO));
+        // The wall clock alone has gone on.
+        status.0.heard_wall.store(1_000_000 - 7201, Ordering::Release);
+        assert_eq!(status.age(), Some(Duration::from_hours(2)));
+        clock.advance(Duration::from_secs(3));
+        status.hear_of(Duration::from_secs(1));
+        assert_eq!(status.age(), Some(Duration::from_secs(1)));
+        status.hear_of(Duration::from_secs(2));
+        assert_eq!(status.age(), Some(Duration::from_secs(1)), "it was known to be current later than that");
+    }
 
     fn place(idx: u64, uri: &str) -> Option<Place> {
         StatusClaim { status_list: Reference { idx, uri: uri.to_owned() } }.place("https://as.example")

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::verifier::VerifiedBy;
 use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Requirements, Verifier, bearer};
 
 /// A layer that answers by itself whatever has no good token.
@@ -166,6 +167,7 @@ where
             match admitted {
                 Ok(claims) => {
                     request.extensions_mut().insert::<Claims<T>>(claims);
+                    request.extensions_mut().insert(VerifiedBy::<T>::new(protect.verifier));
                     inner.call(request).await
                 }
                 Err(rejected) => Ok(render(&Refused::new(rejected, protect.challenge))),

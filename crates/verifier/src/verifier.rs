@@ -2,6 +2,8 @@
 //! brought in by somebody else before.
 
 use std::fmt;
+#[cfg(any(feature = "actix", feature = "tower"))]
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -94,6 +96,33 @@ impl KeyStore {
         let good_until = self.good_until.load(Ordering::Acquire);
         let too_old = good_until != u64::MAX && clock.monotonic() > Duration::from_micros(good_until);
         if too_old { None } else { Some(self.set.load()) }
+    }
+}
+
+/// Among a request's extensions: who verified its claims of this type. A service that asks another verifier must not take
+/// them for its own.
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub(crate) struct VerifiedBy<T> {
+    verifier: Verifier,
+    claims: PhantomData<fn() -> T>,
+}
+
+#[cfg(any(feature = "actix", feature = "tower"))]
+impl<T> Clone for VerifiedBy<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.verifier.clone())
+    }
+}
+
+#[cfg(any(feature = "actix", feature = "tower"))]
+impl<T> VerifiedBy<T> {
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        Self { verifier, claims: PhantomData }
+    }
+
+    /// Whether it was this verifier, or a clone of it.
+    pub(crate) fn is(&self, verifier: &Verifier) -> bool {
+        Arc::ptr_eq(&self.verifier.0, &verifier.0)
     }
 }
 

@@ -6,7 +6,7 @@ use actix_web::test::{TestRequest, init_service, try_call_service};
 use actix_web::{App, Error, rt, web};
 use countersign_verifier::actix::{Allowed, Authenticated, MaybeAuthenticated, Protect};
 use countersign_verifier::testing::TestIssuer;
-use countersign_verifier::{Challenge, Claims, Rejected, Requirement, Requirements};
+use countersign_verifier::{Challenge, Claims, Rejected, Requirement, Requirements, Verifier};
 
 struct WriteOrders;
 
@@ -93,4 +93,26 @@ fn refusals_have_their_status_and_their_headers() {
             "{path}"
         );
     }
+}
+
+#[test]
+fn what_another_verifier_let_through_is_not_taken_for_ours() {
+    let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    let partner = TestIssuer::new("https://partner.example", "https://orders.example");
+    let answered = |own: Option<Verifier>| {
+        let header = ("authorization", format!("Bearer {}", partner.token().sign()));
+        rt::System::new().block_on(async {
+            let app = App::new().wrap(Protect::new(partner.verifier())).route("/whoami", web::get().to(whoami));
+            let app = match own {
+                Some(own) => app.app_data(web::Data::new(own)),
+                None => app,
+            };
+            let app = init_service(app).await;
+            let request = TestRequest::get().uri("/whoami").append_header(header).to_request();
+            let outcome = try_call_service(&app, request).await;
+            outcome.map_or_else(|error| error.error_response().status(), |response| response.status()).as_u16()
+        })
+    };
+    assert_eq!(answered(Some(issuer.verifier())), 401);
+    assert_eq!(answered(None), 200, "there is one verifier only");
 }

@@ -8,7 +8,7 @@ use axum::routing::get;
 use countersign_verifier::axum::{Allowed, Authenticated, MaybeAuthenticated};
 use countersign_verifier::testing::TestIssuer;
 use countersign_verifier::tower::Protect;
-use countersign_verifier::{Challenge, Claims, Rejected, Requirement, Requirements};
+use countersign_verifier::{Challenge, Claims, Rejected, Requirement, Requirements, Verifier};
 use tower::ServiceExt;
 
 struct WriteOrders;
@@ -90,4 +90,20 @@ fn refusals_have_their_status_and_their_headers() {
         assert_eq!((response.status().as_u16(), header(&response, "retry-after").as_str()), (503, "2"), "{path}");
         assert_eq!(header(&response, "www-authenticate"), "");
     }
+}
+
+#[test]
+fn what_another_verifier_let_through_is_not_taken_for_ours() {
+    let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    let partner = TestIssuer::new("https://partner.example", "https://orders.example");
+    let answered = |behind: Verifier, state, token: String| {
+        let router = Router::new().route("/whoami", get(whoami)).layer(Protect::new(behind)).with_state(state);
+        let request = Request::get("/whoami").header("authorization", format!("Bearer {token}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(router.oneshot(request.body(Body::empty()).unwrap())).unwrap().status().as_u16()
+    };
+    let (ours, theirs) = (issuer.verifier(), partner.verifier());
+    assert_eq!(answered(theirs.clone(), ours.clone(), partner.token().sign()), 401);
+    assert_eq!(answered(theirs.clone(), theirs, partner.token().sign()), 200);
+    assert_eq!(answered(ours.clone(), ours, issuer.token().sign()), 200);
 }

@@ -25,8 +25,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(2);
 /// A connection that lived so long did not fail at once.
 const LIVED: Duration = Duration::from_secs(10);
-/// How long polls stand in for a feed that was refused.
-const REFUSED_FOR: Duration = Duration::from_mins(1);
+/// How long polls stand in for a feed that was refused, the first time, the second and from then on: a client may just have
+/// been made, and not every instance knows it yet.
+const REFUSED_FOR: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
 /// How long a long poll may take.
 const LONG_POLL: Duration = Duration::from_secs(25);
 /// How long long polls stand in for streams.
@@ -41,8 +42,8 @@ enum Ended {
     Broken(Fault),
     /// Fetch the lists, then try again.
     Resync(Fault),
-    /// The issuer does not let us.
-    Refused,
+    /// The issuer does not let us: the status of its answer.
+    Refused(u16),
     /// It began, and nothing came.
     Mute,
 }
@@ -56,6 +57,8 @@ pub(super) struct Feed {
     reports: Arc<Notify>,
     /// How often a connection began and nothing came, in a row.
     mute: u32,
+    /// How often it was refused in a row.
+    refusals: usize,
     connected: bool,
     /// When lists that are missing are asked for again.
     lists_at: Duration,
@@ -68,7 +71,7 @@ impl Feed {
         credentials: Option<Credentials>,
         reports: Arc<Notify>,
     ) -> Self {
-        Self { shared, lists, credentials, reports, mute: 0, connected: false, lists_at: Duration::ZERO }
+        Self { shared, lists, credentials, reports, mute: 0, refusals: 0, connected: false, lists_at: Duration::ZERO }
     }
 
     /// For ever.
@@ -97,7 +100,10 @@ impl Feed {
             self.note_end(ended);
             let lived = self.shared.clock.monotonic().saturating_sub(began_at) >= self.shared.pace.of(LIVED);
             match ended {
-                Ended::Refused => self.poll(&endpoints, Some(REFUSED_FOR)).await,
+                Ended::Refused(status) => {
+                    let wait = self.refused(status);
+                    self.poll(&endpoints, Some(wait)).await;
+                }
                 Ended::Resync(_) => {
                     // Whether or not it helps: a feed that goes on at least tightens.
                     if let Err(fault) = self.lists.fetch_all(&endpoints).await {
@@ -126,24 +132,32 @@ impl Feed {
         self.mute = if ended == Ended::Mute { self.mute.saturating_add(1) } else { 0 };
         let reason = match ended {
             Ended::Broken(reason) | Ended::Resync(reason) => reason,
-            Ended::Refused => "refused",
+            Ended::Refused(_) => "refused",
             Ended::Mute => "mute",
         };
         self.connected = false;
         self.shared.observer.feed_disconnected(reason);
-        if ended == Ended::Refused {
-            tracing::warn!("the status feed is refused to this verifier; it polls instead");
-        } else {
-            tracing::info!(reason, "the status feed ended");
-        }
+        tracing::info!(reason, "the status feed ended");
+    }
+
+    /// Counts a refusal, and says for how long polls stand in.
+    fn refused(&mut self, status: u16) -> Duration {
+        let [.., longest] = REFUSED_FOR;
+        let wait = REFUSED_FOR.get(self.refusals).copied().unwrap_or(longest);
+        self.refusals = self.refusals.saturating_add(1);
+        tracing::warn!(
+            client_id = self.credentials.as_ref().map(Credentials::client_id),
+            status,
+            again_after_seconds = wait.as_secs(),
+            "the status feed is refused to this client; the lists are polled meanwhile"
+        );
+        wait
     }
 
     /// Rounds of polls, for so long or for ever.
     async fn poll(&mut self, endpoints: &Endpoints, span: Option<Duration>) {
         let began_at = self.shared.clock.monotonic();
-        let is_over =
-            |now: Duration| span.is_some_and(|span| now.saturating_sub(began_at) >= self.shared.pace.of(span));
-        while !is_over(self.shared.clock.monotonic()) {
+        loop {
             let wait = match self.lists.poll(endpoints).await {
                 Ok(wait) => wait,
                 Err(fault) => {
@@ -151,7 +165,17 @@ impl Feed {
                     RETRY + jitter(RETRY)
                 }
             };
-            self.shared.sleep(wait).await;
+            let wait = self.shared.pace.of(wait);
+            let Some(span) = span else {
+                tokio::time::sleep(wait).await;
+                continue;
+            };
+            let passed = self.shared.clock.monotonic().saturating_sub(began_at);
+            let left = self.shared.pace.of(span).saturating_sub(passed);
+            tokio::time::sleep(wait.min(left)).await;
+            if wait >= left {
+                return;
+            }
         }
     }
 
@@ -240,7 +264,10 @@ impl Feed {
             }
             if !self.connected && matches!(event, Event::Hello(_)) {
                 self.connected = true;
+                self.refusals = 0;
                 self.shared.observer.feed_connected();
+                // An operator who waits for verifiers must know of this one.
+                self.reports.notify_one();
             }
         }
         None
@@ -294,7 +321,10 @@ fn refusal(answer: &Response, content_type: &str) -> Option<Ended> {
             let essence = value.split(';').next().unwrap_or_default().trim();
             (!essence.eq_ignore_ascii_case(content_type)).then_some(Ended::Broken("content_type"))
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(Ended::Refused),
+        // RFC 6749 §5.2: who authenticates is answered 400 or 401.
+        status @ (StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Some(Ended::Refused(status.as_u16()))
+        }
         _ => Some(Ended::Broken("status")),
     }
 }

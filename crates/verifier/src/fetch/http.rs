@@ -20,6 +20,9 @@ pub(super) const WHOLE: Duration = Duration::from_secs(2);
 /// Why there is no answer, in a word for logs and metrics.
 pub(super) type Fault = &'static str;
 
+/// There is no such document.
+pub(super) const NOT_FOUND: Fault = "not_found";
+
 /// A client.
 #[derive(Clone, Debug)]
 pub(super) struct Http(reqwest::Client);
@@ -70,13 +73,13 @@ impl Http {
         let request = self.0.get(url).header(ACCEPT, accept).header(CACHE_CONTROL, "no-store");
         // Whoever compresses a stream on the way keeps events back until a block is full.
         let request = request.header(ACCEPT_ENCODING, "identity");
-        request.header(AUTHORIZATION, credentials.0.clone()).send().await.map_err(|error| fault_of(&error))
+        request.header(AUTHORIZATION, credentials.header.clone()).send().await.map_err(|error| fault_of(&error))
     }
 
     /// Posts JSON; only whether it was taken comes back.
     pub(super) async fn post(&self, url: &str, json: String, credentials: &Credentials) -> Result<(), Fault> {
         let request = self.0.post(url).header(CONTENT_TYPE, "application/json").timeout(WHOLE).body(json);
-        let answer = request.header(AUTHORIZATION, credentials.0.clone()).send().await;
+        let answer = request.header(AUTHORIZATION, credentials.header.clone()).send().await;
         let answer = answer.map_err(|error| fault_of(&error))?;
         if answer.status().is_success() { Ok(()) } else { Err("status") }
     }
@@ -89,7 +92,11 @@ async fn read(request: RequestBuilder, max_bytes: usize) -> Result<Document, Fau
         return Ok(Document { body: None, etag, max_age });
     }
     if answer.status() != StatusCode::OK {
-        return Err(if answer.status().is_redirection() { "redirect" } else { "status" });
+        return Err(match answer.status() {
+            StatusCode::NOT_FOUND => NOT_FOUND,
+            status if status.is_redirection() => "redirect",
+            _ => "status",
+        });
     }
     let body = read_body(answer, max_bytes).await?;
     Ok(Document { body: Some(body), etag, max_age })
@@ -126,7 +133,10 @@ pub(super) fn fault_of(error: &reqwest::Error) -> Fault {
 
 /// Who the verifier is to the issuer, as the value of `Authorization`.
 #[derive(Clone, Debug)]
-pub(super) struct Credentials(HeaderValue);
+pub(super) struct Credentials {
+    client_id: String,
+    header: HeaderValue,
+}
 
 impl Credentials {
     /// RFC 6749 §2.3.1: both parts are form-encoded before they are put together.
@@ -134,7 +144,11 @@ impl Credentials {
         let pair = format!("{}:{}", form_encoded(client_id), form_encoded(client_secret.expose()));
         let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))).ok()?;
         value.set_sensitive(true);
-        Some(Self(value))
+        Some(Self { client_id: client_id.to_owned(), header: value })
+    }
+
+    pub(super) fn client_id(&self) -> &str {
+        &self.client_id
     }
 }
 
@@ -164,7 +178,7 @@ mod tests {
     fn names_and_secrets_are_form_encoded() {
         assert_eq!(form_encoded("a b+c:d%~\u{e4}*-._9"), "a+b%2Bc%3Ad%25%7E%C3%A4*-._9");
         let credentials = Credentials::new("id", &Secret::new("p:w")).unwrap();
-        assert_eq!(credentials.0.to_str().unwrap(), format!("Basic {}", STANDARD.encode("id:p%3Aw")));
+        assert_eq!(credentials.header.to_str().unwrap(), format!("Basic {}", STANDARD.encode("id:p%3Aw")));
         assert!(!format!("{credentials:?}").contains("Basic"));
     }
 }

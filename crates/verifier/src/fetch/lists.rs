@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
-use super::http::Fault;
+use super::http::{Fault, NOT_FOUND};
 use super::{Endpoints, Shared};
 use crate::feed::MAX_LISTS;
 use crate::status::{Follower, TakenList};
@@ -33,6 +33,12 @@ struct Fetched {
     taken: TakenList,
 }
 
+/// A list to ask for, and whether the issuer names it or it is only known from before.
+struct Named {
+    number: u64,
+    is_named: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Lists {
     shared: Arc<Shared>,
@@ -47,10 +53,24 @@ impl Lists {
 
     /// Fetches every list there is, whatever is known of them.
     pub(super) async fn fetch_all(&mut self, endpoints: &Endpoints) -> Result<(), Fault> {
-        for number in self.numbers(endpoints).await? {
-            self.fetch(number, false).await?;
+        for Named { number, is_named } in self.numbers(endpoints).await? {
+            let fetched = self.fetch(number, false).await;
+            if !self.is_gone(number, is_named, &fetched) {
+                fetched?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether the issuer neither names a list nor has it: its database was put back to a time before that list. Then it is
+    /// forgotten; of a token that names it nothing is known.
+    fn is_gone(&mut self, number: u64, is_named: bool, fetched: &Result<TakenList, Fault>) -> bool {
+        let is_gone = !is_named && fetched.as_ref().is_err_and(|fault| *fault == NOT_FOUND);
+        if is_gone {
+            self.fetched.remove(&number);
+            self.follower.forget_list(number);
+        }
+        is_gone
     }
 
     /// Fetches the lists that there are said to be and that are not known.
@@ -66,8 +86,12 @@ impl Lists {
     pub(super) async fn poll(&mut self, endpoints: &Endpoints) -> Result<Duration, Fault> {
         let mut wait = None;
         let mut as_of = i64::MAX;
-        for number in self.numbers(endpoints).await? {
-            let taken = self.fetch(number, true).await?;
+        for Named { number, is_named } in self.numbers(endpoints).await? {
+            let fetched = self.fetch(number, true).await;
+            if self.is_gone(number, is_named, &fetched) {
+                continue;
+            }
+            let taken = fetched?;
             // What was served is older than what is known: somebody on the way keeps it.
             if taken.is_older {
                 return Err("older");
@@ -81,9 +105,9 @@ impl Lists {
     }
 
     /// The numbers of the lists there are.
-    async fn numbers(&self, endpoints: &Endpoints) -> Result<Vec<u64>, Fault> {
+    async fn numbers(&self, endpoints: &Endpoints) -> Result<Vec<Named>, Fault> {
         let Some(url) = &endpoints.status_list_aggregation_endpoint else {
-            return Ok(vec![0]);
+            return Ok(vec![Named { number: 0, is_named: true }]);
         };
         let document = self.shared.http.get(url, "application/json", None, MAX_BYTES).await?;
         let aggregation: Aggregation = document.body.as_deref().and_then(json::parse).ok_or("aggregation")?;
@@ -93,11 +117,12 @@ impl Lists {
             (number < MAX_LISTS && *uri == status_list::uri(&self.shared.issuer, number)).then_some(number)
         };
         // What lists there are is not signed: one that was known once is asked for all the same.
-        let known = self.fetched.keys().copied();
-        let mut numbers: Vec<u64> = aggregation.status_lists.iter().filter_map(ours).chain(known).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        if numbers.is_empty() { Err("aggregation") } else { Ok(numbers) }
+        let mut numbers: BTreeMap<u64, bool> = self.fetched.keys().map(|known| (*known, false)).collect();
+        numbers.extend(aggregation.status_lists.iter().filter_map(ours).map(|number| (number, true)));
+        if numbers.is_empty() {
+            return Err("aggregation");
+        }
+        Ok(numbers.into_iter().map(|(number, is_named)| Named { number, is_named }).collect())
     }
 
     async fn fetch(&mut self, number: u64, if_changed: bool) -> Result<TakenList, Fault> {

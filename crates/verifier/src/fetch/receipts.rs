@@ -13,45 +13,70 @@ use crate::status::Status;
 
 /// How often, if nobody asks.
 const EVERY: Duration = Duration::from_secs(10);
-/// The most characters of a name.
-const MAX_NAME: usize = 100;
+/// The most bytes of a name.
+const MAX_NAME_BYTES: usize = 128;
+/// How long the end of a verifier is told, at most.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Receipt<'r> {
     verifier: &'r str,
     name: &'r str,
     seq: u64,
-    age_ms: u64,
+    leaves: bool,
 }
 
-/// For ever. Nothing waits for it, and nothing is lost if a receipt is.
-pub(super) async fn run(
-    shared: &Shared,
-    status: &Status,
-    credentials: Option<Credentials>,
-    reports: &Notify,
-    name: &str,
-) {
-    let mut id = [0; 16];
-    let random = rand::fill(&mut id).is_ok();
-    // Who may not use the feed has nobody to report to.
-    let Some(credentials) = credentials.filter(|_| random) else { return std::future::pending().await };
-    let verifier = base64url::encode(&id);
-    let name: String = name.chars().filter(|char| !char.is_control()).take(MAX_NAME).collect();
-    loop {
-        tokio::select! {
-            () = reports.notified() => {}
-            () = shared.sleep(EVERY) => {}
+/// What tells the issuer.
+pub(super) struct Receipts {
+    status: Status,
+    credentials: Credentials,
+    /// 16 random bytes in base64url.
+    verifier: String,
+    name: String,
+}
+
+impl Receipts {
+    /// None without randomness.
+    pub(super) fn new(status: Status, credentials: Credentials, name: &str) -> Option<Self> {
+        let mut id = [0; 16];
+        rand::fill(&mut id).ok()?;
+        Some(Self { status, credentials, verifier: base64url::encode(&id), name: printable(name) })
+    }
+
+    /// For ever: whenever `wanted`, and now and then. Nothing waits for it, and nothing is lost if a receipt is.
+    pub(super) async fn run(&self, shared: &Shared, wanted: &Notify) {
+        loop {
+            tokio::select! {
+                () = wanted.notified() => {}
+                () = shared.sleep(EVERY) => {}
+            }
+            let endpoints = shared.when_known().await;
+            self.post(shared, &endpoints, false).await;
         }
-        let endpoints = shared.when_known().await;
-        let (Some(url), Some(age)) = (address(&endpoints), status.age()) else { continue };
-        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let receipt = Receipt { verifier: &verifier, name: &name, seq: status.seq(), age_ms };
-        let Ok(json) = serde_json::to_string(&receipt) else { continue };
-        if let Err(fault) = shared.http.post(&url, json, &credentials).await {
+    }
+
+    /// Says that nobody need wait for this verifier any more.
+    pub(super) async fn leave(&self, shared: &Shared) {
+        let endpoints = shared.endpoints.borrow().clone();
+        if let Some(endpoints) = endpoints {
+            drop(tokio::time::timeout(FAREWELL, self.post(shared, &endpoints, true)).await);
+        }
+    }
+
+    async fn post(&self, shared: &Shared, endpoints: &Endpoints, leaves: bool) {
+        let receipt = Receipt { verifier: &self.verifier, name: &self.name, seq: self.status.seq(), leaves };
+        let (Some(url), Ok(json)) = (address(endpoints), serde_json::to_string(&receipt)) else { return };
+        if let Err(fault) = shared.http.post(&url, json, &self.credentials).await {
             tracing::debug!(fault, "a receipt was not taken");
         }
     }
+}
+
+/// A name that the issuer takes.
+fn printable(name: &str) -> String {
+    let mut printable: String = name.chars().filter(|char| !char.is_control()).collect();
+    printable.truncate(printable.floor_char_boundary(MAX_NAME_BYTES));
+    printable
 }
 
 fn address(endpoints: &Endpoints) -> Option<String> {
@@ -72,6 +97,13 @@ pub(super) fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_one_that_the_issuer_takes() {
+        assert_eq!(printable("orders\n-\u{e4}"), "orders-\u{e4}");
+        assert_eq!(printable(&"\u{e4}".repeat(100)).len(), 128);
+        assert_eq!(printable(&format!("x{}", "\u{e4}".repeat(100))).len(), 127);
+    }
 
     #[test]
     fn receipts_go_where_the_issuer_says_or_beside_the_feed() {

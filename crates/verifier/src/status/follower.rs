@@ -155,6 +155,12 @@ impl Follower {
         Ok(TakenList { ttl, exp, iat, is_older })
     }
 
+    /// Forgets a list that the issuer has no more. Of a token that names it nothing is known from then on.
+    pub fn forget_list(&mut self, list: u64) {
+        self.ledger.forget_list(list);
+        self.status.publish(self.ledger.view());
+    }
+
     /// A new connection begins. It has to ask for what is new since the number that comes back; without lists there is
     /// none, and nothing to connect for.
     pub fn connect(&mut self) -> Option<u64> {

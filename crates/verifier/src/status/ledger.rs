@@ -85,6 +85,12 @@ impl Ledger {
         newer
     }
 
+    /// Forgets a list, and that there is one of that number or beyond.
+    pub(super) fn forget_list(&mut self, number: u64) {
+        self.lists.remove(&number);
+        self.count = self.count.min(number);
+    }
+
     /// Takes what a connection begins with. Not if keys change faster than checkpoints come.
     pub(super) fn begin(&mut self, hello: &Hello, key: FeedKey) -> bool {
         let known = self.in_force.last().is_some_and(|cuts| *cuts.key() == key);

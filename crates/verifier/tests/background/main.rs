@@ -20,6 +20,7 @@ use countersign_verifier::{
     BuildError, Claims, Endpoints, KeySet, NoOtherClaims, Observer, Rejected, Secret, StatusSource, UrlError, Verifier,
     VerifierBuilder,
 };
+use serde_json::json;
 use server::{AGGREGATION, Answer, EVENTS, JWKS, LIST, METADATA, Server};
 
 /// What the observer heard.
@@ -119,7 +120,7 @@ fn a_revocation_is_in_force_within_a_second_and_is_receipted() {
     world.until_revoked(&two);
     let receipted = |world: &World| {
         let receipts = world.server.receipts.lock().unwrap();
-        receipts.iter().any(|receipt| receipt["seq"] == 2 && receipt["name"] == "test-7" && receipt["age_ms"].is_u64())
+        receipts.iter().any(|receipt| receipt["seq"] == 2 && receipt["name"] == "test-7")
     };
     world.until("it is receipted", receipted);
     let receipts = world.server.receipts.lock().unwrap();
@@ -132,8 +133,10 @@ fn a_report_that_is_asked_for_comes_at_once() {
     let began_at = Instant::now();
     let world = World::of(Server::start(), |builder| builder.hurry(1));
     world.until("it is ready", |world| world.verifier.ready().is_ok());
+    let has = |seq| move |world: &World| world.server.receipts.lock().unwrap().iter().any(|one| one["seq"] == seq);
+    world.until("whoever has just come says so", has(0));
     world.issuer().revoke(&world.issuer().token().sign());
-    world.until("it is receipted", |world| world.server.receipts.lock().unwrap().iter().any(|one| one["seq"] == 1));
+    world.until("it is receipted", has(1));
     assert!(began_at.elapsed() < Duration::from_secs(8), "every ten seconds it would have come by itself");
 }
 
@@ -367,6 +370,24 @@ fn a_key_that_was_never_seen_is_waited_for() {
 }
 
 #[test]
+fn nobody_waits_longer_than_two_seconds_for_a_key() {
+    let world = World::new();
+    world.server.answer(JWKS, Answer::Never);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let began_at = Instant::now();
+    // Each of them asks for another key, and they are looked for one after the other.
+    let ask = |nth: usize| {
+        let token = world.issuer().token().kid(&format!("nobody-{nth}")).sign();
+        let verifier = world.verifier.clone();
+        async move { verifier.verify_waiting::<NoOtherClaims>(&token).await.map(drop) }
+    };
+    let outcomes = runtime.block_on(async { tokio::join!(ask(1), ask(2), ask(3)) });
+    let refused = || Err(Rejected::UnknownKey);
+    assert_eq!(outcomes, (refused(), refused(), refused()));
+    assert!(began_at.elapsed() < Duration::from_millis(2_900), "{:?}", began_at.elapsed());
+}
+
+#[test]
 fn who_may_not_read_the_feed_polls() {
     let server = Server::start();
     server.answer(EVENTS, Answer::Status(403));
@@ -380,6 +401,18 @@ fn who_may_not_read_the_feed_polls() {
     assert!(world.heard.count("disconnected refused") >= 1);
     world.server.answer(EVENTS, Answer::Good);
     world.until("the feed is tried again", |world| world.heard.count("connected") >= 1);
+}
+
+#[test]
+fn a_feed_that_was_refused_is_tried_again_soon() {
+    let server = Server::start();
+    server.answer(EVENTS, Answer::Status(401));
+    let world = World::of(server, |builder| builder.hurry(1));
+    world.until("it is refused", |world| world.heard.count("disconnected refused") == 1);
+    world.server.answer(EVENTS, Answer::Good);
+    let began_at = Instant::now();
+    world.until("it is tried again", |world| world.heard.count("connected") == 1);
+    assert!(began_at.elapsed() < Duration::from_secs(5), "{:?}", began_at.elapsed());
 }
 
 #[test]
@@ -436,6 +469,27 @@ fn an_old_list_is_no_news() {
     // What is given out is as old as its signature, and the issuer's clock stood still.
     world.issuer().advance(Duration::from_secs(10));
     world.until("it is current again", |world| world.outcome(&token) == Ok(()));
+}
+
+#[test]
+fn a_list_that_the_issuer_has_no_more_is_forgotten() {
+    const SECOND: &str = "/status/1";
+    let settings = |builder: VerifierBuilder| builder.status(StatusSource::Poll).max_stale(Duration::from_secs(3));
+    let world = World::of(Server::start(), settings);
+    let uri = |number| status_list::uri(world.issuer().name(), number);
+    let second = list(&world, |claims| claims.sub = uri(1));
+    world.server.answer(AGGREGATION, Answer::Body(json!({ "status_lists": [uri(0), uri(1)] }).to_string()));
+    world.server.answer(SECOND, Answer::Body(second));
+    world.until("both are taken", |world| world.server.hits(SECOND) >= 2 && world.verifier.ready().is_ok());
+    let token = world.issuer().token().sign();
+    assert_eq!(world.outcome(&token), Ok(()));
+    world.server.answer(SECOND, Answer::Status(404));
+    world.until("one that is named is wanted", |world| world.outcome(&token) == Err(Rejected::StatusUnavailable));
+    world.server.answer(AGGREGATION, Answer::Good);
+    // Lists are as old as their signature.
+    world.issuer().advance(Duration::from_secs(10));
+    world.issuer().revoke(&world.issuer().token().sign());
+    world.until("there is one list less", |world| world.outcome(&token) == Ok(()));
 }
 
 #[test]
@@ -559,6 +613,10 @@ fn the_thread_ends_with_the_last_verifier() {
     let began_at = Instant::now();
     while server.hits("feed_ended") == 0 {
         assert!(began_at.elapsed() < Duration::from_secs(10), "the connection outlives the verifier");
+        thread::sleep(Duration::from_millis(5));
+    }
+    while server.receipts.lock().unwrap().last().is_none_or(|last| last["leaves"] != true) {
+        assert!(began_at.elapsed() < Duration::from_secs(10), "it does not say that it leaves");
         thread::sleep(Duration::from_millis(5));
     }
 }
