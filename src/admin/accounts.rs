@@ -10,7 +10,6 @@ use crate::protocol::token_request::MAX_PASSWORD_BYTES;
 use crate::secret::PlainSecret;
 use crate::store::accounts::{self, Account};
 use crate::store::grants::{self, EndedBy};
-use crate::token::revoke;
 
 /// The fewest characters of a name that a password may not contain.
 const MIN_NAME_PART: usize = 4;
@@ -131,14 +130,6 @@ pub fn set_password(app: &App, account: &Account, password: &PlainSecret) -> Res
         grants::end_of_account(tx, id, EndedBy::PasswordChange, now).map(Some)
     })?;
     ended.ok_or(AdminError::NotFound("account"))
-}
-
-/// Ends an account's grants; says how many.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn end_grants(app: &App, id: AccountId) -> Result<usize, AdminError> {
-    Ok(revoke::end_grants_of(app, id, EndedBy::Operator)?)
 }
 
 fn is_role(role: &str) -> bool {

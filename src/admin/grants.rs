@@ -67,8 +67,8 @@ pub fn end(app: &App, whose: Whose, wait: bool, actor: &str) -> Result<Ended, Ad
 pub struct InForce {
     /// How many know of it.
     pub at: usize,
-    /// How many have been heard of lately and do not know of it yet.
-    pub waits: usize,
+    /// Those that have been heard of lately, and do not know of it yet.
+    pub lagging: Vec<Receipt>,
     /// Those that have not been heard of lately, and do not know of it.
     pub unreachable: Vec<Receipt>,
 }
@@ -81,8 +81,8 @@ pub fn in_force(app: &App, seq: i64) -> Result<InForce, AdminError> {
     let (receipts, now) = app.db.read(|tx| Ok((status_receipts::list(tx)?, instances::now(tx)?)))?;
     let is_heard_of = |receipt: &Receipt| heard_of(receipt.at, now);
     let (know, others): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|receipt| receipt.seq >= seq);
-    let (waits, unreachable): (Vec<_>, Vec<_>) = others.into_iter().partition(is_heard_of);
-    Ok(InForce { at: know.len(), waits: waits.len(), unreachable })
+    let (lagging, unreachable): (Vec<_>, Vec<_>) = others.into_iter().partition(is_heard_of);
+    Ok(InForce { at: know.len(), lagging, unreachable })
 }
 
 fn heard_of(at: Timestamp, now: Timestamp) -> bool {

@@ -59,11 +59,6 @@ pub(super) enum AccountsCommand {
         #[arg(long, required = true)]
         password_stdin: bool,
     },
-    /// End its grants: everyone who is logged in must log in again.
-    EndGrants {
-        /// Its identifier, e-mail address or user name.
-        account: String,
-    },
 }
 
 pub(super) fn run(
@@ -105,10 +100,6 @@ pub(super) fn run(
             let account = accounts::find(app, account)?;
             let ended = accounts::set_password(app, &account, &password::read()?)?;
             report_ended(output, "password_set", account.id, ended);
-        }
-        AccountsCommand::EndGrants { account } => {
-            let id = accounts::find(app, account)?.id;
-            report_ended(output, "grants_ended", id, accounts::end_grants(app, id)?);
         }
     }
     Ok(())

@@ -18,10 +18,13 @@ use crate::store::status_receipts::Receipt;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// How long is waited at most for verifiers that can be reached.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long somebody has to say something of themselves who was never heard of before.
+const NEWCOMERS: Duration = Duration::from_secs(1);
 
 #[derive(Subcommand)]
 pub(super) enum GrantsCommand {
-    /// End a grant, or all of an account: refresh tokens at once, access tokens wherever verifiers follow.
+    /// End a grant, or all of an account: refresh tokens at once, access tokens wherever verifiers follow. Exits with 1 if
+    /// with `--wait` somebody who can be reached does not know after ten seconds.
     End {
         /// The grant: the `sid` of its tokens.
         #[arg(required_unless_present = "account", conflicts_with = "account")]
@@ -56,7 +59,7 @@ pub(super) fn run(
     let in_force = wait_until_known(app, ended)?;
     let took = app.clock.monotonic().saturating_sub(began);
     report(output, ended, &in_force, took);
-    match in_force.waits {
+    match in_force.lagging.len() {
         0 => Ok(()),
         lagging => Err(CommandError::VerifiersLag { lagging }),
     }
@@ -64,9 +67,11 @@ pub(super) fn run(
 
 fn wait_until_known(app: &App, ended: Ended) -> Result<InForce, AdminError> {
     let patience = Deadline::after(&app.clock, LONGEST_WAIT);
+    let newcomers = Deadline::after(&app.clock, NEWCOMERS);
     loop {
         let in_force = grants::in_force(app, ended.seq)?;
-        if in_force.waits == 0 || patience.has_passed() {
+        let everywhere = in_force.lagging.is_empty() && (in_force.at > 0 || newcomers.has_passed());
+        if everywhere || patience.has_passed() {
             return Ok(in_force);
         }
         pause();
@@ -79,14 +84,14 @@ fn pause() {
 }
 
 fn report(output: &Output, ended: Ended, in_force: &InForce, took: Duration) {
-    let InForce { at, waits, unreachable } = in_force;
-    let of = at + waits + unreachable.len();
+    let InForce { at, lagging, unreachable } = in_force;
+    let of = at + lagging.len() + unreachable.len();
     let described = |receipt: &Receipt| json!({ "name": receipt.name, "client_id": receipt.client_id, "since": receipt.at.to_string() });
     let json = json!({
         "ended_grants": ended.grants,
         "verifiers": of,
         "in_force_at": at,
-        "waiting_for": waits,
+        "lagging": lagging.iter().map(described).collect::<Vec<_>>(),
         "unreachable": unreachable.iter().map(described).collect::<Vec<_>>(),
         "after_seconds": took.as_secs_f64(),
     });
@@ -101,8 +106,10 @@ fn report(output: &Output, ended: Ended, in_force: &InForce, took: Duration) {
         if let Some(since) = since {
             text = format!("{text}, {} unreachable since {since} or later", unreachable.len());
         }
-        for receipt in unreachable {
-            text = format!("{text}\n  {} ({}), last heard of at {}", receipt.name, receipt.client_id, receipt.at);
+        for (receipts, state) in [(lagging, "does not know yet"), (unreachable, "unreachable")] {
+            for Receipt { name, client_id, at, .. } in receipts {
+                text = format!("{text}\n  {name} ({client_id}) {state}, last heard of at {at}");
+            }
         }
         text
     });

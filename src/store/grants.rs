@@ -319,7 +319,7 @@ pub fn end(tx: &mut Write<'_>, id: GrantId, by: EndedBy, now: Timestamp) -> Resu
     make_known(tx, ended, now).map(|ended| ended == 1)
 }
 
-/// The one way out of this file for grants that end: no end is without its bits, in the same transaction.
+/// What each end in this file comes to: no end is without its bits, in the same transaction.
 fn make_known(tx: &mut Write<'_>, positions: Vec<i64>, now: Timestamp) -> Result<usize, Error> {
     let ended = positions.len();
     status_changes::end(tx, &Over { positions, names: Vec::new() }, now)?;

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 
 use super::dialect::database_now;
 use super::schema::{clients, outbox};
-use super::{Error, Read, Write, grants, instances};
+use super::{Error, Read, Write, accounts, grants, instances};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::secret::Random;
@@ -136,7 +136,9 @@ pub fn step(tx: &mut Write<'_>, due: &Due, now: Timestamp) -> Result<(), Error> 
     }
     let next = match &due.task {
         Task::EndGrantsOfAccount(id) => {
-            grants::end_outdated(tx, *id, EndedBy::PasswordChange, now)?;
+            let disabled = accounts::find(tx, *id)?.is_some_and(|account| account.disabled_at.is_some());
+            let by = if disabled { EndedBy::AccountDisabled } else { EndedBy::PasswordChange };
+            grants::end_outdated(tx, *id, by, now)?;
             None
         }
         Task::EndGrantsOfClient(client_id, until) => {

@@ -1,13 +1,13 @@
-//! The end of grants and tokens. Every path that ends a grant by itself comes through here: replay, revocation,
-//! operators. What changes an account ends its grants in that change's own transaction. Whatever ends, and however, is made
-//! known by [`status_changes::end`] in the transaction that ends it.
+//! The end of a grant or a token at a client's word, or because a spent refresh token came back. Operators end grants in
+//! `admin`, and what changes an account or a client ends its grants in that change's own transaction. Whatever ends, and
+//! however, is made known by [`status_changes::end`] in the transaction that ends it.
 
 use countersign_verifier::Claims;
 use countersign_verifier::feed::CutKind;
 
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
-use crate::id::{AccountId, GrantId};
+use crate::id::GrantId;
 use crate::store::clients::{self, Client};
 use crate::store::grants::{self, EndedBy};
 use crate::store::status_changes::{self, Over};
@@ -24,15 +24,6 @@ pub fn end_grant(app: &App, id: GrantId, by: EndedBy, deadline: &Deadline) -> Re
         tracing::info!(event = "grant_ended", grant_id = %id, by = by.as_str());
     }
     Ok(ended)
-}
-
-/// Ends every grant of an account; says how many that were.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn end_grants_of(app: &App, account_id: AccountId, by: EndedBy) -> Result<usize, store::Error> {
-    let now = app.clock.now();
-    app.db.write(move |tx| grants::end_of_account(tx, account_id, by, now))
 }
 
 /// How many tokens are cut off one by one.

@@ -92,7 +92,7 @@ fn accounts_are_made_shown_and_changed() {
     assert!(desk.json(&["accounts", "show", "ada"], "")["disabled_at"].is_string());
     desk.json(&["accounts", "enable", "ada"], "");
     desk.json(&["accounts", "set-password", "ada", "--password-stdin"], "hunter-canary-another");
-    desk.json(&["accounts", "end-grants", "ada"], "");
+    assert_eq!(desk.json(&["grants", "end", "--account", "ada"], "")["ended_grants"], 0);
     assert!(desk.refused(&create, PASSWORD, 1).contains("is taken"));
     assert!(desk.refused(&["accounts", "show", "nobody"], "", 1).contains("no such account"));
     assert!(desk.refused(&["accounts", "create", "--email", "b@people.test"], "", 2).contains("--password-stdin"));

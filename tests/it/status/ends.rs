@@ -74,11 +74,39 @@ fn an_operator_hears_of_a_verifier_that_can_be_reached_and_does_not_follow() {
     let body = json!({ "verifier": "AAAAAAAAAAAAAAAAAAAAAA", "name": "orders-1", "seq": 0 }).to_string();
     party.send("POST", "/status/receipts", &[("Authorization", &basic("orders", &secret))], body.as_bytes());
     let (code, json, error) = end(&app, &[tokens.claims()["sid"].as_str().unwrap(), "--wait"]);
-    assert_eq!((code, &json["waiting_for"]), (Some(1), &json!(1)), "{error}");
+    assert_eq!((code, &json["lagging"][0]["name"]), (Some(1), &json!("orders-1")), "{error}");
     assert!(error.contains("not known yet at 1 of the verifiers"), "{error}");
     let (code, _, error) = end(&app, &["019b76da-b7a0-7f54-862e-b767cf0b8482"]);
     assert!(code == Some(1) && error.contains("there is no such grant"), "{error}");
     assert_eq!(end(&app, &[]).0, Some(2));
+}
+
+#[test]
+fn an_operator_waits_a_moment_for_a_verifier_that_has_just_come() {
+    let app = TestApp::start();
+    let secret = follower(&app);
+    let (party, tokens) = app.log_in();
+    let sid = tokens.claims()["sid"].as_str().unwrap().to_owned();
+    let (_, json, _) = std::thread::scope(|scope| {
+        let before = head(&app, &secret);
+        let command = scope.spawn(|| end(&app, &[&sid, "--wait"]));
+        eventually("it is asked to say how far it is", || {
+            let changes = feed(&app, &secret, Some(before));
+            let asked = changes.iter().find(|(_, data)| data["ack"] == true);
+            if let Some((_, data)) = asked {
+                let receipt = json!({ "verifier": "AAAAAAAAAAAAAAAAAAAAAA", "name": "orders-1", "seq": data["n"] });
+                let header = basic("orders", &secret);
+                party.send("POST", "/status/receipts", &[("Authorization", &header)], receipt.to_string().as_bytes());
+            }
+            asked.is_some()
+        });
+        command.join().unwrap()
+    });
+    assert_eq!((&json["verifiers"], &json["in_force_at"]), (&json!(1), &json!(1)), "it had not been heard of before");
+    // Nobody follows, and that is no failure.
+    app.database.execute("DELETE FROM status_receipts");
+    let (code, json, _) = end(&app, &[&sid, "--wait"]);
+    assert_eq!((code, &json["verifiers"]), (Some(0), &json!(0)));
 }
 
 #[test]
@@ -99,6 +127,13 @@ fn a_log_in_that_was_under_way_when_the_password_changed_ends_too() {
     eventually("somebody looked again", || is_over(&second, &tokens.access));
     eventually("all is done", || app.database.lines("SELECT task AS line FROM outbox").is_empty());
     assert_eq!(party.refresh("web", tokens.refresh_token()).error(), "invalid_grant");
+    // Of an account that was disabled, for that reason.
+    admin::accounts::disable(&app.app, account.id).unwrap();
+    app.database.execute("UPDATE grants SET ended_at = NULL, ended_by = NULL");
+    app.database.execute("UPDATE outbox SET due_at = due_at - 15000000");
+    let ended_by = "SELECT ended_by AS line FROM grants WHERE ended_by IS NOT NULL";
+    eventually("it ends again", || !app.database.lines(ended_by).is_empty());
+    assert_eq!(app.database.lines(ended_by), ["account_disabled"]);
 }
 
 #[test]

@@ -93,7 +93,8 @@ fn change_password(app: &TestApp, given: &Given) {
 }
 
 fn end_grants(app: &TestApp, given: &Given) {
-    assert_eq!(admin::accounts::end_grants(&app.app, given.account.id).unwrap(), 1);
+    let whose = admin::grants::Whose::Account(given.account.id);
+    assert_eq!(admin::grants::end(&app.app, whose, false, "test").unwrap().grants, 1);
 }
 
 fn disable_web(app: &TestApp, _: &Given) {
