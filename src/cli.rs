@@ -124,8 +124,8 @@ enum CommandError {
     NotEverywhere { lagging: usize, live: usize },
     #[error("done, but not known yet at {lagging} of the verifiers that can be reached")]
     VerifiersLag { lagging: usize },
-    #[error("the service takes not even a good token: it answered {0}")]
-    NotEvenGood(String),
+    #[error("the service takes not even a good token: {answer}; {hint}")]
+    NotEvenGood { answer: String, hint: &'static str },
     #[error("{wrong} of {tried} tokens got the wrong answer")]
     SuiteFailed { wrong: usize, tried: usize },
     #[error(transparent)]

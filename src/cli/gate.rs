@@ -74,13 +74,18 @@ pub(super) fn run(arguments: &GateArguments, settings: &Settings, output: &Outpu
         .observer(metrics.clone())
         .name(&format!("gate {address}"))
         .build()?;
-    let health = arguments.health_listen.map(TcpListener::bind).transpose()?;
+    let bind = |address| {
+        let busy = |source| CommandError::Listen { setting: "--health-listen", address, source };
+        TcpListener::bind(address).map_err(busy)
+    };
+    let health = arguments.health_listen.map(bind).transpose()?;
+    let path = if arguments.any_path { "/ (every path)" } else { "/verify" };
     let gate = Gate { verifier, metrics, scopes: arguments.scopes.clone(), any_path: arguments.any_path };
     actix_web::rt::System::new().block_on(async {
         let server = gate::serve(gate, listener, health)?;
         let described = json!({ "listens_on": format!("http://{address}"), "issuer": arguments.issuer });
         output.either(&described, || {
-            format!("The gate listens on http://{address}/verify for tokens of {}", arguments.issuer)
+            format!("The gate listens on http://{address}{path} for tokens of {}", arguments.issuer)
         });
         Ok(server.await?)
     })

@@ -39,9 +39,9 @@ pub(super) struct VerifySuite {
     /// The scope of the good tokens.
     #[arg(long, default_value = "read write")]
     scope: String,
-    /// How long to wait for the service to take a good token, in seconds.
-    #[arg(long, default_value_t = 60)]
-    patience: u64,
+    /// How long to wait for the service to take a good token.
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = humantime::parse_duration)]
+    patience: Duration,
     /// Also demand what only strict verifiers do: unique members, all claims of RFC 9068, the status.
     #[arg(long)]
     strict: bool,
@@ -100,11 +100,11 @@ async fn play(suite: &VerifySuite, target: &Url, trial: &Trial, output: &Output)
         issuer = suite.issuer.clone().unwrap_or_else(|| format!("http://{}", suite.listen)),
     ));
     let clock = Clock::system();
-    let patience = Deadline::after(&clock, Duration::from_secs(suite.patience));
+    let patience = Deadline::after(&clock, suite.patience);
     loop {
         match ask(&client, suite, target, &good).await {
             Answer::Accepted(status) if status.is_success() => break,
-            answer if patience.has_passed() => return Err(CommandError::NotEvenGood(describe(answer))),
+            answer if patience.has_passed() => return Err(not_even_good(answer)),
             Answer::Accepted(_) | Answer::Refused(_) | Answer::Failed(_) => tokio::time::sleep(BETWEEN_TRIES).await,
         }
     }
@@ -148,6 +148,22 @@ impl Tried {
     fn counts(&self, strict: bool) -> bool {
         self.fault(strict).is_some_and(|fault| fault != "lets it through, as most do")
     }
+}
+
+/// Says what it may be.
+fn not_even_good(answer: Answer) -> CommandError {
+    let hint = match answer {
+        Answer::Failed(None) => "is it running, and is --target its address?",
+        Answer::Failed(Some(status)) if status.is_redirection() => "--target wants the address that it leads to",
+        Answer::Failed(_) => "look at its log: it may not reach the issuer of the trial at --listen",
+        Answer::Accepted(_) => "--scope wants the scopes that it asks for",
+        Answer::Refused(StatusCode::UNAUTHORIZED) => "does it trust the issuer and the audience above?",
+        Answer::Refused(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+            "--target wants a route that needs a token, --method its method"
+        }
+        Answer::Refused(_) => "--target wants a route that answers 2xx to a good token and no body",
+    };
+    CommandError::NotEvenGood { answer: describe(answer), hint }
 }
 
 fn describe(answer: Answer) -> String {

@@ -9,7 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
-use countersign_verifier::{Challenge, Claims, NoOtherClaims, Rejected, Verifier, bearer};
+use countersign_verifier::{Challenge, Claims, NoOtherClaims, Rejected, Requirements, Verifier, bearer};
 
 use crate::metrics::VerifierMetrics;
 
@@ -21,7 +21,7 @@ static SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
 static ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 static GRANT: HeaderName = HeaderName::from_static("x-auth-grant");
 
-/// A gate and what it demands of every request.
+/// A gate and what it requires of every token.
 pub struct Gate {
     /// Who looks at tokens.
     pub verifier: Verifier,
@@ -33,34 +33,40 @@ pub struct Gate {
     pub any_path: bool,
 }
 
-/// What a request asks of the token beside what the gate demands anyway.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Demands {
-    scopes: Vec<String>,
-    acr_values: Vec<String>,
-    max_age: Option<Duration>,
-    fresh_within: Option<Duration>,
+/// What a location of the proxy asks for.
+#[derive(Debug)]
+struct Asked {
+    requirements: Requirements,
+    /// No token is nobody, and let through.
     optional: bool,
 }
 
-impl Demands {
-    /// Reads them from the query that the proxy's configuration wrote. `None` for what cannot be understood: a demand that
+impl Asked {
+    /// What every token needs.
+    fn everywhere(scopes: &[String]) -> Self {
+        let requirements = scopes.iter().fold(Requirements::new(), |all, scope| all.scope(scope));
+        Self { requirements, optional: false }
+    }
+
+    /// Reads it from the query that the proxy's configuration wrote. `None` for what cannot be understood: a requirement that
     /// is misspelt must not be none.
-    fn parse(query: &str) -> Option<Self> {
-        let mut demands = Self::default();
+    fn parse(query: &str, scopes: &[String]) -> Option<Self> {
+        let Self { mut requirements, mut optional } = Self::everywhere(scopes);
         let pairs = web::Query::<Vec<(String, String)>>::from_query(query).ok()?.into_inner();
         for (name, value) in pairs {
             let seconds = || value.parse().ok().map(Duration::from_secs);
             match name.as_str() {
-                "scope" if !value.is_empty() => demands.scopes.extend(value.split(' ').map(str::to_owned)),
-                "acr" if !value.is_empty() => demands.acr_values.extend(value.split(' ').map(str::to_owned)),
-                "max_age" => demands.max_age = Some(seconds()?),
-                "fresh" => demands.fresh_within = Some(seconds()?),
-                "optional" if value == "true" => demands.optional = true,
+                "scope" if !value.is_empty() => {
+                    requirements = value.split(' ').fold(requirements, Requirements::scope);
+                }
+                "acr" if !value.is_empty() => requirements = requirements.acr(&value.split(' ').collect::<Vec<_>>()),
+                "max_age" => requirements = requirements.auth_age(seconds()?),
+                "fresh" => requirements = requirements.fresh(seconds()?),
+                "optional" if value == "true" => optional = true,
                 _ => return None,
             }
         }
-        Some(demands)
+        Some(Self { requirements, optional })
     }
 }
 
@@ -112,41 +118,27 @@ async fn metrics(gate: Data<Gate>) -> HttpResponse {
 }
 
 async fn verify(request: HttpRequest, gate: Data<Gate>) -> HttpResponse {
-    match Demands::parse(request.query_string()) {
-        Some(demands) => answer(&request, &gate, &demands).await,
+    match Asked::parse(request.query_string(), &gate.scopes) {
+        Some(asked) => answer(&request, &gate, &asked).await,
         None => super::error::problem(StatusCode::INTERNAL_SERVER_ERROR, "the gate does not know what is asked of it"),
     }
 }
 
 async fn verify_any(request: HttpRequest, gate: Data<Gate>) -> HttpResponse {
-    answer(&request, &gate, &Demands::default()).await
+    answer(&request, &gate, &Asked::everywhere(&gate.scopes)).await
 }
 
-async fn answer(request: &HttpRequest, gate: &Gate, demands: &Demands) -> HttpResponse {
+async fn answer(request: &HttpRequest, gate: &Gate, asked: &Asked) -> HttpResponse {
     let outcome = match bearer(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes)) {
         // No token is nobody; a bad one is refused all the same.
-        Err(Rejected::Missing) if demands.optional => return admit(None),
+        Err(Rejected::Missing) if asked.optional => return admit(None),
         Err(rejected) => Err(rejected),
         Ok(token) => gate.verifier.verify_waiting::<NoOtherClaims>(token).await,
     };
-    match outcome.and_then(|claims| suffices(&claims, gate, demands).map(|()| claims)) {
+    match outcome.and_then(|claims| asked.requirements.admit(&claims).map(|()| claims)) {
         Ok(claims) => admit(Some(&claims)),
         Err(rejected) => refuse(&rejected),
     }
-}
-
-fn suffices(claims: &Claims, gate: &Gate, demands: &Demands) -> Result<(), Rejected> {
-    for scope in gate.scopes.iter().chain(&demands.scopes) {
-        claims.require_scope(scope)?;
-    }
-    if !demands.acr_values.is_empty() {
-        let values: Vec<&str> = demands.acr_values.iter().map(String::as_str).collect();
-        claims.require_acr(&values)?;
-    }
-    if let Some(max_age) = demands.max_age {
-        claims.require_auth_age(max_age)?;
-    }
-    demands.fresh_within.map_or(Ok(()), |within| claims.require_fresh(within))
 }
 
 /// Lets through, and says who it is; or that it is nobody.
@@ -184,21 +176,27 @@ fn refuse(rejected: &Rejected) -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
+    use countersign_verifier::testing::TestIssuer;
+
     use super::*;
 
     #[test]
-    fn demands_are_understood_or_refused() {
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_eq!(Demands::parse(""), Some(Demands::default()));
-        let demands = Demands::parse("scope=read+write&scope=more&acr=mfa&max_age=300&fresh=10&optional=true").unwrap();
-        assert_eq!(demands.scopes, texts(&["read", "write", "more"]));
-        assert_eq!((demands.acr_values, demands.optional), (texts(&["mfa"]), true));
-        assert_eq!(
-            (demands.max_age, demands.fresh_within),
-            (Some(Duration::from_mins(5)), Some(Duration::from_secs(10)))
-        );
+    fn what_is_asked_is_understood_or_refused() {
+        let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+        let refusal = |query: &str, scope: &str| {
+            let token = issuer.token().scope(scope).claim("acr", "mfa").claim("auth_time", issuer.now() - 60).sign();
+            let claims: Claims = issuer.verifier().verify(&token).unwrap();
+            let asked = Asked::parse(query, &["all".to_owned()]).unwrap();
+            asked.requirements.admit(&claims).err()
+        };
+        assert_eq!(refusal("", "all"), None);
+        assert_eq!(refusal("scope=read+write&scope=more&acr=phr+mfa&max_age=60&fresh=10", "all read write more"), None);
+        let needed = "all read write more".to_owned();
+        assert_eq!(refusal("scope=read+write&scope=more", "read"), Some(Rejected::InsufficientScope { needed }));
+        assert!(refusal("acr=phr", "all").is_some() && refusal("max_age=59", "all").is_some());
+        assert!(Asked::parse("optional=true", &[]).unwrap().optional && !Asked::parse("", &[]).unwrap().optional);
         for query in ["scopes=read", "scope=", "acr=", "max_age=5m", "fresh=-1", "optional=1", "x", "optional"] {
-            assert_eq!(Demands::parse(query), None, "{query}");
+            assert!(Asked::parse(query, &[]).is_none(), "{query}");
         }
     }
 }

@@ -18,7 +18,7 @@ use countersign::store::signing_keys::KeyState;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, TestDatabase, required};
-use crate::cli::command;
+use crate::cli::{self, command};
 use crate::relying_party::{Answer, RelyingParty};
 
 /// Whom the READMEs have log in.
@@ -138,7 +138,6 @@ impl Example {
 
     /// The same with another configuration of nginx.
     pub fn start_with(&self, amended: impl Fn(String) -> String) -> Service {
-        let free_port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let ports = [(); 3].map(|()| free_port());
         let log = self.scratch.path().join(format!("{}.log", ports[0]));
         let to_log = || File::options().create(true).append(true).open(&log).unwrap();
@@ -159,6 +158,10 @@ impl Example {
         }
         service
     }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Builds the examples in Rust, and their tests: once, as their folders would.
@@ -364,6 +367,38 @@ fn works(name: &str, kind: Kind) {
         let ran = ["Ran 2 tests", "# pass 1", "test result: ok. 4 passed"];
         assert!(ran.iter().any(|ran| report.contains(ran)), "{report}");
     }
+    drop((service, late));
+    passes_the_suite(example);
+}
+
+/// Good and bad tokens of another issuer, which it trusts for this.
+fn passes_the_suite(mut example: Example) {
+    let listen = format!("127.0.0.1:{}", free_port());
+    example.issuer = format!("http://{listen}");
+    let service = example.start();
+    let target = format!("http://127.0.0.1:{}/orders", service.ports[0]);
+    let audience = "https://orders.example.com";
+    let arguments = [
+        "--json",
+        "verify-suite",
+        "--target",
+        &target,
+        "--audience",
+        audience,
+        "--listen",
+        &listen,
+        "--patience",
+        "60s",
+    ];
+    let mut suite = command(&example.folder, None, &arguments);
+    if example.kind != Kind::Script {
+        suite.arg("--strict");
+    }
+    let output = cli::run(suite, "");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{report} {} {}", String::from_utf8_lossy(&output.stderr), service.log());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert!(report["tried"].as_u64().unwrap() > 100 && report["wrong"] == 0, "{report}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Gate {
         let folder = tempfile::tempdir().unwrap();
         let arguments = ["gate", "--issuer", issuer, "--audience", AUDIENCE, "--listen", "127.0.0.1:0"];
         let served = Served::start(command(folder.path(), None, &[&arguments[..], more].concat()), 1);
-        let proxy = RelyingParty::new(served.base.trim_end_matches("/verify"));
+        let proxy = RelyingParty::new(served.base.trim_end_matches("/verify").trim_end_matches('/'));
         Self { served, proxy, _folder: folder }
     }
 
@@ -152,9 +152,9 @@ fn a_proxy_demands_more_than_a_good_token() {
     }
     // RFC 6750 §3.1.
     let lacks = |scope: &str| format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
-    refuses(&gate.ask("/verify?scope=admin", &person), 403, &lacks("admin"));
-    refuses(&gate.ask("/verify?scope=read+write&scope=admin", &person), 403, &lacks("admin"));
-    refuses(&gate.ask("/verify?optional=true&scope=admin", &person), 403, &lacks("admin"));
+    refuses(&gate.ask("/verify?scope=admin", &person), 403, &lacks("read admin"));
+    refuses(&gate.ask("/verify?scope=read+write&scope=admin", &person), 403, &lacks("read write admin"));
+    refuses(&gate.ask("/verify?optional=true&scope=admin", &person), 403, &lacks("read admin"));
     // RFC 9470 §3: what is wanted is said, so that a client can get it. A machine never logged in.
     let step_up = |more: &str| format!(r#"Bearer error="insufficient_user_authentication", {more}"#);
     refuses(&gate.ask("/verify?acr=phr+mfa", &person), 401, &step_up(r#"acr_values="phr mfa""#));
@@ -275,4 +275,26 @@ fn the_suite_finds_no_wrong_answer_of_the_gate() {
     assert!(output.status.success(), "{report} {}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(report["wrong"], 0);
     assert!(report["tried"].as_u64().unwrap() > 80, "{report}");
+}
+
+#[test]
+fn a_gate_that_cannot_be_as_it_is_asked_for_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |more: &[&str]| {
+        let arguments = ["gate", "--issuer", "http://127.0.0.1:9", "--audience", AUDIENCE, "--listen", "127.0.0.1:0"];
+        let output = run(command(folder.path(), None, &[&arguments[..], more].concat()), "");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = refused(&["--health-listen", &busy.local_addr().unwrap().to_string()]);
+    assert!(error.contains("--health-listen"), "{error}");
+    assert!(refused(&["--max-stale", "1h"]).contains("fifteen minutes"));
+    let secret = folder.path().join("secret");
+    let follow = ["--client-id", "gate", "--client-secret-file", secret.to_str().unwrap()];
+    for text in ["", "\n", "two\nlines\n"] {
+        std::fs::write(&secret, text).unwrap();
+        let error = refused(&follow);
+        assert!(error.contains("a client_id and a secret, each in one line"), "{error}");
+    }
 }

@@ -35,7 +35,7 @@ fn play(target: &str, more: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().unwrap();
     // A port of the system's choice would not be known to a service; here nobody asks.
     let arguments =
-        ["--json", "verify-suite", "--target", target, "--audience", "https://orders.example", "--patience", "2"];
+        ["--json", "verify-suite", "--target", target, "--audience", "https://orders.example", "--patience", "2s"];
     let listen = ["--listen", "127.0.0.1:0"];
     let all: Vec<&str> = arguments.iter().chain(&listen).chain(more).copied().collect();
     let output = cli::run(cli::command(folder.path(), None, &all), "");
@@ -76,7 +76,7 @@ fn a_service_that_takes_not_even_a_good_token_is_told_so() {
     let (output, _) = play(&service(|_| 401), &[]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("not even a good token: it answered 401"), "{error}");
+    assert!(error.contains("not even a good token: 401; does it trust the issuer"), "{error}");
 }
 
 #[test]

@@ -94,6 +94,9 @@ pub enum BuildError {
     /// No keys were given and nothing fetches them.
     #[error("a verifier needs keys, or the feature `fetch`")]
     NoKeys,
+    /// A client without a name or a secret, or with one that no header can carry.
+    #[error("a client needs a client_id and a secret, each in one line")]
+    Credentials,
     /// The thread that fetches could not be started.
     #[error("the verifier's thread cannot be started")]
     Thread,

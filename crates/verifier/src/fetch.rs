@@ -183,7 +183,7 @@ impl Background {
         }
         let credentials = match &plan.status {
             Some(FetchStatus::Feed { client_id, client_secret }) => {
-                Some(Credentials::new(client_id, client_secret).ok_or(BuildError::Thread)?)
+                Some(Credentials::new(client_id, client_secret).ok_or(BuildError::Credentials)?)
             }
             Some(FetchStatus::Poll) | None => None,
         };

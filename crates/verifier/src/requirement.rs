@@ -70,7 +70,9 @@ impl Requirements {
     /// A scope.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {
-        self.scopes.push(scope.to_owned());
+        if !self.scopes.iter().any(|known| known == scope) {
+            self.scopes.push(scope.to_owned());
+        }
         self
     }
 

@@ -24,7 +24,7 @@ pub(super) async fn discover(http: &Http, issuer: &str, given: &Endpoints) -> Re
     let mut outcome = Err("metadata");
     for url in addresses(issuer) {
         outcome = match http.get(&url, "application/json", None, MAX_BYTES).await {
-            Ok(document) => document.body.as_deref().and_then(|body| parse(body, issuer)).ok_or("metadata"),
+            Ok(document) => parse(&document.body.unwrap_or_default(), issuer),
             Err(fault) => Err(fault),
         };
         if outcome.is_ok() {
@@ -52,20 +52,20 @@ fn addresses(issuer: &str) -> Vec<String> {
     inserted.into_iter().chain([format!("{issuer}{WELL_KNOWN}")]).collect()
 }
 
-fn parse(body: &[u8], issuer: &str) -> Option<Endpoints> {
-    let metadata: Metadata = json::parse(body)?;
+fn parse(body: &[u8], issuer: &str) -> Result<Endpoints, Fault> {
+    let metadata: Metadata = json::parse(body).ok_or("metadata")?;
     // RFC 8414 §3.3: the issuer must be identical, or one issuer could speak for another.
     if metadata.issuer != issuer {
-        return None;
+        return Err("other_issuer");
     }
     let found = Endpoints {
-        jwks_uri: Some(metadata.jwks_uri?),
+        jwks_uri: Some(metadata.jwks_uri.ok_or("metadata")?),
         status_list_aggregation_endpoint: metadata.status_list_aggregation_endpoint,
         status_events_endpoint: metadata.status_events_endpoint,
         status_receipts_endpoint: metadata.status_receipts_endpoint,
     };
     let safe = found.all().all(|url| issuer_url::permitted(url).is_ok());
-    safe.then_some(found)
+    if safe { Ok(found) } else { Err("metadata") }
 }
 
 #[cfg(test)]
@@ -77,11 +77,11 @@ mod tests {
         let found = |issuer: &str, jwks_uri: &str| {
             parse(format!(r#"{{"issuer":"{issuer}","jwks_uri":"{jwks_uri}"}}"#).as_bytes(), "https://as.example")
         };
-        assert!(found("https://as.example", "https://as.example/jwks.json").is_some());
-        assert!(found("https://as.example/", "https://as.example/jwks.json").is_none());
-        assert!(found("https://evil.example", "https://as.example/jwks.json").is_none());
-        assert!(found("https://as.example", "http://as.example/jwks.json").is_none());
-        assert!(parse(br#"{"issuer":"https://as.example"}"#, "https://as.example").is_none());
+        assert!(found("https://as.example", "https://as.example/jwks.json").is_ok());
+        assert_eq!(found("https://as.example/", "https://as.example/jwks.json"), Err("other_issuer"));
+        assert_eq!(found("https://evil.example", "https://as.example/jwks.json"), Err("other_issuer"));
+        assert_eq!(found("https://as.example", "http://as.example/jwks.json"), Err("metadata"));
+        assert_eq!(parse(br#"{"issuer":"https://as.example"}"#, "https://as.example"), Err("metadata"));
     }
 
     #[test]

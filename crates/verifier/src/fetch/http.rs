@@ -141,6 +141,10 @@ pub(super) struct Credentials {
 impl Credentials {
     /// RFC 6749 §2.3.1: both parts are form-encoded before they are put together.
     pub(super) fn new(client_id: &str, client_secret: &Secret) -> Option<Self> {
+        let is_one_line = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+        if !is_one_line(client_id) || !is_one_line(client_secret.expose()) {
+            return None;
+        }
         let pair = format!("{}:{}", form_encoded(client_id), form_encoded(client_secret.expose()));
         let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))).ok()?;
         value.set_sensitive(true);
@@ -180,5 +184,8 @@ mod tests {
         let credentials = Credentials::new("id", &Secret::new("p:w")).unwrap();
         assert_eq!(credentials.header.to_str().unwrap(), format!("Basic {}", STANDARD.encode("id:p%3Aw")));
         assert!(!format!("{credentials:?}").contains("Basic"));
+        for (id, secret) in [("", "s"), ("id", ""), ("id", "two\nlines")] {
+            assert!(Credentials::new(id, &Secret::new(secret)).is_none());
+        }
     }
 }
