@@ -23,7 +23,7 @@ use super::documents::is_known;
 use super::oauth::hop;
 use super::{State, body, error, extract};
 use crate::oauth::status::{authorize, still_may, take_receipt};
-use crate::reason::Refusal;
+use crate::reason::{CapacityRefusal, Refusal};
 use crate::status::{Entry, EntryKind, Follower, Next};
 use crate::store::clients::Client;
 
@@ -114,7 +114,7 @@ pub(super) struct FollowQuery {
         (status = 200, description = "`hello`, then `change`, `beat` and `ckpt`; `reset` when `since` is not known here"),
         (status = 401, description = "Client authentication failed", body = error::ErrorBody),
         (status = 403, description = "The client lacks the scope `status.read`", body = error::ErrorBody),
-        (status = 503, description = "This instance does not know at the moment: ask another", body = error::ErrorBody)))]
+        (status = 503, description = "This instance does not know at the moment, or too many follow: ask another", body = error::ErrorBody)))]
 pub(super) async fn events(
     request: HttpRequest,
     query: Option<Query<FollowQuery>>,
@@ -128,7 +128,11 @@ pub(super) async fn events(
     let Some(Query(query)) = query else {
         return error::refuse(&request, &state, &crate::reason::RequestRefusal::MalformedParameter.into());
     };
-    // RFC 9110: HTML Living Standard §9.2: an event source that comes back says where it was in this header.
+    // ASVS 15.2.2: who follows keeps a connection. Half of them are left for everyone else.
+    if state.app.status.followers() >= state.app.settings.http.max_connections.div_ceil(2) {
+        return error::refuse(&request, &state, &CapacityRefusal::TooManyFollow.into());
+    }
+    // WHATWG HTML Living Standard §9.2: an event source that comes back says where it was in this header.
     let header = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     let since = query.since.or(header);
     let wants_json = request.headers().get(ACCEPT).is_some_and(|accept| accept == "application/json");
@@ -277,7 +281,7 @@ async fn poll(request: &HttpRequest, state: &Data<State>, since: Option<i64>, wa
     }
     let now = state.app.clock.monotonic();
     if status.current_head(now).is_none() {
-        return error::refuse(request, state, &crate::reason::CapacityRefusal::StoreUnavailable.into());
+        return error::refuse(request, state, &CapacityRefusal::StoreUnavailable.into());
     }
     // What has come meanwhile comes with the next answer, and the beat after it.
     if let Some(seq) = status.beat(&follower, now) {

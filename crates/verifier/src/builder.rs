@@ -60,8 +60,9 @@ pub enum StatusSource {
         /// How it proves that.
         client_secret: Secret,
     },
-    /// From the signed lists, fetched again and again: within some fifteen seconds. Knows of ended grants only, not of
-    /// disabled accounts, clients and keys.
+    /// From the signed lists, fetched again and again: within some fifteen seconds, and without a client. It hears of every
+    /// grant that ended, for whatever reason, and of a client's own tokens when the client is disabled. It does not hear that one
+    /// token of a machine was revoked by itself, and of a compromised key only by the next JWKS.
     #[cfg(feature = "fetch")]
     Poll,
 }

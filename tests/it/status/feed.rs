@@ -242,6 +242,20 @@ fn whoever_is_disabled_follows_no_more_and_a_server_that_stops_lets_everyone_go(
 }
 
 #[test]
+fn those_who_follow_leave_half_of_the_connections_to_everyone_else() {
+    let app = TestApp::with(&[("http.max_connections", "8")]);
+    let secret = follower(&app);
+    let mut streams: Vec<Stream> = (0..4).map(|_| Stream::open(&app, &secret, None)).collect();
+    let ask = || app.relying_party().get("/status/events?wait=0", &[("Authorization", &basic("orders", &secret))]);
+    let refused = ask();
+    assert_eq!((refused.status, refused.error()), (503, "temporarily_unavailable".to_owned()));
+    assert!(refused.header("retry-after").is_some());
+    drop(streams.pop());
+    // It is noticed with the next beat.
+    eventually("there is room again", || ask().status == 200);
+}
+
+#[test]
 fn an_instance_that_does_not_know_says_nothing() {
     let app = TestApp::start();
     let secret = follower(&app);

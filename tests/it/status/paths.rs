@@ -3,6 +3,7 @@
 use countersign::admin;
 use countersign::secret::PlainSecret;
 use countersign::store::accounts::Account;
+use countersign::store::grants::EndedBy;
 use serde_json::Value;
 
 use super::{claims, eventually, feed, follower, head, is_over, place};
@@ -159,6 +160,26 @@ fn every_path_that_ends_something_reaches_the_list_the_feed_and_introspection() 
             .map(|cut| cut["k"].as_str().unwrap())
             .collect();
         assert_eq!(cuts, Vec::from_iter(path.cut), "{}", path.name);
+    }
+}
+
+/// The path that ends a grant for this reason. Whoever adds a reason is told here to add a path.
+const fn path_of(by: EndedBy) -> &'static str {
+    match by {
+        EndedBy::Replay => "a spent refresh token comes back",
+        EndedBy::Revocation => "log-out by the refresh token",
+        EndedBy::Operator => "an operator ends grants",
+        EndedBy::PasswordChange => "the password is changed",
+        EndedBy::AccountDisabled => "the account is disabled",
+        EndedBy::ClientDisabled => "the person's client is disabled",
+    }
+}
+
+#[test]
+fn every_reason_for_the_end_of_a_grant_has_a_path() {
+    use EndedBy::{AccountDisabled, ClientDisabled, Operator, PasswordChange, Replay, Revocation};
+    for by in [Replay, Revocation, Operator, PasswordChange, AccountDisabled, ClientDisabled] {
+        assert!(PATHS.iter().any(|path| path.name == path_of(by)), "{by:?}");
     }
 }
 
