@@ -16,6 +16,7 @@ mod slow;
 mod steps;
 mod stop;
 mod thief;
+mod verifiers;
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ const ONLY_SQLITE: &[Backend] = &[Sqlite];
 const ONLY_POSTGRES: &[Backend] = &[Postgres];
 
 /// Every row, in the order in which they run.
-pub const ALL: [Row; 19] = [
+pub const ALL: [Row; 20] = [
     row("F-1", "a server killed in a storm of refreshes loses nothing that it answered", kills::row, (BOTH, BOTH)),
     row("F-2", "a client whose answers are lost is never logged out", answers::dropped, (BOTH, BOTH)),
     row("F-3", "a request that arrives twice harms nobody", answers::duplicated, (ONLY_POSTGRES, BOTH)),
@@ -90,6 +91,12 @@ pub const ALL: [Row; 19] = [
     row("F-26", "a flood of log-ins does not drown refreshes", slow::log_in_flood, (ONLY_POSTGRES, BOTH)),
     row("F-33", "a bad way to PostgreSQL costs time and no grant", link::row, (ONLY_POSTGRES, ONLY_POSTGRES)),
     row("F-28", "a client gone in the middle of a request finds its grant whole", gone::row, (ONLY_POSTGRES, BOTH)),
+    row(
+        "F-34",
+        "an end that was answered is in force at every verifier within seconds, though instances are killed",
+        verifiers::row,
+        (ONLY_POSTGRES, ONLY_POSTGRES),
+    ),
 ];
 
 const fn row(
