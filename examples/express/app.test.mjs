@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { makeApp } from './app.mjs'
-import { AUDIENCE, FakeIssuer, ISSUER } from './fake_issuer.mjs'
+import { AUDIENCE, FakeIssuer, INFINITE, ISSUER } from './fake_issuer.mjs'
 
 async function start(context) {
   const issuer = new FakeIssuer()
@@ -45,6 +45,8 @@ test('each check refuses by itself', async (context) => {
     { iss: 'https://other.example' },
     { aud: ['https://elsewhere.example'] },
     { exp: now - 31 },
+    { exp: String(now + 600) },
+    { exp: INFINITE },
     { iat: now + 60 },
     { jti: null },
     { client_id: null },

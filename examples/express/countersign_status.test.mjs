@@ -1,7 +1,12 @@
 // What is taken for a list, what the feed does to it, and what is said when it is too old.
 
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { createServer } from 'node:http'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { deflateSync } from 'node:zlib'
 import { Blind, LIST_BYTES, Status } from './countersign_status.mjs'
 import { FakeIssuer, ISSUER, LIST, lst } from './fake_issuer.mjs'
@@ -46,8 +51,9 @@ test('nothing is known before the first list and after its end', async () => {
 test('a token without a place is over, and one in a new list is not known', async () => {
   const { status, isOver } = start()
   await status.refresh()
-  for (const [idx, uri] of [[2 ** 20], [-1], ['1'], [1.5], [1, 'https://other.example/status/0']]) {
-    assert.ok(isOver(idx, uri), `${idx} ${uri}`)
+  for (const idx of [2 ** 20, -1, '1', 1.5]) assert.ok(isOver(idx), idx)
+  for (const uri of ['https://other.example/status/0', `${LIST}/../0`, `${ISSUER}/status/00`, `${LIST}\n`, 0]) {
+    assert.ok(isOver(1, uri), uri)
   }
   for (const claims of [{}, { status: null }, { status: { status_list: 1 } }]) {
     assert.ok(status.isOver({ kid: 'key' }, claims))
@@ -172,6 +178,127 @@ test('who follows says who it is', async () => {
   await status.refresh()
   await feed()
   assert.equal(issuer.authorization, `Basic ${Buffer.from('orders:a+b%3A').toString('base64')}`)
+})
+
+test('a smaller number is taken long after the last list, and the feed begins anew', async () => {
+  const { issuer, status, feed } = start()
+  issuer.stopped = issuer.now() - 100
+  await status.refresh()
+  await feed(change(6), change(7))
+  issuer.seq = 7
+  await status.refresh()
+  issuer.seq = 2
+  issuer.stopped += 60
+  await status.refresh()
+  assert.deepEqual([status.lists.get(LIST).seq, status.cursor], [7, 7], 'kept by somebody on the way')
+  issuer.stopped += 1
+  await status.refresh()
+  assert.deepEqual([status.lists.get(LIST).seq, status.cursor], [2, undefined])
+  await feed()
+  assert.equal(issuer.since, '2')
+})
+
+test('a bit that was told is dropped when the issuer has lost it', async () => {
+  const { issuer, status, isOver, feed } = start()
+  issuer.stopped = issuer.now() - 100
+  await status.refresh()
+  await feed(change(6), change(7), change(8, { set: [3] }))
+  for (const [seq, later, over] of [
+    [6, 60, true],
+    [7, 1, false],
+  ]) {
+    issuer.seq = seq
+    issuer.stopped += later
+    await status.refresh()
+    assert.equal(isOver(3), over)
+  }
+})
+
+test('a feed that is refused is asked for again, and the lists are polled', async (context) => {
+  const { issuer, status, isOver, feed } = start()
+  const warn = context.mock.method(console, 'warn', () => {})
+  const now = () => performance.now() / 1000
+  await status.refresh()
+  for (const [code, after] of [[401, 2], [403, 5], [400, 15], [403, 15]]) {
+    issuer.refusal = code
+    await status.follow(1)
+    assert.match(warn.mock.calls.pop().arguments[0], new RegExp(`HTTP ${code}: .* in ${after} s`))
+    assert.ok(Math.abs(status.feedDue - now() - after) < 0.5)
+    warn.mock.resetCalls()
+  }
+  issuer.refusal = 0
+  issuer.bits[0] = 1
+  issuer.seq = 6
+  status.feedDue = now() + 0.1
+  status.listsDue = 0
+  await status.step()
+  assert.deepEqual([isOver(0), issuer.since], [true, ''])
+  await feed()
+  assert.deepEqual([issuer.since, issuer.wait, status.refusals], ['6', '0', 0])
+  issuer.refusal = 503
+  await assert.rejects(status.follow(1), /refused/)
+})
+
+test('the issuer is told how far we are while we follow, and that we leave', async (context) => {
+  const { issuer, status } = start()
+  const receipts = async (atLeast) => {
+    for (let tries = 0; issuer.receipts.length < atLeast && tries < 500; tries += 1) await sleep(10)
+    return issuer.receipts.map(({ seq, leaves }) => [seq, leaves])
+  }
+  context.mock.method(console, 'warn', () => {})
+  status.receipts = status.sendReceipts()
+  for (const event of [change(6), change(7), change(8, { ack: true, cut: [CUT] })]) {
+    issuer.events = [event]
+    await status.step()
+  }
+  assert.deepEqual(await receipts(1), [[6, false]], 'at the beginning, and 10 s later')
+  issuer.events = []
+  issuer.away = true
+  await assert.rejects(status.step(), /away/)
+  assert.deepEqual(await receipts(1), [[6, false]], 'the lists lack the change')
+  issuer.away = false
+  await status.step()
+  assert.deepEqual(await receipts(2), [[6, false], [8, false]], 'the issuer asked')
+  issuer.refusal = 403
+  for (const seq of [8, undefined]) {
+    await status.step()
+    assert.equal(status.seq, seq)
+    status.feedDue = performance.now() / 1000 + 0.1
+  }
+  status.receiptEvery = 0.01
+  status.receiptWanted.abort()
+  await sleep(50)
+  assert.equal((await receipts(2)).length, 2, 'who does not follow says nothing')
+  status.seq = 9
+  assert.deepEqual((await receipts(4)).slice(2, 4), [[9, false], [9, false]])
+  status.receiptEvery = 10
+  await sleep(50)
+  const said = (await receipts(0)).length
+  const began = performance.now()
+  await status.leave()
+  assert.ok(performance.now() - began < 5000)
+  assert.deepEqual((await receipts(0)).slice(said), [[9, true]])
+  const [verifier, ...others] = new Set(issuer.receipts.map(({ verifier }) => verifier))
+  assert.deepEqual([Buffer.from(verifier, 'base64url').length, others], [16, []])
+  assert.ok(issuer.receipts.every(({ name }) => name === 'shop 1'))
+})
+
+test('no proxy is asked', async (context) => {
+  const asked = []
+  const server = createServer((request, response) => asked.push(request.url) && response.end('{"keys": []}'))
+  context.after(() => server.close())
+  await new Promise((listens) => server.listen(0, '127.0.0.1', listens))
+  const here = `http://127.0.0.1:${server.address().port}`
+  const script = `
+    import { Status } from './countersign_status.mjs'
+    const status = new Status({ issuer: '${here}' })
+    await status.fetch('${here}/status', {}, 2, 100)
+    await status.remoteKeys.reload()`
+  const cwd = fileURLToPath(new URL('.', import.meta.url))
+  const env = { ...process.env, HTTP_PROXY: here, http_proxy: here, NO_PROXY: '', no_proxy: '' }
+  await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { cwd, env })
+  // A proxy would be asked for the whole address.
+  assert.deepEqual(asked, ['/status', '/jwks.json'])
 })
 
 test('an issuer elsewhere is https', () => {

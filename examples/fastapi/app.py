@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from typing import Annotated, Any, AsyncIterator
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
 import jwt
 from countersign_status import RETRY_AFTER, Blind, Status
@@ -22,6 +23,7 @@ status = Status(ISSUER, FEED)
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     status.start()
     yield
+    status.leave()
 
 
 app = FastAPI(title="Orders", lifespan=lifespan)
@@ -55,6 +57,8 @@ def verify(token: str) -> dict[str, Any]:
         leeway=30,
         options={"require": REQUIRED},
     )
+    if type(claims["exp"]) not in (int, float):  # RFC 7519 §2; PyJWT takes a text for a number
+        raise jwt.InvalidTokenError("exp is not a number")
     if status.is_over(header, claims):  # draft-ietf-oauth-status-list §8.3
         raise jwt.InvalidTokenError("over")
     return claims

@@ -7,10 +7,10 @@ from fake_issuer import AUDIENCE, ISSUER, FakeIssuer
 
 os.environ |= {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE}
 
-import app  # noqa: E402
-from countersign_status import Blind  # noqa: E402
-from fastapi import HTTPException  # noqa: E402
-from fastapi.security import HTTPAuthorizationCredentials, SecurityScopes  # noqa: E402
+import app
+from countersign_status import Blind
+from fastapi import HTTPException
+from fastapi.security import HTTPAuthorizationCredentials, SecurityScopes
 
 
 class Service(unittest.TestCase):
@@ -51,6 +51,7 @@ class Service(unittest.TestCase):
             {"iss": "https://other.example"},
             {"aud": ["https://elsewhere.example"]},
             {"exp": now - 31},
+            {"exp": str(now + 600)},
             {"iat": now + 60},
             {"jti": None},
             {"client_id": None},

@@ -1,8 +1,10 @@
 """Orders, on Flask with Flask-JWT-Extended: its blocklist is Countersign's status list, in memory, and no Redis."""
 
+import atexit
 import functools
 import os
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import jwt
 from countersign_status import RETRY_AFTER, Blind, Status
@@ -44,6 +46,7 @@ def create_app(status: Status | None = None) -> Flask:
     if status is None:
         feed = (os.environ["FEED_CLIENT"], os.environ["FEED_SECRET"]) if "FEED_CLIENT" in os.environ else None
         status = Status(issuer, feed).start()
+        atexit.register(status.leave)
 
     app = Flask(__name__)
     app.config.update(
@@ -64,6 +67,8 @@ def create_app(status: Status | None = None) -> Flask:
             raise jwt.InvalidTokenError("not an access token")
         if any(claims.get(claim) is None for claim in REQUIRED):
             raise jwt.InvalidTokenError("a claim is missing")
+        if type(claims["exp"]) not in (int, float):  # RFC 7519 §2; PyJWT takes a text for a number
+            raise jwt.InvalidTokenError("exp is not a number")
         return status.key(header.get("kid")).key
 
     # Where a service would otherwise ask Redis on every request.

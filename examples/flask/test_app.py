@@ -7,7 +7,7 @@ from fake_issuer import AUDIENCE, ISSUER, FakeIssuer
 
 os.environ |= {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE}
 
-from app import create_app  # noqa: E402
+from app import create_app
 
 
 class Service(unittest.TestCase):
@@ -42,6 +42,7 @@ class Service(unittest.TestCase):
             {"iss": "https://other.example"},
             {"aud": ["https://elsewhere.example"]},
             {"exp": now - 31},
+            {"exp": str(now + 600)},
             {"iat": now + 60},
             {"jti": None},
             {"client_id": None},

@@ -4,8 +4,8 @@
     status.is_over(header, claims)     # of a token whose signature was verified; asks nobody
 
 Without `feed` a revocation is known as soon as the list is fetched again (15 s), with it within a second. `feed` is a
-client with the scope `status.read`; who follows tells the issuer how far it is, and with `leave()` that it ends. One token
-of a machine that was revoked by itself is in no list: it lives until its `exp`. It needs PyJWT and no framework.
+client with the scope `status.read`; who follows tells the issuer how far it is, and by `leave()` that it ends. One token of
+a machine that was revoked by itself is in no list: it lives until its `exp`. It needs PyJWT and no framework.
 """
 
 import base64
@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import random
+import re
 import secrets
 import socket
 import threading
@@ -111,13 +112,14 @@ class Status:
         url = urllib.parse.urlsplit(issuer)
         if url.scheme != "https" and url.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise ValueError("the issuer is not https")
-        self.issuer, self.clock, self.fetch = issuer, clock, fetch
+        self.issuer, self.feed, self.clock, self.fetch = issuer, feed, clock, fetch
         client = ":".join(urllib.parse.quote_plus(part) for part in feed or ())  # RFC 6749 §2.3.1
         self.authorization = "Basic " + base64.b64encode(client.encode()).decode()
         # The background fetches every 240 s, so no request waits for keys; an hour is for when the issuer is away.
         self.keys = keys or Keys(
             f"{issuer}/jwks.json", lifespan=KEYS_LIFE, timeout=2, cooldown_duration=10, cache_keys=False
         )
+        self.is_list = re.compile(re.escape(issuer) + r"/status/(0|[1-9][0-9]{0,3})").fullmatch  # one spelling of each
         self.lists: dict[str, List] = {}
         # Bits that the feed set, until they are in a list: by which change, and when we heard of it.
         self.told: dict[tuple[str, int], tuple[int, float]] = {}
@@ -128,7 +130,7 @@ class Status:
         self.feed_due = 0.0 if feed else math.inf
         self.refusals = 0  # of the feed, in a row
         self.loaded = False
-        self.name = name or socket.gethostname()  # what operators read
+        self.name = name or socket.gethostname()  # for operators; 128 bytes at most
         self.seq: int | None = None  # the last change that is in force here; None while we do not follow
         self.ack = False  # whether the issuer wants a receipt
         self.receipt_wanted = threading.Event()
@@ -159,7 +161,7 @@ class Status:
             uri, idx = place["uri"], place["idx"]
         except (KeyError, TypeError):
             return True  # the issuer puts one into every token
-        if not isinstance(uri, str) or not uri.startswith(f"{self.issuer}/status/"):
+        if not isinstance(uri, str) or not self.is_list(uri):
             return True
         if type(idx) is not int or not 0 <= idx < ENTRIES:
             return True  # draft-ietf-oauth-status-list §8.3: an index outside of the list is refused
@@ -174,14 +176,16 @@ class Status:
 
     def start(self) -> "Status":
         threading.Thread(target=self._run, name="countersign-status", daemon=True).start()
-        self.receipts.start()
+        if self.feed:
+            self.receipts.start()
         return self
 
     def leave(self) -> None:
         """Before the process ends: the issuer need not wait for it any more."""
         self.leaving = True
         self.receipt_wanted.set()
-        self.receipts.join(3)
+        if self.receipts.is_alive():
+            self.receipts.join(3)
 
     def _run(self) -> None:
         pause = 0.5
@@ -189,7 +193,7 @@ class Status:
             try:
                 self.step()
                 pause = 0.5
-            except Exception as error:  # whatever it is, we go on with what we have until it is too old
+            except Exception as error:  # noqa: BLE001  whatever it is, we go on with what we have until it is too old
                 log.warning("what is over cannot be learnt: %s: %s", type(error).__name__, error)
                 time.sleep(pause * random.uniform(0.5, 1))
                 pause = min(pause * 2, 15)
@@ -222,7 +226,7 @@ class Status:
         """Fetches every list that has changed."""
         answer = self.fetch(f"{self.issuer}/status", {}, 2, MAX_TOKEN_BYTES)
         for uri in json.loads(answer[0])["status_lists"] if answer else ():
-            if uri.startswith(f"{self.issuer}/status/"):
+            if self.is_list(uri):
                 self.load(uri)
         self.loaded = bool(self.lists)
 
@@ -277,7 +281,7 @@ class Status:
                 raise
             after = REFUSED_FOR[min(self.refusals, 2)]
             self.refusals, self.feed_due = self.refusals + 1, time.monotonic() + after
-            log.warning("the feed is refused with HTTP %s and tried again in %s s; the lists are polled", error.code, after)
+            log.warning("HTTP %s: the feed is refused and asked for again in %s s; lists are polled", error.code, after)
             return
         self.cursor, self.refusals = since, 0
         for event in json.loads(answer[0])["events"] if answer else ():
@@ -325,5 +329,5 @@ class Status:
             receipt = {"verifier": verifier, "name": self.name, "seq": self.seq, "leaves": leaves}
             try:
                 self.fetch(f"{self.issuer}/status/receipts", headers, 2, 0, json.dumps(receipt).encode())
-            except Exception as error:  # whatever it is, the next one may be taken
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 log.debug("a receipt was not taken: %s", error)

@@ -3,8 +3,10 @@
 import base64
 import json
 import time
+import urllib.error
 import urllib.parse
 import zlib
+from email.message import Message
 from typing import Any
 
 import jwt
@@ -31,12 +33,14 @@ class FakeIssuer:
         self.changed: dict[str, Any] = {}  # what is otherwise in the next list
         self.events: list[Any] = []
         self.unchanged = 0
-        self.since = self.authorization = ""
+        self.receipts: list[Any] = []
+        self.since = self.wait = self.authorization = ""
+        self.refusal = 0  # the HTTP status with which the feed is refused
         self.away = False
 
     def status(self) -> Status:
         keys = FakeKeys(f"{ISSUER}/jwks.json")
-        return Status(ISSUER, ("orders", "a b:"), keys, lambda: self.now, self.fetch)
+        return Status(ISSUER, ("orders", "a b:"), keys, lambda: self.now, self.fetch, "shop 1")
 
     def sign(self, claims: dict[str, Any], typ: Any, **header: Any) -> str:
         header = {"typ": typ, "kid": "key", "alg": "RS256"} | header
@@ -57,13 +61,16 @@ class FakeIssuer:
 
     def list_token(self) -> str:
         header = {name: self.changed[name] for name in ("typ", "kid", "alg") if name in self.changed}
-        claims = {"iss": ISSUER, "sub": LIST, "iat": int(self.now), "exp": int(self.now) + 360, "ttl": 15, "seq": self.seq}
-        claims |= {"status_list": {"bits": 1, "lst": self.lst(bytes(self.bits))}}
+        now, bits = int(self.now), self.lst(bytes(self.bits))
+        claims = {"iss": ISSUER, "sub": LIST, "iat": now, "exp": now + 360, "ttl": 15, "seq": self.seq}
+        claims |= {"status_list": {"bits": 1, "lst": bits}}
         claims |= {name: value for name, value in self.changed.items() if name not in header}
         claims = {name: value for name, value in claims.items() if value is not None}
         return self.sign(claims, header.pop("typ", "statuslist+jwt"), **header)
 
-    def fetch(self, url: str, headers: dict[str, str], _timeout: float, _most: int) -> tuple[bytes, str] | None:
+    def fetch(
+        self, url: str, headers: dict[str, str], _timeout: float, _most: int, data: bytes | None = None
+    ) -> tuple[bytes, str] | None:
         if self.away:
             raise OSError("away")
         if url == f"{ISSUER}/status":
@@ -74,6 +81,12 @@ class FakeIssuer:
                 self.unchanged += 1
                 return None
             return token, etag
+        self.authorization = headers["Authorization"]
+        if url == f"{ISSUER}/status/receipts":
+            self.receipts.append(json.loads(data or b""))
+            return b"", ""
+        if self.refusal:
+            raise urllib.error.HTTPError(url, self.refusal, "", Message(), None)
         query = urllib.parse.parse_qs(url.removeprefix(f"{ISSUER}/status/events?"))
-        self.since, self.authorization = query["since"][0], headers["Authorization"]
+        self.since, self.wait = query["since"][0], query["wait"][0]
         return json.dumps({"events": self.events}).encode(), ""
