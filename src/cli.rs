@@ -184,7 +184,7 @@ fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandErro
         Command::Clients(command) => clients::run(command, |makes| open(settings()?, makes), output),
         Command::Grants(command) => grants::run(command, |makes| open(settings()?, makes), output),
         Command::Keys(command) => keys::run(command, || Ok(settings()?), output),
-        Command::Gate(arguments) => gate::run(arguments, &settings()?, output),
+        Command::Gate(gate_arguments) => gate::run(gate_arguments, &Settings::load_log(&arguments.config)?, output),
         Command::VerifySuite(suite) => verify_suite::run(suite, output),
         Command::Health { url } => {
             health::run(&url.clone().map_or_else(|| Ok(health::own_url(&settings()?)), Ok::<_, CommandError>)?)?;

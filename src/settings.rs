@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{Config, Environment, File, FileFormat};
+use config::builder::DefaultState;
+use config::{Config, ConfigBuilder, Environment, File, FileFormat};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -246,7 +247,23 @@ impl Settings {
         Self::from_sources(&[], environment().source(Some(pairs.collect())))
     }
 
+    /// What of them is about the log alone: for a command that needs nothing else of a server's.
+    ///
+    /// # Errors
+    /// [`SettingsError`], naming the key at fault.
+    pub fn load_log(files: &[PathBuf]) -> Result<Log, SettingsError> {
+        let sources = Self::sources(files, environment())?;
+        sources.build().and_then(|config| config.get("log")).map_err(|error| SettingsError::unreadable(&error))
+    }
+
     fn from_sources(files: &[PathBuf], environment: Environment) -> Result<Self, SettingsError> {
+        let config = Self::sources(files, environment)?.build();
+        let written: Written =
+            config.and_then(Config::try_deserialize).map_err(|error| SettingsError::unreadable(&error))?;
+        validate::check(written)
+    }
+
+    fn sources(files: &[PathBuf], environment: Environment) -> Result<ConfigBuilder<DefaultState>, SettingsError> {
         let mut sources = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         for file in files {
             if !file.is_file() {
@@ -254,12 +271,7 @@ impl Settings {
             }
             sources = sources.add_source(File::from(file.as_path()).format(FileFormat::Toml));
         }
-        let written: Written = sources
-            .add_source(environment)
-            .build()
-            .and_then(Config::try_deserialize)
-            .map_err(|error| SettingsError::unreadable(&error))?;
-        validate::check(written)
+        Ok(sources.add_source(environment))
     }
 
     /// The effective settings as TOML-like JSON, without secrets.

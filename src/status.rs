@@ -223,6 +223,8 @@ impl Status {
     }
 
     fn begin_anew(&self, db: &Db) -> Result<(), store::Error> {
+        // If the database went back, it may know nothing of what was leased here.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).positions.clear();
         let permutations = self.learn_lists(db)?;
         let snapshot = db.write_relaxed(status_changes::snapshot)?;
         let corrupt = store::Error::Corrupt { table: "status_bits" };
@@ -231,7 +233,12 @@ impl Status {
         let head = snapshot.head;
         let mut feed = Feed::new(head.seq);
         let kept = db.read(|tx| status_changes::after(tx, head.seq - KEPT, KEPT))?;
+        let mut before = None;
         for placed in kept.into_iter().filter(|placed| placed.head.seq <= head.seq) {
+            // Whoever lacks one that is not there any more has to begin with the lists.
+            if before.replace(placed.head).is_some_and(|before| placed.before != before) {
+                feed = Feed::new(placed.before.seq);
+            }
             if let Some(places) = ChangedPlaces::of(&placed.change, &permutations) {
                 feed.push(EntryKind::Change(placed.head.seq), places.wire(placed.head.seq, &placed.change));
             }

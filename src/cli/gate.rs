@@ -12,7 +12,7 @@ use serde_json::json;
 use super::output::Output;
 use super::{CommandError, logging};
 use crate::metrics::VerifierMetrics;
-use crate::settings::Settings;
+use crate::settings::Log;
 use crate::web::gate::{self, Gate};
 
 #[derive(Args)]
@@ -39,6 +39,9 @@ pub(super) struct GateArguments {
     /// A file with that client's secret.
     #[arg(long, value_name = "FILE", requires = "client_id")]
     client_secret_file: Option<PathBuf>,
+    /// What `grants end --wait` calls this gate: the machine's name if left out.
+    #[arg(long)]
+    name: Option<String>,
     /// A scope that every token needs; may be repeated.
     #[arg(long = "scope")]
     scopes: Vec<String>,
@@ -56,8 +59,8 @@ enum WhenStale {
     Accept,
 }
 
-pub(super) fn run(arguments: &GateArguments, settings: &Settings, output: &Output) -> Result<(), CommandError> {
-    let _log = logging::start(&settings.log);
+pub(super) fn run(arguments: &GateArguments, log: &Log, output: &Output) -> Result<(), CommandError> {
+    let _log = logging::start(log);
     super::forbid_looking_inside();
     let metrics = Arc::new(VerifierMetrics::new().map_err(crate::app::StartError::from)?);
     let on_stale = match arguments.on_stale {
@@ -71,9 +74,12 @@ pub(super) fn run(arguments: &GateArguments, settings: &Settings, output: &Outpu
         .status(source(arguments)?)
         .max_stale(arguments.max_stale)
         .on_stale(on_stale)
-        .observer(metrics.clone())
-        .name(&format!("gate {address}"))
-        .build()?;
+        .observer(metrics.clone());
+    let verifier = match &arguments.name {
+        Some(name) => verifier.name(name),
+        None => verifier,
+    };
+    let verifier = verifier.build()?;
     let bind = |address| {
         let busy = |source| CommandError::Listen { setting: "--health-listen", address, source };
         TcpListener::bind(address).map_err(busy)

@@ -11,6 +11,8 @@ use crate::store::outbox;
 const BEAT: Duration = Duration::from_secs(1);
 /// How often bits are cleared that no token alive can need.
 const BETWEEN_LOOSENINGS: Duration = Duration::from_secs(5);
+/// How long a task that failed is put off.
+const POSTPONED: Duration = Duration::from_secs(10);
 /// The rest after a step, so that others come in between.
 const REST: Duration = Duration::from_millis(20);
 
@@ -31,12 +33,17 @@ pub(super) fn run(app: &App, stopped: &Receiver<()>) {
 /// Takes one step of what is due; `false` when nothing is, or it did not work.
 fn step(app: &App) -> bool {
     let now = app.clock.now();
-    let outcome = app.db.read(outbox::find_due).and_then(|due| match due {
-        Some(due) => app.db.write(move |tx| outbox::step(tx, &due, now)).map(|()| true),
-        None => Ok(false),
-    });
-    outcome.unwrap_or_else(|error| {
-        tracing::warn!(%error, "what was begun is finished later");
-        false
-    })
+    let failed = match app.db.read(outbox::find_due) {
+        Ok(None) => return false,
+        Ok(Some(due)) => {
+            let again = due.clone();
+            let Err(error) = app.db.write(move |tx| outbox::step(tx, &due, now)) else { return true };
+            // If that fails too, it is the database, and nothing else could be done.
+            drop(app.db.write(move |tx| outbox::postpone(tx, &again, POSTPONED)));
+            error
+        }
+        Err(error) => error,
+    };
+    tracing::warn!(error = %failed, "what was begun is finished later");
+    false
 }

@@ -77,10 +77,12 @@ impl StatusJob {
         let Some((view, current)) = app.status.view() else { return };
         if lists {
             match status_list::sign_lists(app, (&view, current), &mut self.compressed) {
-                Ok(documents) => app.status.publish(documents),
+                Ok(documents) => {
+                    app.status.publish(documents);
+                    self.signed = Some((view.head, now));
+                }
                 Err(error) => tracing::warn!(%error, "the status lists could not be signed"),
             }
-            self.signed = Some((view.head, now));
             self.rest = app.clock.monotonic().saturating_sub(now).saturating_mul(REST);
         }
         if checks {

@@ -25,11 +25,13 @@ const FEWEST_ROWS: i64 = 25;
 const MOST_ROWS: i64 = 500;
 /// A clock that goes back a little must not revive what was revoked, nor make a spent token look unknown.
 const MARGIN: Duration = Duration::from_hours(24);
-/// How long a position rests after its bit was cleared: longer than any verifier goes on without news (5 min), so that none
+/// How long a position rests after its bit was cleared: longer than any verifier goes on without news (`max_stale`, 15 min at most), so that none
 /// takes the next grant there for the one that is over.
 const REST_OF_POSITIONS: Duration = Duration::from_mins(30);
 /// How long changes are kept for verifiers that come back: longer than any list lives that they could go on from.
 const CHANGES_TTL: Duration = Duration::from_hours(1);
+/// How long a verifier that says nothing any more is remembered: whoever was ended without a farewell is no news.
+const RECEIPTS_TTL: Duration = Duration::from_hours(1);
 /// How long counts of log-ins are kept: of failures only, and of networks that are remembered as known.
 const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
 const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
@@ -40,9 +42,9 @@ type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
 const TABLES: [(&str, Remove); 6] = [
     ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
     ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
-    ("status_bits", |tx, now, rows| status_positions::remove_rested(tx, now.minus(REST_OF_POSITIONS), rows)),
+    ("status_bits", |tx, now, rows| status_positions::remove_rested(tx, now, REST_OF_POSITIONS, rows)),
     ("status_changes", |tx, now, rows| status_changes::remove_old(tx, now.minus(CHANGES_TTL), rows)),
-    ("status_receipts", |tx, now, rows| status_receipts::forget(tx, now.minus(MARGIN), rows)),
+    ("status_receipts", |tx, now, rows| status_receipts::forget(tx, now.minus(RECEIPTS_TTL), rows)),
     ("login_attempts", |tx, now, rows| {
         login_attempts::remove_stale(tx, now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL), rows)
     }),

@@ -159,6 +159,6 @@ impl View {
     /// The digests of each list's bits, and that of the cut-offs.
     pub fn digests(&self) -> (Vec<String>, String) {
         let lists = self.lists.iter().map(|bits| feed::list_digest(bits)).collect();
-        (lists, feed::cuts_digest(self.cutoffs.values()))
+        (lists, feed::cuts_digest(&self.feed_key, self.cutoffs.values()))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 
 use super::dialect::database_now;
+use super::prepared::{Bind, Statement};
 use super::schema::{clients, outbox};
 use super::{Error, Read, Write, accounts, grants, instances};
 use crate::clock::Timestamp;
@@ -88,7 +89,8 @@ fn insert_one(tx: &mut Write<'_>, random: Random, task: &Task, due_at: Timestamp
     Ok(())
 }
 
-/// Up to when grants of a client are to be ended: of one that was enabled again, no later than it was disabled.
+/// Up to when grants of a client are to be ended: all there are while it is disabled, whatever clock their maker had; of one
+/// that was enabled again, none that is later than it was disabled.
 fn believable(tx: &mut Read<'_>, client_id: &str, until: Timestamp) -> Result<Timestamp, Error> {
     let row: Option<(Option<i64>, i64)> = clients::table
         .find(client_id)
@@ -97,31 +99,44 @@ fn believable(tx: &mut Read<'_>, client_id: &str, until: Timestamp) -> Result<Ti
         .optional()?;
     Ok(match row {
         Some((None, not_before)) => until.min(Timestamp::from_micros(not_before)),
-        Some((Some(_), _)) | None => until,
+        Some((Some(_), _)) | None => Timestamp::from_micros(i64::MAX),
     })
 }
 
 /// A task that is due: its identifier, itself, how far it has come.
+#[derive(Clone)]
 pub struct Due {
     id: Vec<u8>,
     task: Task,
     done_to: Vec<u8>,
 }
 
-/// The task that has been due longest.
+/// The task that has been due longest; those of accounts first, since what they end is looked for by nobody else.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when it cannot be read; the store's own reasons.
 pub fn find_due(tx: &mut Read<'_>) -> Result<Option<Due>, Error> {
     let row: Option<(Vec<u8>, String, String, Vec<u8>)> = outbox::table
         .filter(outbox::due_at.le(database_now()))
-        .order((outbox::due_at, outbox::id))
+        .order((outbox::task, outbox::due_at, outbox::id))
         .select((outbox::id, outbox::task, outbox::subject, outbox::done_to))
         .first(tx.conn())
         .optional()?;
     let Some((id, name, subject, done_to)) = row else { return Ok(None) };
     let task = Task::parse(&name, &subject).ok_or(Error::Corrupt { table: "outbox" })?;
     Ok(Some(Due { id, task, done_to }))
+}
+
+const POSTPONE: &str = "UPDATE outbox SET due_at = database_now() + ? WHERE id = ?";
+
+/// Puts a task that failed off, so that it holds up no other.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn postpone(tx: &mut Write<'_>, due: &Due, span: Duration) -> Result<(), Error> {
+    let span = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+    Statement::new(POSTPONE, vec![Bind::Big(span), Bind::Bytes(&due.id)]).execute(tx.conn())?;
+    Ok(())
 }
 
 /// Takes one step of a task, and removes it after the last. Two instances that take the same step do it once.

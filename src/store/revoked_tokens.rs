@@ -7,15 +7,15 @@ use super::schema::revoked_tokens;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
 
-/// Remembers a revoked token until it would have expired.
+const INSERT: &str = "INSERT INTO revoked_tokens (jti, expires_at) VALUES (?, ?) ON CONFLICT (jti) DO NOTHING";
+
+/// Remembers a revoked token until it would have expired; `false` when it was revoked already.
 ///
 /// # Errors
-/// [`Error::Conflict`] when it is revoked already.
-pub fn insert(tx: &mut Write<'_>, jti: &str, expires_at: Timestamp) -> Result<(), Error> {
-    diesel::insert_into(revoked_tokens::table)
-        .values((revoked_tokens::jti.eq(jti), revoked_tokens::expires_at.eq(expires_at.as_micros())))
-        .execute(tx.conn())?;
-    Ok(())
+/// The store's own reasons.
+pub fn insert(tx: &mut Write<'_>, jti: &str, expires_at: Timestamp) -> Result<bool, Error> {
+    let binds = vec![Bind::Text(jti), Bind::Big(expires_at.as_micros())];
+    Ok(Statement::new(INSERT, binds).execute(tx.conn())? == 1)
 }
 
 /// Whether that token is revoked.

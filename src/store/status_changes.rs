@@ -97,9 +97,11 @@ pub struct Over {
     pub names: Vec<(CutKind, String)>,
 }
 
-/// How long a bit or a cut-off outlives the longest token that was issued: the largest leeway of verifiers (5 min) and a
-/// margin (5 min).
+/// How long a bit or a cut-off outlives the longest token that was issued: the largest leeway that verifiers
+/// are known to allow (5 min; ours allow two) and a margin (5 min).
 const BEYOND_LIFE: Duration = Duration::from_mins(10);
+/// How far the clocks of machines are believed to be apart.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
 /// The most positions in one change.
 const MOST_IN_A_CHANGE: usize = 1000;
 
@@ -122,14 +124,16 @@ pub fn end(tx: &mut Write<'_>, over: &Over, now: Timestamp) -> Result<(), Error>
         Statement::new(SET_BIT, binds).execute(tx.conn())?;
     }
     let until = ended_at.plus(reach_of_tokens(tx)?);
+    // Whoever issues may be ahead of us, though not by much.
+    let nbf = ended_at.min(now.plus(CLOCKS_DIFFER)).unix_seconds();
     let (mut cut, mut uncut) = (Vec::new(), Vec::new());
     for (kind, name) in &over.names {
         let cutoff = match kind {
             // Whoever has the key makes tokens that live as long as they like.
-            CutKind::Kid => Cut { k: *kind, h: name.clone(), nbf: now.unix_seconds(), until: 0 },
+            CutKind::Kid => Cut { k: *kind, h: name.clone(), nbf, until: 0 },
             CutKind::Sub | CutKind::ClientId | CutKind::Sid | CutKind::Jti => {
                 let h = FeedKey::new(hash_key(tx)?).hash_text(name);
-                Cut { k: *kind, h, nbf: now.unix_seconds(), until: until.unix_seconds() + 1 }
+                Cut { k: *kind, h, nbf, until: until.unix_seconds() + 1 }
             }
         };
         let (in_force, before) = cutoffs::put(tx, cutoff)?;

@@ -4,6 +4,7 @@
 //! list a position is, the list's permutation tells.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
@@ -151,14 +152,17 @@ fn take(tx: &mut Write<'_>, block: i64, holder: InstanceId) -> Result<bool, Erro
 }
 
 const REMOVE_RESTED: &str = "DELETE FROM status_bits WHERE position IN \
-    (SELECT position FROM status_bits WHERE cleared_at < ? ORDER BY ended_at LIMIT ?) AND cleared_at < database_now()";
+    (SELECT position FROM status_bits WHERE cleared_at < ? ORDER BY ended_at LIMIT ?) AND cleared_at < database_now() - ?";
 
-/// Lets at most `limit` positions that were cleared before `before` be handed out again; says how many.
+/// Lets at most `limit` positions be handed out again that were cleared longer than `rest` ago, both by `now` and by the
+/// database's clock; says how many.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn remove_rested(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
-    Ok(Statement::new(REMOVE_RESTED, vec![Bind::Big(before.as_micros()), Bind::Big(limit)]).execute(tx.conn())?)
+pub fn remove_rested(tx: &mut Write<'_>, now: Timestamp, rest: Duration, limit: i64) -> Result<usize, Error> {
+    let span = i64::try_from(rest.as_micros()).unwrap_or(i64::MAX);
+    let binds = vec![Bind::Big(now.minus(rest).as_micros()), Bind::Big(limit), Bind::Big(span)];
+    Ok(Statement::new(REMOVE_RESTED, binds).execute(tx.conn())?)
 }
 
 /// A number from 0 to `end - 1`.

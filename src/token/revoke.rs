@@ -39,16 +39,16 @@ pub fn revoke_access_token(
     claims: &Claims,
     deadline: &Deadline,
 ) -> Result<(), store::Error> {
-    // All that was issued with it is over.
-    if claims.status_number().is_some_and(|number| app.status.is_over(number)) {
-        return Ok(());
-    }
+    // All that was issued with its position is over, and verifiers know it.
+    let is_over = claims.status_number().is_some_and(|number| app.status.is_over(number));
     let known = client.status_position;
     let is_of_known = claims.status_number() == Some(app.status.place(&app.db, known)?.number());
     let expires_at = Timestamp::from_micros(claims.exp.saturating_mul(1_000_000));
     let (jti, now, client_id, random) = (claims.jti.clone(), app.clock.now(), client.id.clone(), app.random);
     let revoke = move |tx: &mut Write<'_>| {
-        revoked_tokens::insert(tx, &jti, expires_at)?;
+        if !revoked_tokens::insert(tx, &jti, expires_at)? || is_over {
+            return Ok(());
+        }
         // ASVS 15.2.2: what everyone who follows is told first stays small. Beyond that all that the client has for itself
         // ends together, and it asks for a token anew.
         if is_of_known && cutoffs::count_tokens(tx)? >= MOST_TOKENS {
@@ -59,8 +59,5 @@ pub fn revoke_access_token(
         let names = vec![(CutKind::Jti, jti.clone())];
         status_changes::end(tx, &Over { positions: Vec::new(), names }, now)
     };
-    match app.db.write_before(deadline, revoke) {
-        Err(store::Error::Conflict(_)) => Ok(()),
-        outcome => outcome,
-    }
+    app.db.write_before(deadline, revoke)
 }

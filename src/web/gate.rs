@@ -1,6 +1,7 @@
 //! The gate: verifies tokens for a proxy that asks before it lets a request through (nginx `auth_request`, Traefik's
 //! forward-auth, Envoy's `ext_authz` over HTTP). 2xx lets through, everything else is the answer.
 
+use std::collections::HashSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,13 +49,20 @@ impl Asked {
         Self { requirements, optional: false }
     }
 
-    /// Reads it from the query that the proxy's configuration wrote. `None` for what cannot be understood: a requirement that
+    /// Reads it from the query that the proxy's configuration wrote. What cannot be understood comes back: a requirement that
     /// is misspelt must not be none.
-    fn parse(query: &str, scopes: &[String]) -> Option<Self> {
+    fn parse(query: &str, scopes: &[String]) -> Result<Self, String> {
         let Self { mut requirements, mut optional } = Self::everywhere(scopes);
-        let pairs = web::Query::<Vec<(String, String)>>::from_query(query).ok()?.into_inner();
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(query);
+        let pairs = pairs.map_err(|_| query.to_owned())?.into_inner();
+        let mut once = HashSet::new();
         for (name, value) in pairs {
-            let seconds = || value.parse().ok().map(Duration::from_secs);
+            let unknown = || format!("{name}={value}");
+            // The second of them would weaken the first.
+            if name != "scope" && !once.insert(name.clone()) {
+                return Err(unknown());
+            }
+            let seconds = || value.parse().map(Duration::from_secs).map_err(|_| unknown());
             match name.as_str() {
                 "scope" if !value.is_empty() => {
                     requirements = value.split(' ').fold(requirements, Requirements::scope);
@@ -63,10 +71,10 @@ impl Asked {
                 "max_age" => requirements = requirements.auth_age(seconds()?),
                 "fresh" => requirements = requirements.fresh(seconds()?),
                 "optional" if value == "true" => optional = true,
-                _ => return None,
+                _ => return Err(unknown()),
             }
         }
-        Some(Self { requirements, optional })
+        Ok(Self { requirements, optional })
     }
 }
 
@@ -119,8 +127,12 @@ async fn metrics(gate: Data<Gate>) -> HttpResponse {
 
 async fn verify(request: HttpRequest, gate: Data<Gate>) -> HttpResponse {
     match Asked::parse(request.query_string(), &gate.scopes) {
-        Some(asked) => answer(&request, &gate, &asked).await,
-        None => super::error::problem(StatusCode::INTERNAL_SERVER_ERROR, "the gate does not know what is asked of it"),
+        Ok(asked) => answer(&request, &gate, &asked).await,
+        Err(unknown) => {
+            // It is the proxy's configuration, not a client's.
+            tracing::error!(?unknown, "the gate does not know what is asked of it");
+            super::error::problem(StatusCode::INTERNAL_SERVER_ERROR, "the gate does not know what is asked of it")
+        }
     }
 }
 
@@ -195,8 +207,20 @@ mod tests {
         assert_eq!(refusal("scope=read+write&scope=more", "read"), Some(Rejected::InsufficientScope { needed }));
         assert!(refusal("acr=phr", "all").is_some() && refusal("max_age=59", "all").is_some());
         assert!(Asked::parse("optional=true", &[]).unwrap().optional && !Asked::parse("", &[]).unwrap().optional);
-        for query in ["scopes=read", "scope=", "acr=", "max_age=5m", "fresh=-1", "optional=1", "x", "optional"] {
-            assert!(Asked::parse(query, &[]).is_none(), "{query}");
+        for query in [
+            "scopes=read",
+            "scope=",
+            "acr=",
+            "max_age=5m",
+            "fresh=-1",
+            "optional=1",
+            "x",
+            "optional",
+            "acr=phr&acr=mfa",
+            "max_age=9&max_age=99",
+        ] {
+            let unknown = Asked::parse(query, &[]).unwrap_err();
+            assert!(unknown.starts_with(query.split('=').next().unwrap()), "{unknown}");
         }
     }
 }

@@ -40,8 +40,12 @@ static CACHING: HeaderValue = HeaderValue::from_static("public, max-age=15");
 
 /// The lists there are (draft-ietf-oauth-status-list §9.3).
 #[utoipa::path(get, path = "/status", tag = "status", responses(
-    (status = 200, description = "`status_lists`: the URI of every list", content_type = "application/json")))]
-pub(super) async fn aggregation(state: Data<State>) -> HttpResponse {
+    (status = 200, description = "`status_lists`: the URI of every list", content_type = "application/json"),
+    (status = 503, description = "Nothing could be signed yet: ask another", body = error::ErrorBody)))]
+pub(super) async fn aggregation(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    if state.app.status.served_lists() == 0 {
+        return error::refuse(&request, &state, &CapacityRefusal::CannotSign.into());
+    }
     let lists = u32::try_from(state.app.status.served_lists()).unwrap_or(0);
     let uris: Vec<String> = (0..lists).map(|list| status_list::uri(&state.app.issuer, u64::from(list))).collect();
     let mut answer = error::json(StatusCode::OK, &json!({ "status_lists": uris }));
@@ -53,9 +57,14 @@ pub(super) async fn aggregation(state: Data<State>) -> HttpResponse {
 #[utoipa::path(get, path = "/status/{list}", tag = "status", params(("list" = u32, Path, description = "From 0")),
     responses(
         (status = 200, description = "A status list token", content_type = "application/statuslist+jwt"),
+        (status = 503, description = "Nothing could be signed yet: ask another", body = error::ErrorBody),
         (status = 304, description = "Unchanged since the given ETag"),
         (status = 404, description = "There is no such list")))]
 pub(super) async fn list(request: HttpRequest, list: Path<String>, state: Data<State>) -> HttpResponse {
+    // There is one list at least, as soon as it could be signed.
+    if state.app.status.served_lists() == 0 {
+        return error::refuse(&request, &state, &CapacityRefusal::CannotSign.into());
+    }
     let number = list.parse().ok().filter(|number: &u32| number.to_string() == *list);
     let Some(document) = number.and_then(|number| state.app.status.document(number)) else {
         return error::problem(StatusCode::NOT_FOUND, "there is no such list");

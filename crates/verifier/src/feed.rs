@@ -93,20 +93,23 @@ impl Cut {
     }
 }
 
-/// SHA-256, as base64url, of the cut-offs: a line `{k} {h} {nbf} {until}` for each, sorted by its bytes.
+/// SHA-256, as base64url, of the cut-offs: the key of their hashes in a line of its own, without which the hashes mean nothing,
+/// and then a line `{k} {h} {nbf} {until}` for each, sorted by its bytes.
 ///
 /// ```
-/// use countersign_verifier::feed::{Cut, CutKind, cuts_digest};
+/// use countersign_verifier::feed::{Cut, CutKind, FeedKey, cuts_digest};
 ///
 /// let one = Cut { k: CutKind::Kid, h: "key-1".to_owned(), nbf: 5, until: 0 };
 /// let two = Cut { k: CutKind::Kid, h: "key-2".to_owned(), nbf: 5, until: 0 };
-/// assert_eq!(cuts_digest([&one, &two]), cuts_digest([&two, &one]));
+/// let key = FeedKey::new([7; 16]);
+/// assert_eq!(cuts_digest(&key, [&one, &two]), cuts_digest(&key, [&two, &one]));
+/// assert_ne!(cuts_digest(&key, [&one]), cuts_digest(&FeedKey::new([8; 16]), [&one]));
 /// ```
-pub fn cuts_digest<'c>(cuts: impl IntoIterator<Item = &'c Cut>) -> String {
+pub fn cuts_digest<'c>(key: &FeedKey, cuts: impl IntoIterator<Item = &'c Cut>) -> String {
     let line = |cut: &Cut| format!("{} {} {} {}\n", cut.k.name(), cut.h, cut.nbf, cut.until);
     let mut lines: Vec<String> = cuts.into_iter().map(line).collect();
     lines.sort_unstable();
-    base64url::encode(&digest::sha256(lines.concat().as_bytes()))
+    base64url::encode(&digest::sha256(format!("{}\n{}", key.to_text(), lines.concat()).as_bytes()))
 }
 
 /// SHA-256, as base64url, of a list's bytes.
@@ -248,14 +251,14 @@ pub struct Beat {
 /// What a checkpoint says: all of the state at one change, signed. Loosening waits for it.
 ///
 /// ```
-/// use countersign_verifier::feed::{CheckpointClaims, cuts_digest, list_digest};
+/// use countersign_verifier::feed::{CheckpointClaims, FeedKey, cuts_digest, list_digest};
 ///
 /// let claims = CheckpointClaims {
 ///     iss: "https://as.example".to_owned(),
 ///     iat: 1_795_000_000,
 ///     seq: 106,
 ///     lists: vec![list_digest(&[0; 131_072])],
-///     cuts: cuts_digest([]),
+///     cuts: cuts_digest(&FeedKey::new([7; 16]), []),
 /// };
 /// assert!(serde_json::to_string(&claims).is_ok());
 /// ```
@@ -357,8 +360,8 @@ mod tests {
     fn the_digest_of_cut_offs_is_of_sorted_lines() {
         let cut = |k, h: &str, nbf, until| Cut { k, h: h.to_owned(), nbf, until };
         let cuts = [cut(CutKind::Sub, "b", 10, 20), cut(CutKind::ClientId, "a", 9, 0), cut(CutKind::Sub, "b", 9, 20)];
-        let lines = "client_id a 9 0\nsub b 10 20\nsub b 9 20\n";
-        assert_eq!(cuts_digest(&cuts), base64url::encode(&digest::sha256(lines.as_bytes())));
+        let lines = "AAAAAAAAAAAAAAAAAAAAAA\nclient_id a 9 0\nsub b 10 20\nsub b 9 20\n";
+        assert_eq!(cuts_digest(&FeedKey::new([0; 16]), &cuts), base64url::encode(&digest::sha256(lines.as_bytes())));
     }
 
     #[test]

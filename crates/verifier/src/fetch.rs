@@ -35,6 +35,8 @@ use receipts::Receipts;
 const MISSES: usize = 64;
 /// How often an observer hears how old the status is.
 const OBSERVED_EVERY: Duration = Duration::from_secs(2);
+/// After so long without news the log says so: longer than a round of polls.
+const BLIND_AFTER: Duration = Duration::from_secs(45);
 /// How long a request waits for a key at most.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -129,6 +131,9 @@ struct Shared {
     pace: Pace,
     keys: Arc<KeyStore>,
     fetches_keys: bool,
+    /// Whether the status is fetched, and whether by the feed.
+    wants_status: bool,
+    wants_feed: bool,
     observer: Arc<dyn Observer>,
     /// Where everything is, once that is known.
     endpoints: watch::Sender<Option<Arc<Endpoints>>>,
@@ -147,6 +152,12 @@ impl fmt::Debug for Shared {
 impl Shared {
     fn key_set(&self) -> Option<Arc<KeySet>> {
         self.keys.current(&self.clock).and_then(|keys| keys.clone())
+    }
+
+    /// Whether these name everything that is wanted. A copy from before the issuer had a feed does not.
+    fn has_all(&self, endpoints: &Endpoints) -> bool {
+        let has_lists = endpoints.status_list_aggregation_endpoint.is_some() || !self.wants_status;
+        has_lists && (endpoints.status_events_endpoint.is_some() || !self.wants_feed)
     }
 
     /// Where everything is, and keys to check signatures with, as soon as there are both.
@@ -199,6 +210,8 @@ impl Background {
             pace: Pace(plan.hurry),
             keys: plan.keys,
             fetches_keys: plan.fetches_keys,
+            wants_status: plan.status.is_some(),
+            wants_feed: credentials.is_some(),
             observer: plan.observer,
             endpoints: watch::Sender::new(None),
             keys_changed: watch::Sender::new(()),
@@ -284,8 +297,22 @@ async fn run(
 }
 
 async fn observe(shared: &Shared, status: &Status) {
+    let mut is_blind = false;
     loop {
         shared.sleep(OBSERVED_EVERY).await;
+        let blind = status.age().is_none_or(|age| age > shared.pace.of(BLIND_AFTER));
+        // Told once, not every two seconds.
+        if blind != std::mem::replace(&mut is_blind, blind) {
+            let since = status.age().map(|age| age.as_secs());
+            if blind {
+                tracing::warn!(
+                    seconds = since,
+                    "nothing is heard of what is over; after max_stale tokens are answered 503"
+                );
+            } else {
+                tracing::info!("what is over is known again");
+            }
+        }
         if let Some(age) = status.age() {
             shared.observer.status_age(age);
             shared.observer.status_seq(status.seq());

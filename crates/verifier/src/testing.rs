@@ -397,7 +397,7 @@ impl TestIssuer {
                 iat: self.clock.unix_seconds(),
                 seq: state.changes.len() as u64,
                 lists: vec![feed::list_digest(&state.bits)],
-                cuts: feed::cuts_digest(&state.cuts),
+                cuts: feed::cuts_digest(&self.key, &state.cuts),
             }
         };
         self.sign_document(CHECKPOINT_TYPE, &claims)

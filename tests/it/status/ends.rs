@@ -257,11 +257,14 @@ fn many_tokens_of_a_machine_that_are_revoked_one_by_one_end_together_in_the_end(
     assert_eq!(cuts(), 1, "no more cut-offs");
     assert!(is_over(&app, &second) && is_over(&app, &third), "all that it has for itself");
     assert_eq!(party.introspect("svc", &secret, &second).body, r#"{"active":false}"#);
+    let is_active = |token: &str| party.introspect("svc", &secret, token).json()["active"] == true;
+    assert!(!is_active(&third), "here as elsewhere");
     let before = head(&app, &watcher);
     revoke(&third);
     assert_eq!(head(&app, &watcher), before, "it is over already");
     app.app.clients.reload(&app.app.db).unwrap();
-    assert!(!is_over(&app, &token()), "what it asks for anew is good");
+    let fresh = token();
+    assert!(!is_over(&app, &fresh) && is_active(&fresh), "what it asks for anew is good");
 }
 
 #[test]

@@ -56,6 +56,8 @@ fn parse(body: &[u8], issuer: &str) -> Result<Endpoints, Fault> {
     let metadata: Metadata = json::parse(body).ok_or("metadata")?;
     // RFC 8414 §3.3: the issuer must be identical, or one issuer could speak for another.
     if metadata.issuer != issuer {
+        let said: String = metadata.issuer.chars().take(200).collect();
+        tracing::warn!(expected = issuer, ?said, "the metadata are another issuer's; each character counts");
         return Err("other_issuer");
     }
     let found = Endpoints {

@@ -28,6 +28,8 @@ const LIVED: Duration = Duration::from_secs(10);
 /// How long polls stand in for a feed that was refused, the first time, the second and from then on: a client may just have
 /// been made, and not every instance knows it yet.
 const REFUSED_FOR: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
+/// How long rounds of polls go on before it is looked whether there is a feed.
+const NO_FEED_FOR: Duration = Duration::from_mins(5);
 /// How long a long poll may take.
 const LONG_POLL: Duration = Duration::from_secs(25);
 /// How long long polls stand in for streams.
@@ -76,19 +78,20 @@ impl Feed {
 
     /// For ever.
     pub(super) async fn run(mut self) {
-        let mut endpoints = self.shared.when_known().await;
-        self.begin(&endpoints).await;
+        self.begin().await;
         let mut failed_at_once = false;
+        let mut gaps = 0;
         loop {
             // They may have moved while keys could not be fetched.
-            endpoints = self.shared.when_known().await;
+            let endpoints = self.shared.when_known().await;
             let (Some(credentials), Some(events)) =
                 (self.credentials.clone(), endpoints.status_events_endpoint.clone())
             else {
                 if self.credentials.is_some() {
                     tracing::warn!("the issuer has no status feed; the verifier polls");
                 }
-                self.poll(&endpoints, None).await;
+                // The metadata may have been an old copy.
+                self.poll(&endpoints, NO_FEED_FOR).await;
                 continue;
             };
             let began_at = self.shared.clock.monotonic();
@@ -98,19 +101,21 @@ impl Feed {
                 self.stream(&events, &credentials).await
             };
             self.note_end(ended);
+            gaps = if ended == Ended::Broken("gap") { gaps + 1 } else { 0 };
             let lived = self.shared.clock.monotonic().saturating_sub(began_at) >= self.shared.pace.of(LIVED);
             match ended {
                 Ended::Refused(status) => {
                     let wait = self.refused(status);
-                    self.poll(&endpoints, Some(wait)).await;
+                    self.poll(&endpoints, wait).await;
                 }
-                Ended::Resync(_) => {
+                // Once it may be the way; twice the issuer has no more what we lack.
+                Ended::Resync(_) | Ended::Broken(_) if matches!(ended, Ended::Resync(_)) || gaps > 1 => {
                     // Whether or not it helps: a feed that goes on at least tightens.
                     if let Err(fault) = self.lists.fetch_all(&endpoints).await {
                         tracing::warn!(fault, "the status lists could not be fetched");
                     }
                 }
-                Ended::Broken(_) | Ended::Mute => {}
+                Ended::Resync(_) | Ended::Broken(_) | Ended::Mute => {}
             }
             // At once the first time; who fails at once again waits, and not as long as the others.
             if failed_at_once && !lived {
@@ -121,9 +126,13 @@ impl Feed {
     }
 
     /// Fetches all lists, however often it takes: without them there is nothing to follow.
-    async fn begin(&mut self, endpoints: &Endpoints) {
-        while let Err(fault) = self.lists.fetch_all(endpoints).await {
-            tracing::warn!(fault, "the status lists could not be fetched");
+    async fn begin(&mut self) {
+        let mut told = None;
+        while let Err(fault) = self.lists.fetch_all(&*self.shared.when_known().await).await {
+            // Once for each reason, not every two seconds.
+            if told.replace(fault) != Some(fault) {
+                tracing::warn!(fault, issuer = self.shared.issuer, "the status lists could not be fetched");
+            }
             self.shared.sleep(Duration::from_millis(500) + jitter(RETRY)).await;
         }
     }
@@ -154,8 +163,8 @@ impl Feed {
         wait
     }
 
-    /// Rounds of polls, for so long or for ever.
-    async fn poll(&mut self, endpoints: &Endpoints, span: Option<Duration>) {
+    /// Rounds of polls, for so long.
+    async fn poll(&mut self, endpoints: &Endpoints, span: Duration) {
         let began_at = self.shared.clock.monotonic();
         loop {
             let wait = match self.lists.poll(endpoints).await {
@@ -166,10 +175,6 @@ impl Feed {
                 }
             };
             let wait = self.shared.pace.of(wait);
-            let Some(span) = span else {
-                tokio::time::sleep(wait).await;
-                continue;
-            };
             let passed = self.shared.clock.monotonic().saturating_sub(began_at);
             let left = self.shared.pace.of(span).saturating_sub(passed);
             tokio::time::sleep(wait.min(left)).await;
@@ -265,6 +270,7 @@ impl Feed {
             if !self.connected && matches!(event, Event::Hello(_)) {
                 self.connected = true;
                 self.refusals = 0;
+                tracing::info!("the status feed is followed");
                 self.shared.observer.feed_connected();
                 // An operator who waits for verifiers must know of this one.
                 self.reports.notify_one();

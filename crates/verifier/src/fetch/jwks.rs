@@ -128,13 +128,22 @@ impl Jwks {
     /// Where everything is. After failures the issuer is asked anew: it may have moved.
     async fn endpoints(&self) -> Result<Arc<Endpoints>, Fault> {
         let Shared { http, issuer, given, .. } = &*self.shared;
-        let known = self.shared.endpoints.borrow().clone().filter(|_| self.failures == 0);
-        if let Some(known) = known {
+        let known = self.shared.endpoints.borrow().clone();
+        if let Some(known) = known.clone().filter(|known| self.failures == 0 && self.shared.has_all(known)) {
             return Ok(known);
         }
         // By hand means by hand: nobody who was not named is asked.
         let named = given.jwks_uri.is_some() || !self.shared.fetches_keys && given.all().next().is_some();
-        let found = if named { given.clone() } else { discovery::discover(http, issuer, given).await? };
+        let found = if named {
+            given.clone()
+        } else {
+            match (discovery::discover(http, issuer, given).await, known) {
+                (Ok(found), _) => found,
+                // Something is missing in what is known, and what is there will do.
+                (Err(_), Some(known)) if self.failures == 0 => return Ok(known),
+                (Err(fault), _) => return Err(fault),
+            }
+        };
         let found = Arc::new(found);
         self.shared.endpoints.send_replace(Some(Arc::clone(&found)));
         Ok(found)

@@ -117,11 +117,14 @@ impl Lists {
             (number < MAX_LISTS && *uri == status_list::uri(&self.shared.issuer, number)).then_some(number)
         };
         // What lists there are is not signed: one that was known once is asked for all the same.
-        let mut numbers: BTreeMap<u64, bool> = self.fetched.keys().map(|known| (*known, false)).collect();
-        numbers.extend(aggregation.status_lists.iter().filter_map(ours).map(|number| (number, true)));
-        if numbers.is_empty() {
+        let named: BTreeMap<u64, bool> =
+            aggregation.status_lists.iter().filter_map(ours).map(|number| (number, true)).collect();
+        // An issuer has one list at least.
+        if named.is_empty() {
             return Err("aggregation");
         }
+        let mut numbers: BTreeMap<u64, bool> = self.fetched.keys().map(|known| (*known, false)).collect();
+        numbers.extend(named);
         Ok(numbers.into_iter().map(|(number, is_named)| Named { number, is_named }).collect())
     }
 

@@ -1,7 +1,6 @@
 //! Cut-offs as a token is checked against them: by keyed hash, and only of the kinds that there are any of.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
 
 use super::Subject;
 use crate::feed::{Cut, CutKind, FeedKey};
@@ -18,32 +17,12 @@ pub(crate) struct CutIndex {
 }
 
 /// The latest `nbf` of each hash.
-type Latest = HashMap<u128, i64, BuildHasherDefault<Folded>>;
-
-/// The keys of these maps are hashes already, under a key that nobody outside knows.
-#[derive(Default)]
-pub(crate) struct Folded(u64);
-
-impl Hasher for Folded {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default();
-    }
-}
+type Latest = HashMap<u128, i64>;
 
 impl CutIndex {
     /// One without cut-offs.
     pub(crate) fn new(key: FeedKey) -> Self {
-        let empty = Latest::default;
+        let empty = Latest::new;
         Self { key, subjects: empty(), clients: empty(), grants: empty(), tokens: empty(), keys: HashSet::new() }
     }
 
@@ -67,6 +46,12 @@ impl CutIndex {
             let latest = map.entry(hash).or_insert(cut.nbf);
             *latest = cut.nbf.max(*latest);
         }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        let Self { subjects, clients, grants, tokens, keys, key: _ } = self;
+        subjects.len() + clients.len() + grants.len() + tokens.len() + keys.len()
     }
 
     /// Whether nothing signed with that key counts any more.

@@ -218,7 +218,9 @@ impl Follower {
         if self.cursor.checked_add(1) != Some(change.n) {
             return Next::Reconnect("gap");
         }
-        self.ledger.apply(change);
+        if !self.ledger.apply(change) {
+            return Next::Reconnect("too_many");
+        }
         self.cursor = change.n;
         self.status.publish(self.ledger.view());
         self.status.reach(self.cursor);
@@ -276,7 +278,9 @@ impl Follower {
         if self.ledger.settle() {
             self.status.publish(self.ledger.view());
         }
-        self.status.hear();
+        // It was true when it was signed.
+        let ago = self.status.clock().unix_seconds().saturating_sub(claims.iat);
+        self.status.hear_of(Duration::from_secs(u64::try_from(ago).unwrap_or(0)));
         Next::Continue
     }
 

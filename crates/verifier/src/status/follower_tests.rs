@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::feed::{Beat, CutKind, list_digest};
+use crate::feed::{Beat, Cut, CutKind, list_digest};
 use crate::status::{Place, Standing, Subject};
 use crate::status_list::{LIST_BYTES, StatusList, StatusListClaims};
 use crate::testing::TestIssuer;
@@ -309,8 +309,47 @@ fn another_feed_key_loses_no_cut_off() {
     world.follower.connect();
     assert_eq!(world.apply(&hello(14)), Next::Reconnect("feed_keys"));
     assert_eq!(world.apply(&hello(12)), Next::Continue);
-    assert_eq!(world.signed_checkpoint(|claims| claims.cuts = crate::feed::cuts_digest([])), Next::Continue);
+    let none = crate::feed::cuts_digest(&FeedKey::new([12; 16]), []);
+    assert_eq!(world.signed_checkpoint(|claims| claims.cuts = none), Next::Continue);
     assert_eq!(world.standing(9, "gone"), Standing::Good);
+}
+
+#[test]
+fn a_key_that_somebody_put_in_place_of_the_issuers_pardons_nobody() {
+    let mut world = World::new();
+    world.issuer.disable_client("gone");
+    world.catch_up();
+    world.follower.connect();
+    // Everything but the key is the issuer's own.
+    let hello = Hello { key: FeedKey::new([9; 16]).to_text(), ..world.issuer.hello() };
+    assert_eq!(world.apply(&Event::Hello(hello)), Next::Continue);
+    assert_eq!(world.apply(&Event::Checkpoint(world.issuer.checkpoint())), Next::Resync("digest_mismatch"));
+    assert_eq!(world.standing(9, "gone"), Standing::CutOff(CutKind::ClientId));
+}
+
+#[test]
+fn a_list_that_was_gone_does_not_come_back_as_it_was_before() {
+    let mut world = World::new();
+    let (old, new) = (list(&world, 1, 1, &[]), list(&world, 1, 2, &[7]));
+    let mut is_older = |token: &str| world.follower.take_list(1, token, &world.keys).unwrap().is_older;
+    assert!(!is_older(&new));
+    world.follower.forget_list(1);
+    let mut is_older = |token: &str| world.follower.take_list(1, token, &world.keys).unwrap().is_older;
+    assert!(is_older(&old), "somebody on the way keeps it");
+    assert!(!is_older(&new));
+}
+
+#[test]
+fn more_cut_offs_than_can_be_are_no_word_of_an_issuer() {
+    let mut world = World::new();
+    world.follower.connect();
+    let key = FeedKey::parse(&world.issuer.hello().key).unwrap();
+    let cut = |nth: u64| Cut { k: CutKind::Jti, h: key.hash_text(&nth.to_string()), nbf: 1, until: 2 };
+    let hello = Hello { cuts: (0..150_000).map(cut).collect(), ..world.issuer.hello() };
+    assert_eq!(world.apply(&Event::Hello(hello)), Next::Continue);
+    let n = world.issuer.hello().n + 1;
+    let change = Change { n, cut: (150_000..210_000).map(cut).collect(), ..Change::default() };
+    assert_eq!(world.apply(&Event::Change(change)), Next::Reconnect("too_many"));
 }
 
 fn list(world: &World, number: u64, seq: u64, set: &[u64]) -> String {

@@ -11,6 +11,9 @@ use crate::status_list::{self, LIST_ENTRIES, VerifiedList};
 /// How many feed keys without a checkpoint between them are put up with.
 const MAX_KEYS: usize = 4;
 
+/// How many cut-offs are put up with: more are no word of an issuer.
+const MAX_CUTS: usize = 200_000;
+
 /// How long nothing must have been heard before a smaller number is believed, in seconds: longer than clocks of instances
 /// differ.
 const WENT_BACK_AFTER: i64 = 60;
@@ -29,6 +32,8 @@ struct List {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     lists: BTreeMap<u64, List>,
+    /// Of lists that were forgotten: up to which change they were known, and when they were signed.
+    gone: BTreeMap<u64, (u64, i64)>,
     /// How many lists there are said to be.
     pub(super) count: u64,
     /// The cut-offs in force; the last is that of the key in use.
@@ -69,13 +74,15 @@ impl Ledger {
     /// Takes a signed list, unless a newer one is known. What is signed may loosen, too. `heard_at` is when all was last
     /// known to be current.
     pub(super) fn take_list(&mut self, number: u64, list: VerifiedList, heard_at: Option<i64>) -> bool {
-        let known = self.lists.get(&number);
+        let known = self.lists.get(&number).map(|known| (known.at, known.iat));
+        let known = known.or_else(|| self.gone.get(&number).copied());
         // Without a number of ours the time of signing orders them.
-        let newer = known.is_none_or(|known| match list.seq {
-            Some(seq) => seq >= known.at || went_back(&list, heard_at.unwrap_or(known.iat)),
-            None => known.at == 0 && list.iat >= known.iat,
+        let newer = known.is_none_or(|(at, iat)| match list.seq {
+            Some(seq) => seq >= at || went_back(&list, heard_at.unwrap_or(iat)),
+            None => at == 0 && list.iat >= iat,
         });
         if newer {
+            self.gone.remove(&number);
             let bits: Arc<[u8]> = list.bits.into();
             let said = Arc::clone(&bits);
             let at = list.seq.unwrap_or(0);
@@ -87,7 +94,10 @@ impl Ledger {
 
     /// Forgets a list, and that there is one of that number or beyond.
     pub(super) fn forget_list(&mut self, number: u64) {
-        self.lists.remove(&number);
+        if let Some(list) = self.lists.remove(&number) {
+            // That it is gone nobody has signed. Should it come back, it must not be older than it was.
+            self.gone.insert(number, (list.at, list.iat));
+        }
         self.count = self.count.min(number);
     }
 
@@ -100,6 +110,9 @@ impl Ledger {
             }
             self.in_force.push(Arc::new(CutIndex::new(key)));
         }
+        if self.cuts_in_force() + hello.cuts.len() > MAX_CUTS {
+            return false;
+        }
         hello.cuts.iter().for_each(|cut| self.put_in_force(cut));
         self.said = hello.cuts.iter().cloned().collect();
         self.said_at = hello.n;
@@ -107,8 +120,15 @@ impl Ledger {
         true
     }
 
-    /// Takes change `n`, which follows the one before.
-    pub(super) fn apply(&mut self, change: &Change) {
+    fn cuts_in_force(&self) -> usize {
+        self.in_force.iter().map(|cuts| cuts.len()).sum()
+    }
+
+    /// Takes change `n`, which follows the one before. Not if there are more cut-offs than can be.
+    pub(super) fn apply(&mut self, change: &Change) -> bool {
+        if self.cuts_in_force() + change.cut.len() > MAX_CUTS {
+            return false;
+        }
         self.apply_bits(change);
         if let Some(lists) = change.lists {
             self.count = self.count.max(lists);
@@ -117,13 +137,14 @@ impl Ledger {
         change.cut.iter().for_each(|cut| self.put_in_force(cut));
         // What it began with may be ahead of the changes that are repeated after it.
         if change.n <= self.said_at {
-            return;
+            return true;
         }
         self.said_at = change.n;
         for cut in &change.uncut {
             self.said.remove(cut);
         }
         self.said.extend(change.cut.iter().cloned());
+        true
     }
 
     fn apply_bits(&mut self, change: &Change) {
@@ -151,8 +172,10 @@ impl Ledger {
 
     /// Whether a checkpoint says what the feed has said.
     pub(super) fn agrees_with(&mut self, checkpoint: &CheckpointClaims) -> bool {
+        let Some(cuts) = self.in_force.last() else { return false };
         let lists = self.lists.values_mut().map(List::digest);
-        checkpoint.cuts == feed::cuts_digest(&self.said) && lists.eq(checkpoint.lists.iter().map(String::as_str))
+        checkpoint.cuts == feed::cuts_digest(cuts.key(), &self.said)
+            && lists.eq(checkpoint.lists.iter().map(String::as_str))
     }
 
     /// Puts in force what the feed has said. Whether there was anything to loosen.

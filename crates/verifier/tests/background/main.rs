@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use countersign_verifier::feed::{CHECKPOINT_TYPE, CheckpointClaims, CutKind, cuts_digest, list_digest};
+use countersign_verifier::feed::{CHECKPOINT_TYPE, CheckpointClaims, CutKind, FeedKey, cuts_digest, list_digest};
 use countersign_verifier::status_list::{self, StatusList, StatusListClaims};
 use countersign_verifier::testing::TestIssuer;
 use countersign_verifier::{
@@ -543,7 +543,7 @@ fn loosening_waits_for_a_checkpoint_that_fits() {
         iat: world.issuer().now(),
         seq: 2,
         lists: vec![list_digest(b"something else")],
-        cuts: cuts_digest([]),
+        cuts: cuts_digest(&FeedKey::parse(&world.issuer().hello().key).unwrap(), []),
     };
     let lists = world.server.hits(LIST);
     world.server.checkpoint(world.issuer().sign_document(CHECKPOINT_TYPE, &lying));
