@@ -206,7 +206,7 @@ refusals! {
         DeadlinePassed = "capacity.deadline_passed", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
         /// The row kept changing under us.
         Contended = "capacity.contended", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
-        /// Half of the connections are taken by those who follow what is over.
+        /// Too many connections are taken by those who follow what is over, or by this client.
         TooManyFollow = "capacity.too_many_follow", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
         /// The database is away or refuses.
         StoreUnavailable = "capacity.store_unavailable", TemporarilyUnavailable, Some("a part is away: wait and try again"), Fault;

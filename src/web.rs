@@ -14,6 +14,7 @@ mod oauth;
 mod observe;
 mod openapi;
 mod routes;
+mod seats;
 mod server;
 mod status;
 pub mod trial;
@@ -33,4 +34,5 @@ pub struct State {
     pub lanes: Lanes,
     /// What the last check found.
     pub health: Arc<Health>,
+    seats: seats::Seats,
 }

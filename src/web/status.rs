@@ -21,6 +21,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::documents::is_known;
 use super::oauth::hop;
+use super::seats::Seat;
 use super::{State, body, error, extract};
 use crate::oauth::status::{authorize, still_may, take_receipt};
 use crate::reason::{CapacityRefusal, Refusal};
@@ -137,10 +138,10 @@ pub(super) async fn events(
     let Some(Query(query)) = query else {
         return error::refuse(&request, &state, &crate::reason::RequestRefusal::MalformedParameter.into());
     };
-    // ASVS 15.2.2: who follows keeps a connection. Half of them are left for everyone else.
-    if state.app.status.followers() >= state.app.settings.http.max_connections.div_ceil(2) {
+    // ASVS 15.2.2: who follows keeps a connection.
+    let Some(seat) = state.seats.take(client.id.as_str()) else {
         return error::refuse(&request, &state, &CapacityRefusal::TooManyFollow.into());
-    }
+    };
     // WHATWG HTML Living Standard §9.2: an event source that comes back says where it was in this header.
     let header = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     let since = query.since.or(header);
@@ -149,7 +150,7 @@ pub(super) async fn events(
     match query.wait {
         Some(wait) => poll(&request, &state, since, Duration::from_secs(wait).min(LONGEST_WAIT)).await,
         None if wants_json => poll(&request, &state, since, Duration::ZERO).await,
-        None => stream(&state, client, since),
+        None => stream(&state, (client, seat), since),
     }
 }
 
@@ -170,13 +171,14 @@ async fn settle(state: &State, since: Option<i64>) {
 struct Following {
     state: Data<State>,
     client: Arc<Client>,
+    _seat: Seat,
     follower: Option<Follower>,
     first: Option<String>,
     moves: watch::Receiver<u64>,
     beat: Interval,
 }
 
-fn stream(state: &Data<State>, client: Arc<Client>, since: Option<i64>) -> HttpResponse {
+fn stream(state: &Data<State>, (client, seat): (Arc<Client>, Seat), since: Option<i64>) -> HttpResponse {
     let moves = state.app.status.moves();
     let (first, follower) = match state.app.status.follow(since) {
         Some((hello, follower)) => (framed(None, "hello", &hello), Some(follower)),
@@ -184,7 +186,7 @@ fn stream(state: &Data<State>, client: Arc<Client>, since: Option<i64>) -> HttpR
     };
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let following = Following { state: state.clone(), client, follower, first: Some(first), moves, beat };
+    let following = Following { state: state.clone(), client, _seat: seat, follower, first: Some(first), moves, beat };
     let body = unfold(following, |mut following| async move {
         let text = following.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), following))
