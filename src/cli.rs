@@ -65,7 +65,7 @@ enum Command {
     /// OAuth clients.
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
-    /// What accounts allowed clients, on each device.
+    /// End what accounts allowed clients at a log-in.
     #[command(subcommand)]
     Grants(grants::GrantsCommand),
     /// Keys.

@@ -26,7 +26,7 @@ pub(super) enum GrantsCommand {
     /// End a grant, or all of an account: refresh tokens at once, access tokens wherever verifiers follow. Exits with 1 if
     /// with `--wait` somebody who can be reached does not know after ten seconds.
     End {
-        /// The grant: the `sid` of its tokens.
+        /// The grant: the `sid` of its tokens. Or name an account by --account.
         #[arg(required_unless_present = "account", conflicts_with = "account")]
         grant: Option<GrantId>,
         /// All grants of this account: its identifier, e-mail address or user name.
@@ -53,7 +53,7 @@ pub(super) fn run(
     let began = app.clock.monotonic();
     let ended = grants::end(app, whose, *wait, &actor())?;
     if !wait {
-        output.either(&json!({ "ended_grants": ended.grants }), || format!("ended {}", counted(ended.grants, "grant")));
+        output.either(&json!({ "ended_grants": ended.grants }), || ended_text(ended));
         return Ok(());
     }
     let in_force = wait_until_known(app, ended)?;
@@ -97,8 +97,8 @@ fn report(output: &Output, ended: Ended, in_force: &InForce, took: Duration) {
     });
     output.either(&json, || {
         let mut text = format!(
-            "ended {}; in force at {at} of {} after {:.2} s",
-            counted(ended.grants, "grant"),
+            "{}; in force at {at} of {} after {:.2} s",
+            ended_text(ended),
             counted(of, "verifier"),
             took.as_secs_f64()
         );
@@ -113,6 +113,13 @@ fn report(output: &Output, ended: Ended, in_force: &InForce, took: Duration) {
         }
         text
     });
+}
+
+fn ended_text(ended: Ended) -> String {
+    match ended.grants {
+        0 => "nothing was in force any more".to_owned(),
+        grants => format!("ended {}", counted(grants, "grant")),
+    }
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -5,23 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use countersign_verifier::conformance::{Case, Trial, Verdict};
-use reqwest::{Client, Method, StatusCode, Url, redirect};
+use countersign_verifier::conformance::{Trial, Verdict};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::json;
 
 use super::CommandError;
 use super::output::{Output, table};
-use crate::clock::{Clock, Deadline};
-use crate::web::trial;
-
-/// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(10);
-/// How often a service is asked whether it takes a good token yet.
-const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+use crate::clock::Clock;
+use crate::web::trial::{self, Answer, Target, Tried};
 
 #[derive(Args)]
 pub(super) struct VerifySuite {
-    /// A URL of the service under trial that wants an access token and answers 2xx to a good one.
+    /// A URL of the service under trial that wants an access token and answers 2xx to a good one. 401 and 400 refuse a token; 403
+    /// does not: it is said to somebody who is known.
     #[arg(long, value_name = "URL", required_unless_present = "export")]
     target: Option<Url>,
     /// The name of the service, which tokens for it have in `aud`.
@@ -50,22 +46,6 @@ pub(super) struct VerifySuite {
     export: bool,
 }
 
-/// What a service did with a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    /// 2xx; or 403, which is said to somebody who is known.
-    Accepted(StatusCode),
-    /// Another 4xx.
-    Refused(StatusCode),
-    /// Anything else: neither.
-    Failed(Option<StatusCode>),
-}
-
-struct Tried {
-    case: Case,
-    answer: Answer,
-}
-
 pub(super) fn run(suite: &VerifySuite, output: &Output) -> Result<(), CommandError> {
     let issuer = suite.issuer.clone().unwrap_or_else(|| format!("http://{}", suite.listen));
     let now = Clock::system().now().unix_seconds();
@@ -81,73 +61,36 @@ pub(super) fn run(suite: &VerifySuite, output: &Output) -> Result<(), CommandErr
     let trial = Arc::new(trial);
     let tried = actix_web::rt::System::new().block_on(async {
         let serving = trial::serve(trial.clone(), &issuer, listener)?;
-        let tried = play(suite, target, &trial, output).await;
+        output.line(&format!(
+            "The service must trust the issuer {issuer} (JWKS {issuer}/jwks.json) for the audience {}.",
+            suite.audience
+        ));
+        let target = Target { url: target.clone(), method: suite.method.clone(), patience: suite.patience };
+        let tried = trial::play(&target, &trial, |share| output.progress(share)).await;
         serving.stop(false).await;
-        tried
+        Ok::<_, CommandError>(tried)
     })?;
+    let tried = tried.map_err(not_even_good)?;
     report(suite, &tried, output)
 }
 
-async fn play(suite: &VerifySuite, target: &Url, trial: &Trial, output: &Output) -> Result<Vec<Tried>, CommandError> {
-    // RFC 6750 §3.1: an answer is judged as it is; a redirect is none.
-    let client = Client::builder().redirect(redirect::Policy::none()).timeout(ANSWER).no_proxy().build();
-    let client = client.map_err(|_| CommandError::Usage("no HTTP client can be had"))?;
-    let cases = trial.cases();
-    let good = cases.iter().find(|case| case.name == "good").map(|case| case.token.clone()).unwrap_or_default();
-    output.line(&format!(
-        "The service must trust the issuer {issuer} (JWKS {issuer}/jwks.json) for the audience {}.",
-        suite.audience,
-        issuer = suite.issuer.clone().unwrap_or_else(|| format!("http://{}", suite.listen)),
-    ));
-    let clock = Clock::system();
-    let patience = Deadline::after(&clock, suite.patience);
-    loop {
-        match ask(&client, suite, target, &good).await {
-            Answer::Accepted(status) if status.is_success() => break,
-            answer if patience.has_passed() => return Err(not_even_good(answer)),
-            Answer::Accepted(_) | Answer::Refused(_) | Answer::Failed(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+/// What is wrong with the answer, if anything is.
+fn fault_of(tried: &Tried, strict: bool) -> Option<&'static str> {
+    let demanded = tried.case.verdict != Verdict::RefuseIfStrict || strict;
+    match (tried.case.verdict, tried.answer) {
+        (Verdict::Accept, Answer::Accepted(_)) | (Verdict::Refuse | Verdict::RefuseIfStrict, Answer::Refused(_)) => {
+            None
         }
-    }
-    let mut tried = Vec::new();
-    for (nth, case) in cases.into_iter().enumerate() {
-        let answer = ask(&client, suite, target, &case.token).await;
-        tried.push(Tried { case, answer });
-        output.progress(f64::from(u32::try_from(nth).unwrap_or(0)) / 120.0);
-    }
-    output.progress(1.0);
-    Ok(tried)
-}
-
-async fn ask(client: &Client, suite: &VerifySuite, target: &Url, token: &str) -> Answer {
-    let request = client.request(suite.method.clone(), target.clone()).bearer_auth(token);
-    match request.send().await {
-        Ok(answer) if answer.status().is_success() || answer.status() == StatusCode::FORBIDDEN => {
-            Answer::Accepted(answer.status())
+        (Verdict::Accept, Answer::Refused(_)) => Some("refuses a good token"),
+        (Verdict::Refuse | Verdict::RefuseIfStrict, Answer::Accepted(_)) => {
+            Some(if demanded { "LETS IT THROUGH" } else { "lets it through, as most do" })
         }
-        Ok(answer) if answer.status().is_client_error() => Answer::Refused(answer.status()),
-        Ok(answer) => Answer::Failed(Some(answer.status())),
-        Err(_) => Answer::Failed(None),
+        (_, Answer::Failed(_)) => Some("fails"),
     }
 }
 
-impl Tried {
-    /// What is wrong with the answer, if anything is.
-    fn fault(&self, strict: bool) -> Option<&'static str> {
-        let demanded = self.case.verdict != Verdict::RefuseIfStrict || strict;
-        match (self.case.verdict, self.answer) {
-            (Verdict::Accept, Answer::Accepted(_))
-            | (Verdict::Refuse | Verdict::RefuseIfStrict, Answer::Refused(_)) => None,
-            (Verdict::Accept, Answer::Refused(_)) => Some("refuses a good token"),
-            (Verdict::Refuse | Verdict::RefuseIfStrict, Answer::Accepted(_)) => {
-                Some(if demanded { "LETS IT THROUGH" } else { "lets it through, as most do" })
-            }
-            (_, Answer::Failed(_)) => Some("fails"),
-        }
-    }
-
-    fn counts(&self, strict: bool) -> bool {
-        self.fault(strict).is_some_and(|fault| fault != "lets it through, as most do")
-    }
+fn counts(tried: &Tried, strict: bool) -> bool {
+    fault_of(tried, strict).is_some_and(|fault| fault != "lets it through, as most do")
 }
 
 /// Says what it may be.
@@ -176,12 +119,12 @@ fn describe(answer: Answer) -> String {
 }
 
 fn report(suite: &VerifySuite, tried: &[Tried], output: &Output) -> Result<(), CommandError> {
-    let faults: Vec<&Tried> = tried.iter().filter(|one| one.fault(suite.strict).is_some()).collect();
-    let wrong = tried.iter().filter(|one| one.counts(suite.strict)).count();
+    let faults: Vec<&Tried> = tried.iter().filter(|one| fault_of(one, suite.strict).is_some()).collect();
+    let wrong = tried.iter().filter(|one| counts(one, suite.strict)).count();
     let described = |one: &Tried| {
         json!({
             "name": one.case.name, "verdict": one.case.verdict, "why": one.case.why, "answer": describe(one.answer),
-            "fault": one.fault(suite.strict),
+            "fault": fault_of(one, suite.strict),
         })
     };
     let json =
@@ -189,7 +132,7 @@ fn report(suite: &VerifySuite, tried: &[Tried], output: &Output) -> Result<(), C
     output.either(&json, || {
         let head = ["token", "answer", "the service", "which is"].map(str::to_owned).to_vec();
         let line = |one: &&Tried| {
-            let fault = one.fault(suite.strict).unwrap_or_default();
+            let fault = fault_of(one, suite.strict).unwrap_or_default();
             vec![one.case.name.to_owned(), describe(one.answer), fault.to_owned(), one.case.why.to_owned()]
         };
         let found =

@@ -50,7 +50,7 @@ const DOORS: [(&str, &[&str]); 26] = [
     ("jsonwebtoken", &["keys"]),
     ("rsa", &["keys"]),
     ("fastrand", &["keys"]),
-    ("reqwest", &["cli"]),
+    ("reqwest", &["web", "cli"]),
     ("flate2", &["token"]),
     ("countersign_verifier", &["metrics", "store", "keys", "status", "token", "oauth", "web", "cli"]),
     ("argon2", &["password_hash"]),
