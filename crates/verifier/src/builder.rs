@@ -87,7 +87,9 @@ pub enum BuildError {
     #[error("the leeway may be two minutes at most")]
     LeewayTooLong,
     /// More than fifteen minutes.
-    #[error("max_stale may be fifteen minutes at most: half an hour after an end the issuer may give its place to somebody else")]
+    #[error(
+        "max_stale may be fifteen minutes at most: half an hour after an end the issuer may give its place to somebody else"
+    )]
     StaleTooLong,
     /// A status is required and there is nowhere to learn it from.
     #[error("a status is required and there is no source of it")]

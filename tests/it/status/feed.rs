@@ -288,10 +288,21 @@ fn receipts_are_kept_and_those_of_others_are_not_overwritten() {
     app.database.execute("UPDATE status_feed SET seq = 7");
     assert_eq!(send(("orders", &secret), &receipt(4)), 204);
     assert_eq!(send(("orders", &secret), &receipt(7)), 204);
+    assert_eq!(send(("orders", &secret), &receipt(8)), 400, "nobody can have come to that");
     assert_eq!(send(("billing", &other), &receipt(7)), 400, "it is another client's");
+    let farewell = receipt(7).replace('}', r#","leaves":true}"#);
+    assert_eq!(send(("billing", &other), &farewell), 400, "it is another client's still");
     let kept =
         app.database.lines("SELECT name || ' ' || client_id || ' ' || CAST(seq AS TEXT) AS line FROM status_receipts");
     assert_eq!(kept, ["orders-1 orders 7"]);
+    // One client is not as many verifiers as it likes.
+    let row = |nth: u32| format!("('{:016}', 'billing', 'b', 0, 9000000000000000)", nth);
+    let many: Vec<String> = (0..1000).map(row).collect();
+    let columns = "status_receipts (verifier, client_id, name, seq, at)";
+    app.database.execute(&format!("INSERT INTO {columns} VALUES {}", many.join(", ")));
+    let another = receipt(1).replace("AAAAAAAAAAAAAAAAAAAAAA", "AQAAAAAAAAAAAAAAAAAAAA");
+    assert_eq!(send(("billing", &other), &another), 400);
+    assert_eq!(send(("orders", &secret), &another), 204, "another client may");
     let long = json!({ "verifier": "AAAAAAAAAAAAAAAAAAAAAA", "name": "n".repeat(200), "seq": 1 }).to_string();
     for bad in
         ["", "{}", "[]", r#"{"verifier":"AA","seq":1}"#, &receipt(-1), &long, &receipt(1).replace("orders-1", r"a\n")]
