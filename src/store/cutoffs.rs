@@ -59,7 +59,7 @@ pub fn count_tokens(tx: &mut Read<'_>) -> Result<i64, Error> {
     Ok(tokens.count().get_result(tx.conn())?)
 }
 
-const REMOVE: &str = "DELETE FROM cutoffs WHERE kind = ? AND value = ? AND not_before = ? AND until <> 0 \
+const REMOVE: &str = "DELETE FROM cutoffs WHERE kind = ? AND value = ? AND not_before = ? \
     AND not_before * 1000000 < ? AND not_before * 1000000 < database_now() - ?";
 
 /// Removes at most `limit` cut-offs whose instant is longer ago than `reach`, in microseconds, both by `now` and by the

@@ -275,3 +275,17 @@ fn a_token_that_verifiers_still_take_can_be_revoked() {
     assert_eq!(party.revoke("web", &tokens.access).status, 200);
     eventually("it is over", || is_over(&app, &tokens.access));
 }
+
+#[test]
+fn a_cut_off_is_never_moved_back() {
+    let app = TestApp::start();
+    app.public_client();
+    let nbf = || app.database.lines("SELECT CAST(not_before AS TEXT) AS line FROM cutoffs WHERE kind = 'client_id'");
+    admin::clients::disable(&app.app, "web").unwrap();
+    // As a machine whose clock is ahead had it.
+    app.database.execute("UPDATE cutoffs SET not_before = not_before + 1000, until = until + 1000");
+    let ahead = nbf();
+    admin::clients::enable(&app.app, "web").unwrap();
+    admin::clients::disable(&app.app, "web").unwrap();
+    assert_eq!(nbf(), ahead);
+}
