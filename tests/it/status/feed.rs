@@ -296,7 +296,7 @@ fn receipts_are_kept_and_those_of_others_are_not_overwritten() {
         app.database.lines("SELECT name || ' ' || client_id || ' ' || CAST(seq AS TEXT) AS line FROM status_receipts");
     assert_eq!(kept, ["orders-1 orders 7"]);
     // One client is not as many verifiers as it likes.
-    let row = |nth: u32| format!("('{:016}', 'billing', 'b', 0, 9000000000000000)", nth);
+    let row = |nth: u32| format!("('{nth:016}', 'billing', 'b', 0, 9000000000000000)");
     let many: Vec<String> = (0..1000).map(row).collect();
     let columns = "status_receipts (verifier, client_id, name, seq, at)";
     app.database.execute(&format!("INSERT INTO {columns} VALUES {}", many.join(", ")));
