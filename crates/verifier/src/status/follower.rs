@@ -204,8 +204,8 @@ impl Follower {
             return Next::Reconnect("behind");
         }
         let Some(key) = FeedKey::parse(&hello.key) else { return Next::Reconnect("malformed") };
-        if !self.ledger.begin(hello, key) {
-            return Next::Reconnect("feed_keys");
+        if let Err(reason) = self.ledger.begin(hello, key) {
+            return Next::Reconnect(reason);
         }
         self.greeted = true;
         self.head = hello.n;

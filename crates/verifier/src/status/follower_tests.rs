@@ -337,6 +337,9 @@ fn more_cut_offs_than_can_be_are_no_word_of_an_issuer() {
     let key = FeedKey::parse(&world.issuer.hello().key).unwrap();
     let cut = |nth: u64| Cut { k: CutKind::Jti, h: key.hash_text(&nth.to_string()), nbf: 1, until: 2 };
     let hello = Hello { cuts: (0..150_000).map(cut).collect(), ..world.issuer.hello() };
+    assert_eq!(world.apply(&Event::Hello(hello.clone())), Next::Continue);
+    // The same ones again are no more than they were.
+    world.follower.connect();
     assert_eq!(world.apply(&Event::Hello(hello)), Next::Continue);
     let n = world.issuer.hello().n + 1;
     let change = Change { n, cut: (150_000..210_000).map(cut).collect(), ..Change::default() };

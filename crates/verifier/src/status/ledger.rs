@@ -101,23 +101,25 @@ impl Ledger {
         self.count = self.count.min(number);
     }
 
-    /// Takes what a connection begins with. Not if keys change faster than checkpoints come.
-    pub(super) fn begin(&mut self, hello: &Hello, key: FeedKey) -> bool {
+    /// Takes what a connection begins with; why not, if keys change faster than checkpoints come, or if there are more cut-offs
+    /// than can be.
+    pub(super) fn begin(&mut self, hello: &Hello, key: FeedKey) -> Result<(), &'static str> {
+        // Most of them are in force already, so they are not added up.
+        if self.cuts_in_force().max(hello.cuts.len()) > MAX_CUTS {
+            return Err("too_many");
+        }
         let known = self.in_force.last().is_some_and(|cuts| *cuts.key() == key);
         if !known {
             if self.in_force.len() >= MAX_KEYS {
-                return false;
+                return Err("feed_keys");
             }
             self.in_force.push(Arc::new(CutIndex::new(key)));
-        }
-        if self.cuts_in_force() + hello.cuts.len() > MAX_CUTS {
-            return false;
         }
         hello.cuts.iter().for_each(|cut| self.put_in_force(cut));
         self.said = hello.cuts.iter().cloned().collect();
         self.said_at = hello.n;
         self.count = hello.lists;
-        true
+        Ok(())
     }
 
     fn cuts_in_force(&self) -> usize {
