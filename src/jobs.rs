@@ -155,7 +155,7 @@ impl Drop for Jobs {
             drop(stop);
             (over, thread)
         });
-        let told: Vec<_> = told.collect();
+        let told = told.collect::<Vec<_>>();
         let clock = Clock::system();
         for (over, thread) in told {
             // It may hang with its database. What it does is one transaction, made or not: the process may end beside it.

@@ -171,10 +171,11 @@ pub fn disable(tx: &mut Write<'_>, id: &ClientId, now: Timestamp, random: Random
 /// [`Error::Corrupt`] when there is no such client; the store's own reasons.
 pub fn renew_position(tx: &mut Write<'_>, id: &ClientId, now: Timestamp, random: Random) -> Result<(), Error> {
     // Whoever else renews it waits here: each position is over once, and none is left behind.
-    let row = clients::table.find(id.as_str());
-    diesel::update(row).set(clients::status_position.eq(clients::status_position)).execute(tx.conn())?;
+    let over: i64 = diesel::update(clients::table.find(id.as_str()))
+        .set(clients::status_position.eq(clients::status_position))
+        .returning(clients::status_position)
+        .get_result(tx.conn())?;
     let position = status_positions::find_free(tx, random)?;
-    let over: i64 = clients::table.find(id.as_str()).select(clients::status_position).get_result(tx.conn())?;
     diesel::update(clients::table.find(id.as_str())).set(clients::status_position.eq(position)).execute(tx.conn())?;
     epochs::advance(tx, Topic::Clients)?;
     status_changes::end(tx, &Over { positions: vec![over], names: Vec::new() }, now)

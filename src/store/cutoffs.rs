@@ -60,7 +60,7 @@ pub fn count_tokens(tx: &mut Read<'_>) -> Result<i64, Error> {
 }
 
 const REMOVE: &str = "DELETE FROM cutoffs WHERE kind = ? AND value = ? AND not_before = ? \
-    AND not_before * 1000000 < ? AND not_before * 1000000 < database_now() - ?";
+    AND not_before * 1000000 < database_now() - ?";
 
 /// Removes at most `limit` cut-offs whose instant is longer ago than `reach`, in microseconds, both by `now` and by the
 /// database's clock; those came back. One that is for ever stays.
@@ -69,13 +69,7 @@ pub(super) fn remove_over(tx: &mut Write<'_>, now: Timestamp, reach: i64, limit:
     let is_over = |cutoff: &Cut| cutoff.until != 0 && cutoff.nbf.saturating_mul(1_000_000) < before;
     let mut removed = Vec::new();
     for cutoff in load(tx)?.into_iter().filter(is_over).take(limit) {
-        let binds = vec![
-            Bind::Text(cutoff.k.name()),
-            Bind::Text(&cutoff.h),
-            Bind::Big(cutoff.nbf),
-            Bind::Big(before),
-            Bind::Big(reach),
-        ];
+        let binds = vec![Bind::Text(cutoff.k.name()), Bind::Text(&cutoff.h), Bind::Big(cutoff.nbf), Bind::Big(reach)];
         if Statement::new(REMOVE, binds).execute(tx.conn())? == 1 {
             removed.push(cutoff);
         }

@@ -102,20 +102,21 @@ impl Feed {
             };
             self.note_end(ended);
             gaps = if ended == Ended::Broken("gap") { gaps + 1 } else { 0 };
+            // Once it may be the way; twice the issuer has no more what we lack.
+            let ended = if gaps > 1 { Ended::Resync("gap") } else { ended };
             let lived = self.shared.clock.monotonic().saturating_sub(began_at) >= self.shared.pace.of(LIVED);
             match ended {
                 Ended::Refused(status) => {
                     let wait = self.refused(status);
                     self.poll(&endpoints, wait).await;
                 }
-                // Once it may be the way; twice the issuer has no more what we lack.
-                Ended::Resync(_) | Ended::Broken(_) if matches!(ended, Ended::Resync(_)) || gaps > 1 => {
+                Ended::Resync(_) => {
                     // Whether or not it helps: a feed that goes on at least tightens.
                     if let Err(fault) = self.lists.fetch_all(&endpoints).await {
                         tracing::warn!(fault, "the status lists could not be fetched");
                     }
                 }
-                Ended::Resync(_) | Ended::Broken(_) | Ended::Mute => {}
+                Ended::Broken(_) | Ended::Mute => {}
             }
             // At once the first time; who fails at once again waits, and not as long as the others.
             if failed_at_once && !lived {
