@@ -290,6 +290,15 @@ fn a_gate_that_cannot_be_as_it_is_asked_for_says_why() {
     let error = refused(&["--health-listen", &busy.local_addr().unwrap().to_string()]);
     assert!(error.contains("--health-listen"), "{error}");
     assert!(refused(&["--max-stale", "1h"]).contains("fifteen minutes"));
+    // Of a server's settings it reads those of the log.
+    let with = |key: &str| {
+        let arguments = ["gate", "--issuer", "nonsense", "--audience", AUDIENCE, "--listen", "127.0.0.1:0"];
+        let mut gate = command(folder.path(), None, &arguments);
+        gate.env(key, "nonsense");
+        String::from_utf8(run(gate, "").stderr).unwrap()
+    };
+    assert!(!with("COUNTERSIGN__HTTP__LISTEN").contains("settings:"));
+    assert!(with("COUNTERSIGN__LOG__LEVEL").contains("settings:"));
     let secret = folder.path().join("secret");
     let follow = ["--client-id", "gate", "--client-secret-file", secret.to_str().unwrap()];
     for text in ["", "\n", "two\nlines\n"] {

@@ -416,6 +416,20 @@ fn a_feed_that_was_refused_is_tried_again_soon() {
 }
 
 #[test]
+fn an_issuer_that_has_a_feed_since_lately_is_followed() {
+    let server = Server::start();
+    let (url, jwks) = (server.issuer.name(), format!("{}{JWKS}", server.issuer.name()));
+    let before =
+        json!({ "issuer": url, "jwks_uri": jwks, "status_list_aggregation_endpoint": format!("{url}{AGGREGATION}") });
+    server.answer(METADATA, Answer::Body(before.to_string()));
+    let world = World::of(server, |builder| builder.hurry(40));
+    world.until("it is ready", |world| world.verifier.ready().is_ok());
+    assert_eq!((world.heard.count("connected"), world.server.hits(EVENTS)), (0, 0));
+    world.server.answer(METADATA, Answer::Good);
+    world.until("it is found", |world| world.heard.count("connected") >= 1);
+}
+
+#[test]
 fn keys_that_were_given_stay_while_the_status_is_fetched() {
     let server = Server::start();
     let keys = KeySet::parse(server.issuer.jwks().as_bytes()).unwrap();
