@@ -45,9 +45,9 @@ pub fn row(run: &mut Run) {
         let refused = refused.count();
         run.must(refused == 0, format_args!("{refused} verifiers refused a good token"));
         let victim = chance.below(2);
-        let kill_first = chance.below(2) == 0;
+        let before = chance.below(2);
         for (which, token) in [&first, &second].into_iter().enumerate() {
-            if which == usize::from(kill_first) {
+            if which == before {
                 instances[victim].kill();
             }
             ask(&instances, &http::form("/revoke", None, &[("client_id", "web"), ("token", token)]));
