@@ -147,6 +147,26 @@ fn whoever_comes_back_to_any_instance_misses_nothing() {
 }
 
 #[test]
+fn whoever_lacks_a_change_that_is_kept_no_more_begins_with_the_lists() {
+    let app = TestApp::start();
+    let secret = follower(&app);
+    app.public_client();
+    let ((_, email), party) = (app.account(), app.relying_party());
+    let before = head(&app, &secret);
+    for _ in 0..4 {
+        party.revoke("web", &party.log_in("web", &email).tokens().access);
+    }
+    assert_eq!(head(&app, &secret), before + 4);
+    // A clock that was wrong for a moment had them swept.
+    app.database.execute(&format!("DELETE FROM status_changes WHERE seq = {}", before + 2));
+    let second = app.second_instance();
+    let names = |since| feed(&second, &secret, Some(since)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(before), ["reset"]);
+    let after = names(before + 2);
+    assert_eq!(after.iter().filter(|name| *name == "change").count(), 2, "{after:?}");
+}
+
+#[test]
 fn a_change_that_is_committed_late_comes_late_and_is_not_missed() {
     let app = TestApp::start();
     let secret = follower(&app);

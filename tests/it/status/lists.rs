@@ -248,3 +248,13 @@ fn a_database_that_lost_a_change_and_made_another_of_its_number_is_believed() {
     app.database.execute("UPDATE status_feed SET seq = seq + 1, at_before = at + 1, at = at + 3");
     eventually("the number has gone on", || !is_over(&app, &kept.access) && !is_over(&app, &lost.access));
 }
+
+#[test]
+fn an_instance_that_has_signed_nothing_does_not_say_that_there_are_no_lists() {
+    let app = TestApp::start();
+    let party = app.relying_party();
+    let statuses = || ["/status", "/status/0", "/status/9"].map(|path| party.get(path, &[]).status);
+    assert_eq!(statuses(), [200, 200, 404]);
+    app.app.status.publish(Vec::new());
+    assert_eq!(statuses(), [503, 503, 503], "whoever believed it would forget its own");
+}
