@@ -27,6 +27,7 @@ RUN mkdir -p src crates/verifier/src examples/actix/src examples/axum/src \
     && cargo build --release --locked --bin countersign \
     && rm -rf src crates/verifier/src
 
+COPY askama.toml ./
 COPY config config
 COPY migrations migrations
 COPY crates crates

@@ -38,6 +38,9 @@ pub enum AdminError {
     /// A role that cannot be one.
     #[error("a role must have 1 to 64 characters of A-Z a-z 0-9 - . _ : /")]
     MalformedRole,
+    /// Claims that no account may have.
+    #[error("claims: {0}")]
+    Claims(&'static str),
     /// A `client_id` that cannot be one.
     #[error("a client_id must have 1 to 128 characters of A-Z a-z 0-9 - . _ ~ and not look like an account's sub")]
     MalformedClientId,

@@ -13,7 +13,7 @@ use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
-use crate::limits::AddressFailures;
+use crate::limits::{AddressFailures, AuthorizeRequests};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
 use crate::protocol::discovery_document::DiscoveryDocument;
@@ -79,6 +79,10 @@ pub struct Secrets {
     pub client_secret_hash: Vec<(u8, PurposeKey)>,
     /// Hash the names under which log-ins are counted. Only one: older counts may be forgotten.
     pub login_attempt: PurposeKey,
+    /// Authenticate authorization codes.
+    pub authorization_code_mac: Vec<(u8, PurposeKey)>,
+    /// Bind the forms of our pages to a browser.
+    pub form_mac: Vec<(u8, PurposeKey)>,
 }
 
 impl Secrets {
@@ -86,6 +90,8 @@ impl Secrets {
         Ok(Self {
             refresh_token_mac: master_key.derive_all(Purpose::RefreshTokenMac),
             client_secret_hash: master_key.derive_all(Purpose::ClientSecretHash),
+            authorization_code_mac: master_key.derive_all(Purpose::AuthorizationCodeMac),
+            form_mac: master_key.derive_all(Purpose::FormMac),
             login_attempt: master_key
                 .derive(master_key.version(), Purpose::LoginAttemptKey)
                 .ok_or(KeysError::NoActiveKey)?,
@@ -122,6 +128,8 @@ pub struct App {
     pub hasher: Hasher,
     /// The rule for networks that fail to log in.
     pub address_failures: AddressFailures,
+    /// The rule for networks that begin log-ins.
+    pub authorize_requests: AuthorizeRequests,
     /// Counters and timings.
     pub metrics: Metrics,
     /// RFC 8414 metadata as it is served.
@@ -187,6 +195,7 @@ impl App {
             cache: Cache::open(&settings.cache, &clock)?,
             hasher: Hasher::new(&settings.passwords, &random)?,
             address_failures: AddressFailures { allowed: settings.limits.address_failures },
+            authorize_requests: AuthorizeRequests { allowed: settings.limits.authorize_requests },
             metrics: Metrics::new()?,
             discovery: Document::new(&DiscoveryDocument::new(&issuer)),
             settings,

@@ -68,6 +68,8 @@ ids! {
     AccountId
     /// What one account allowed one client on one device. Its text is the `sid` of the grant's tokens.
     GrantId
+    /// One account that is logged in at one browser.
+    SessionId
     /// One client secret among the at most two that a client may have.
     ClientSecretId
     /// One request, in logs and in the bodies of 5xx answers.

@@ -1,3 +1,5 @@
 //! Who is at the keyboard. Refuses to know what OAuth is.
 
+pub mod browser;
 pub mod login;
+pub mod session;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::reason::{LoginRefusal, Refusal};
+use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
 use crate::secret::{Digest, encode_base64url};
 
 /// The window of the per-network rules.
@@ -61,6 +61,27 @@ impl AddressFailures {
     /// Takes the count back: the log-in succeeded, or its password was not looked at.
     pub fn refund(&self, cache: &Cache, network: Network) {
         take_back(cache, &key(network), MINUTE);
+    }
+}
+
+/// Authorization requests from one network in a minute that wait for a person, each of which is a row.
+pub struct AuthorizeRequests {
+    /// How many are let through.
+    pub allowed: u32,
+}
+
+impl AuthorizeRequests {
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// [`CapacityRefusal::TooManyWait`].
+    pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
+        let count = cache.add(&format!("countersign:authorize_requests:{network}"), 1, MINUTE);
+        // ASVS 2.4.1: whoever asks without end fills nothing.
+        if count > i64::from(self.allowed) {
+            return Err(Refusal::from(CapacityRefusal::TooManyWait).retry_after(MINUTE));
+        }
+        Ok(())
     }
 }
 

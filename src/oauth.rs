@@ -1,11 +1,13 @@
 //! What OAuth 2.0 requires of each endpoint. Synchronous and straight-line; refuses to know what HTTP library there is.
 
+pub mod authorize;
 pub mod client_auth;
 pub mod grant;
 pub mod introspect;
 pub mod revoke;
 pub mod status;
 pub mod token;
+pub mod userinfo;
 
 use crate::clock::Deadline;
 use crate::limits::Network;

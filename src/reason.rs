@@ -198,6 +198,71 @@ refusals! {
         /// All siblings of a generation are out; wait for one of them to be used.
         TooManyRepeats = "grant.too_many_repeats", TemporarilyUnavailable, Some("too many repeats of one refresh: wait and try again"), Suspicious;
     }
+    /// An authorization request did not get a code.
+    Authorize in AuthorizeRefusal {
+        /// RFC 6749 §4.1.2.1: nobody to answer to; a page says so.
+        UnknownClient = "authorize.unknown_client", InvalidRequest, Some("the application is not known here"), Routine;
+        /// RFC 6749 §4.1.2.1, RFC 9700 §4.1.3: never redirected to; a page says so.
+        RedirectNotRegistered = "authorize.redirect_not_registered", InvalidRequest, Some("the redirect_uri is not one that the application registered"), Suspicious;
+        /// Parameters that say who is to be told are there twice; a page says so.
+        Ambiguous = "authorize.ambiguous", InvalidRequest, Some("a parameter is given more than once"), Suspicious;
+        /// RFC 9700 §2.1.2.
+        ResponseType = "authorize.response_type", UnsupportedResponseType, Some("the response_type is not supported: code"), Routine;
+        /// OAuth 2.0 Multiple Response Types §2.1.
+        ResponseMode = "authorize.response_mode", InvalidRequest, Some("the response_mode is not supported: query or form_post"), Routine;
+        /// RFC 9700 §2.1.1.
+        ChallengeMissing = "authorize.challenge_missing", InvalidRequest, Some("a code_challenge is required"), Routine;
+        /// RFC 9700 §2.1.1: not `plain`.
+        ChallengeMethod = "authorize.challenge_method", InvalidRequest, Some("the code_challenge_method must be S256"), Routine;
+        /// OpenID Connect Core §6.1.
+        RequestNotSupported = "authorize.request_not_supported", RequestNotSupported, Some("request objects are not taken"), Routine;
+        /// OpenID Connect Core §6.2.
+        RequestUriNotSupported = "authorize.request_uri_not_supported", RequestUriNotSupported, Some("request_uri is not taken"), Routine;
+        /// OpenID Connect Core §7.2.1.
+        RegistrationNotSupported = "authorize.registration_not_supported", RegistrationNotSupported, Some("registration is not taken"), Routine;
+        /// OpenID Connect Core §3.1.2.6: `prompt=none`, and nobody is logged in as recently as wanted.
+        LoginRequired = "authorize.login_required", LoginRequired, Some("the person must log in"), Routine;
+        /// OpenID Connect Core §3.1.2.6: `prompt=none`, and the person was not asked yet.
+        ConsentRequired = "authorize.consent_required", ConsentRequired, Some("the person must consent"), Routine;
+        /// RFC 6749 §4.1.2.1.
+        AccessDenied = "authorize.access_denied", AccessDenied, Some("the person did not allow it"), Routine;
+        /// The step is over, or was begun in another browser; a page says so.
+        StepUnknown = "authorize.step_unknown", InvalidRequest, Some("this log-in is over, or was begun in another browser"), Routine;
+        /// The form did not come from our own page; a page says so.
+        CrossSite = "authorize.cross_site", InvalidRequest as 403, Some("the form was not sent from this site"), Suspicious;
+        /// The log-in ended, or the account changed, while a code was being made.
+        SessionChanged = "authorize.session_changed", LoginRequired, Some("the person must log in"), Routine;
+    }
+    /// An authorization code did not buy anything.
+    Code in CodeRefusal {
+        /// Not one of ours: form, version or MAC.
+        NotAuthentic = "code.not_authentic", InvalidGrant, Some("the authorization code is not valid"), Routine;
+        /// Authentic, but no such code: long over, or lost with a database.
+        Unknown = "code.unknown", InvalidGrant, Some("the authorization code is not valid"), Routine;
+        /// RFC 6749 §4.1.3: issued to another client. Nothing is written.
+        OtherClient = "code.other_client", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
+        /// RFC 6749 §4.1.3: not the redirect URI that it was sent to.
+        OtherRedirect = "code.other_redirect", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
+        /// RFC 7636 §4.6: the verifier is missing, malformed, or another; or there is one and was no challenge (RFC 9700 §4.8.2).
+        WrongVerifier = "code.wrong_verifier", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
+        /// Verifiers were guessed at.
+        TooManyVerifiers = "code.too_many_verifiers", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
+        /// RFC 6749 §4.1.2: codes live a minute.
+        Expired = "code.expired", InvalidGrant, Some("the authorization code is not valid"), Routine;
+        /// RFC 6749 §4.1.2: used a second time; what it bought was ended.
+        Replayed = "code.replayed", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
+        /// The log-in or the account ended, or the account changed, since.
+        SessionOver = "code.session_over", InvalidGrant, Some("the authorization code is not valid"), Routine;
+    }
+    /// An access token did not open our own door.
+    Bearer in BearerRefusal {
+        /// RFC 6750 §3.1: no token in the Authorization header.
+        Missing = "bearer.missing", InvalidToken, None, Routine;
+        /// RFC 6750 §3.1: not ours, over, or of another kind.
+        Invalid = "bearer.invalid", InvalidToken, Some("the access token is not valid"), Routine;
+        /// OpenID Connect Core §5.3: it was not issued for this.
+        NotOpenId = "bearer.not_openid", InsufficientScope, Some("the access token does not have the scope openid"), Routine;
+    }
     /// We cannot do it now.
     Capacity in CapacityRefusal {
         /// The lane for this kind of work is full.
@@ -208,6 +273,8 @@ refusals! {
         Contended = "capacity.contended", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
         /// Too many connections are taken by those who follow what is over, or by this client.
         TooManyFollow = "capacity.too_many_follow", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
+        /// Too many log-ins are under way from this address prefix.
+        TooManyWait = "capacity.too_many_wait", TemporarilyUnavailable as 429, Some("too many log-ins are under way: wait and try again"), Suspicious;
         /// The database is away or refuses.
         StoreUnavailable = "capacity.store_unavailable", TemporarilyUnavailable, Some("a part is away: wait and try again"), Fault;
         /// A row cannot be read.
@@ -345,6 +412,17 @@ mod tests {
             GrantRefusal::AccountDisabled.into(),
             GrantRefusal::Replayed.into(),
             GrantRefusal::FromTheFuture.into(),
+        ]);
+        same(&[
+            CodeRefusal::NotAuthentic.into(),
+            CodeRefusal::Unknown.into(),
+            CodeRefusal::OtherClient.into(),
+            CodeRefusal::OtherRedirect.into(),
+            CodeRefusal::WrongVerifier.into(),
+            CodeRefusal::TooManyVerifiers.into(),
+            CodeRefusal::Expired.into(),
+            CodeRefusal::Replayed.into(),
+            CodeRefusal::SessionOver.into(),
         ]);
     }
 

@@ -31,6 +31,7 @@ struct Written {
     cache: WrittenCache,
     keys: Keys,
     tokens: Tokens,
+    sessions: Sessions,
     passwords: Passwords,
     limits: Limits,
     log: Log,
@@ -110,6 +111,18 @@ pub struct Tokens {
     pub refresh_absolute_ttl: Duration,
 }
 
+/// `[sessions]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sessions {
+    /// How long a log-in at a browser lives without being used.
+    #[serde(with = "duration")]
+    pub idle_ttl: Duration,
+    /// How long it lives at most.
+    #[serde(with = "duration")]
+    pub absolute_ttl: Duration,
+}
+
 /// `[passwords]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -141,6 +154,8 @@ pub struct Limits {
     pub login_failures_ceiling: u32,
     /// Failures a minute from one network.
     pub address_failures: u32,
+    /// Log-ins that may begin a minute from one network.
+    pub authorize_requests: u32,
 }
 
 /// `[log]`.
@@ -218,6 +233,8 @@ pub struct Settings {
     pub keys: Keys,
     /// `[tokens]`.
     pub tokens: Tokens,
+    /// `[sessions]`.
+    pub sessions: Sessions,
     /// `[passwords]`.
     pub passwords: Passwords,
     /// `[limits]`.

@@ -3,7 +3,11 @@
 
 pub mod accounts;
 pub mod audit_log;
+pub mod authorization_codes;
+pub mod authorize_requests;
+pub mod browser_sessions;
 pub mod clients;
+pub mod consents;
 pub mod cutoffs;
 mod db;
 mod dialect;

@@ -1,5 +1,7 @@
 //! From an [`Authorization`] to tokens, and the end of both. Refuses to know how the authorization came about.
 
+pub mod authorization_code;
+pub mod id_token;
 pub mod issue;
 pub mod refresh_token;
 pub mod revoke;
@@ -28,6 +30,8 @@ pub struct Authorization {
     pub audiences: Resources,
     /// The person behind it; none for `client_credentials`.
     pub person: Option<Person>,
+    /// The `nonce` of the request, for the ID token.
+    pub nonce: Option<String>,
 }
 
 /// The person and the grant behind a token.

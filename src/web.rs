@@ -13,6 +13,7 @@ mod health;
 mod oauth;
 mod observe;
 mod openapi;
+mod pages;
 mod routes;
 mod seats;
 mod server;

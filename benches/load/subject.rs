@@ -220,6 +220,7 @@ fn person(app: &App, nth: usize) -> (Account, String) {
         username: None,
         roles: Vec::new(),
         password: PlainSecret::new(PASSWORD),
+        claims: serde_json::Map::new(),
     };
     (accounts::create(app, &new).expect("an account"), email)
 }

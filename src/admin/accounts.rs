@@ -1,11 +1,14 @@
 //! Accounts, as operators handle them.
 
+use serde_json::{Map, Value};
+
 use super::{AdminError, taken};
 use crate::app::App;
 use crate::id::AccountId;
 use crate::identity::login;
 use crate::login_name::{LoginKey, parse_email, parse_username};
 use crate::password_hash::HashMemory;
+use crate::protocol::standard_claims;
 use crate::protocol::token_request::MAX_PASSWORD_BYTES;
 use crate::secret::PlainSecret;
 use crate::store::accounts::{self, Account};
@@ -24,6 +27,8 @@ pub struct NewAccount {
     pub roles: Vec<String>,
     /// Its password.
     pub password: PlainSecret,
+    /// What it says of itself (OpenID Connect Core §5.1).
+    pub claims: Map<String, Value>,
 }
 
 /// Makes an account.
@@ -36,6 +41,7 @@ pub fn create(app: &App, new: &NewAccount) -> Result<Account, AdminError> {
     if !new.roles.iter().all(|role| is_role(role)) {
         return Err(AdminError::MalformedRole);
     }
+    standard_claims::refuse_malformed(&new.claims).map_err(AdminError::Claims)?;
     refuse_bad_password(app, &new.password, [Some(&email_key), username_key.as_ref()])?;
     let now = app.clock.now();
     let account = Account {
@@ -46,6 +52,8 @@ pub fn create(app: &App, new: &NewAccount) -> Result<Account, AdminError> {
         roles: new.roles.clone(),
         created_at: now,
         disabled_at: None,
+        credentials_version: 0,
+        claims: new.claims.clone(),
     };
     let row = account.clone();
     app.db

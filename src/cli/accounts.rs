@@ -1,7 +1,7 @@
 //! `countersign accounts …`
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::output::Output;
 use super::{CommandError, Makes, password};
@@ -23,6 +23,9 @@ pub(super) enum AccountsCommand {
         /// A role, for the `roles` claim of its tokens; may be repeated.
         #[arg(long = "role")]
         roles: Vec<String>,
+        /// Claims of OpenID Connect Core section 5.1 as a JSON object, such as `{"name":"Ada"}`.
+        #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_claims)]
+        claims: Map<String, Value>,
         /// Read the password from standard input.
         #[arg(long, required = true)]
         password_stdin: bool,
@@ -66,9 +69,15 @@ pub(super) fn run(
     open: impl FnOnce(Makes) -> Result<App, CommandError>,
     output: &Output,
 ) -> Result<(), CommandError> {
-    if let AccountsCommand::Create { email, username, roles, password_stdin: _ } = command {
+    if let AccountsCommand::Create { email, username, roles, claims, password_stdin: _ } = command {
         let password = password::read()?;
-        let new = NewAccount { email: email.clone(), username: username.clone(), roles: roles.clone(), password };
+        let new = NewAccount {
+            email: email.clone(),
+            username: username.clone(),
+            roles: roles.clone(),
+            password,
+            claims: claims.clone(),
+        };
         output.row(&describe(&accounts::create(&open(Makes::Database)?, &new)?));
         return Ok(());
     }
@@ -105,6 +114,10 @@ pub(super) fn run(
     Ok(())
 }
 
+fn parse_claims(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
 fn report_ended(output: &Output, done: &str, id: AccountId, ended: usize) {
     output.either(&json!({ "id": id.to_string(), done: true, "ended_grants": ended }), || {
         format!("{} {id}, {ended} grants were in force", done.replace('_', " "))
@@ -120,5 +133,6 @@ fn describe(account: &Account) -> Value {
         "roles": account.roles,
         "created_at": account.created_at.to_string(),
         "disabled_at": account.disabled_at.map(|at| at.to_string()),
+        "claims": account.claims,
     })
 }

@@ -11,6 +11,7 @@ use super::{CommandError, Makes};
 use crate::admin::clients;
 use crate::app::App;
 use crate::protocol::client_metadata::{AuthMethod, ClientMetadata, ClientMetadataJson};
+use crate::protocol::redirect_uri::ApplicationType;
 use crate::secret::PlainSecret;
 use crate::store::clients::Client;
 
@@ -62,9 +63,21 @@ pub(super) struct CreateArguments {
     /// A name for people.
     #[arg(long)]
     name: Option<String>,
-    /// A grant type: `password`, `client_credentials` or `refresh_token`; one --grant for each.
+    /// A grant type: `authorization_code`, `password`, `client_credentials` or `refresh_token`; one --grant for each.
     #[arg(long = "grant", value_name = "GRANT_TYPE")]
     grants: Vec<String>,
+    /// Where answers of the authorization endpoint may go; may be repeated.
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<String>,
+    /// Where a browser may go after it has logged out; may be repeated.
+    #[arg(long = "post-logout-redirect-uri", value_name = "URI")]
+    post_logout_redirect_uris: Vec<String>,
+    /// It runs on people's devices: loopback addresses with any port, and schemes of its own.
+    #[arg(long)]
+    native: bool,
+    /// It is your own: nobody is asked whether it may.
+    #[arg(long)]
+    first_party: bool,
     /// Scope that it may ask for; may be repeated, or several divided by spaces.
     #[arg(long = "scope")]
     scopes: Vec<String>,
@@ -78,7 +91,7 @@ pub(super) struct CreateArguments {
     #[arg(long = "claim", value_name = "NAME=JSON")]
     claims: Vec<String>,
     /// RFC 7591 JSON instead of the options above, from a file or from - (standard input).
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["public", "auth_method", "name", "grants", "scopes", "audiences", "access_ttl", "claims"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["public", "auth_method", "name", "grants", "redirect_uris", "post_logout_redirect_uris", "native", "first_party", "scopes", "audiences", "access_ttl", "claims"])]
     metadata: Option<PathBuf>,
 }
 
@@ -171,6 +184,11 @@ impl CreateArguments {
             audiences: self.audiences.clone(),
             access_token_ttl: self.access_ttl.map(|ttl| ttl.as_secs()),
             extra_claims,
+            redirect_uris: self.redirect_uris.clone(),
+            post_logout_redirect_uris: self.post_logout_redirect_uris.clone(),
+            application_type: if self.native { ApplicationType::Native } else { ApplicationType::Web },
+            first_party: self.first_party,
+            ..ClientMetadataJson::default()
         };
         Ok(ClientMetadata::try_from(json)?)
     }

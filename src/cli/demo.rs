@@ -47,6 +47,7 @@ fn set_up(app: &App) -> Result<PlainSecret, CommandError> {
         username: None,
         roles: vec!["tester".to_owned()],
         password: password.clone(),
+        claims: serde_json::Map::new(),
     };
     accounts::create(app, &account)?;
     let metadata = ClientMetadata::try_from(ClientMetadataJson {

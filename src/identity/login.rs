@@ -32,7 +32,7 @@ struct AttemptKeys {
 }
 
 /// A password that fits. It becomes a log-in when the caller makes something of it, on the condition that the account
-/// still has the hash that was checked; then [`ProvenPassword::remember`].
+/// still has the credentials that were checked; then [`ProvenPassword::remember`].
 pub struct ProvenPassword {
     /// Whose it is.
     pub account: Account,

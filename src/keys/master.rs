@@ -82,6 +82,10 @@ pub enum Purpose {
     ClientSecretHash,
     /// Hashes the names and networks whose log-ins are counted.
     LoginAttemptKey,
+    /// Authenticates authorization codes.
+    AuthorizationCodeMac,
+    /// Binds the forms of our pages to the browser that they were shown in.
+    FormMac,
 }
 
 impl Purpose {
@@ -94,6 +98,8 @@ impl Purpose {
             Self::RefreshTokenMac => b"countersign refresh token mac",
             Self::ClientSecretHash => b"countersign client secret hash",
             Self::LoginAttemptKey => b"countersign login attempt key",
+            Self::AuthorizationCodeMac => b"countersign authorization code mac",
+            Self::FormMac => b"countersign form mac",
         }
     }
 }
@@ -353,6 +359,8 @@ mod tests {
             Purpose::RefreshTokenMac,
             Purpose::ClientSecretHash,
             Purpose::LoginAttemptKey,
+            Purpose::AuthorizationCodeMac,
+            Purpose::FormMac,
         ];
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for version in [1, 2] {

@@ -99,6 +99,8 @@ pub enum TokenType {
     StatusList,
     /// A checkpoint of the feed.
     StatusCheckpoint,
+    /// OpenID Connect Core §2.
+    IdToken,
 }
 
 impl TokenType {
@@ -107,6 +109,7 @@ impl TokenType {
             Self::AccessToken => "at+jwt",
             Self::StatusList => "statuslist+jwt",
             Self::StatusCheckpoint => "status-checkpoint+jwt",
+            Self::IdToken => "JWT",
         }
     }
 }
@@ -143,7 +146,7 @@ impl ActiveKey {
         let other;
         let header = match token_type {
             TokenType::AccessToken => &self.header,
-            TokenType::StatusList | TokenType::StatusCheckpoint => {
+            TokenType::StatusList | TokenType::StatusCheckpoint | TokenType::IdToken => {
                 other = Header { typ: Some(token_type.typ().to_owned()), ..self.header.clone() };
                 &other
             }

@@ -33,7 +33,9 @@ fn aad(kid: &str, purpose: Purpose, version: u8) -> Vec<u8> {
         | Purpose::VersionCheck
         | Purpose::RefreshTokenMac
         | Purpose::ClientSecretHash
-        | Purpose::LoginAttemptKey => "signing_key",
+        | Purpose::LoginAttemptKey
+        | Purpose::AuthorizationCodeMac
+        | Purpose::FormMac => "signing_key",
     };
     format!("{kid}|{purpose}|{version}").into_bytes()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::grant::{client_credentials, password, refresh};
+use super::grant::{authorization_code, client_credentials, password, refresh};
 use super::{RequestContext, client_auth};
 use crate::app::App;
 use crate::password_hash::HashMemory;
@@ -51,7 +51,7 @@ impl TokenCall {
             // A life that the active key has not signed yet is written into its row first.
             Offer::ClientCredentials if !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,
             Offer::ClientCredentials => LaneKind::Here,
-            Offer::RefreshToken { .. } => LaneKind::Token,
+            Offer::RefreshToken { .. } | Offer::AuthorizationCode(_) => LaneKind::Token,
             Offer::Password(_) => LaneKind::Hash,
         }
     }
@@ -84,6 +84,7 @@ pub fn exchange(
             let (authorization, next) = refresh::redeem(app, &client, &request, (token, *attempt), context)?;
             (authorization, Some(next))
         }
+        Offer::AuthorizationCode(code) => authorization_code::redeem(app, &client, (&request, code), context)?,
         Offer::Password(credentials) => password::authorize(app, &client, (&request, credentials), context, memory)?,
     };
     issue::mint(app, &authorization, refresh_token).map_err(|refusal| refusal.of_client(&client.id))

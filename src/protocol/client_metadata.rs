@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::params::has_control_characters;
+use super::redirect_uri::{ApplicationType, RedirectUri};
 use super::resource::{Resource, Resources};
 use super::scope::Scope;
 use super::token_request::GrantType;
@@ -18,6 +19,9 @@ pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
 pub const MAX_EXTRA_CLAIMS_BYTES: usize = 4 * 1024;
 /// The most bytes of a client's audiences together, so that its tokens stay small enough to be taken back and asked about.
 const MAX_AUDIENCES_BYTES: usize = 4 * 1024;
+
+/// The most redirect URIs of each kind that a client may have.
+const MAX_REDIRECT_URIS: usize = 50;
 
 /// Claims that we set ourselves or that have a meaning of their own; configuration may not (RFC 9068 §2.2).
 const RESERVED_CLAIMS: [&str; 22] = [
@@ -107,6 +111,26 @@ pub struct ClientMetadataJson {
     /// Ours: fixed claims of its access tokens.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra_claims: Map<String, Value>,
+    /// RFC 7591 §2: where answers of the authorization endpoint may go.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redirect_uris: Vec<String>,
+    /// RFC 7591 §2: `code`, and nothing else; may be left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub response_types: Vec<String>,
+    /// OpenID Connect Registration §2.
+    pub application_type: ApplicationType,
+    /// OpenID Connect RP-Initiated Logout §3.1: where a browser may go after it has logged out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub post_logout_redirect_uris: Vec<String>,
+    /// OpenID Connect Registration §2: how old a log-in may be, in seconds, when a request does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_max_age: Option<u64>,
+    /// Ours: it belongs to whoever runs this server, so that nobody is asked whether it may.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub first_party: bool,
+    /// Ours: a confidential client that sends a nonce with each OpenID request may do without PKCE (RFC 9700 §2.1.1).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pkce_optional: bool,
 }
 
 /// What a client is registered with, checked.
@@ -126,6 +150,18 @@ pub struct ClientMetadata {
     pub access_ttl: Option<Duration>,
     /// Fixed claims of its access tokens.
     pub extra_claims: Map<String, Value>,
+    /// Where answers of the authorization endpoint may go.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// Where it runs.
+    pub application_type: ApplicationType,
+    /// Where a browser may go after it has logged out.
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// How old a log-in may be when a request does not say.
+    pub default_max_age: Option<Duration>,
+    /// Whether it belongs to whoever runs this server.
+    pub first_party: bool,
+    /// Whether it may do without PKCE when it sends a nonce.
+    pub pkce_optional: bool,
 }
 
 impl ClientMetadata {
@@ -155,34 +191,31 @@ impl ClientMetadata {
             audiences: self.audiences.iter().map(ToString::to_string).collect(),
             access_token_ttl: self.access_ttl.map(|ttl| ttl.as_secs()),
             extra_claims: self.extra_claims.clone(),
+            redirect_uris: texts(&self.redirect_uris),
+            response_types: Vec::new(),
+            application_type: self.application_type,
+            post_logout_redirect_uris: texts(&self.post_logout_redirect_uris),
+            default_max_age: self.default_max_age.map(|age| age.as_secs()),
+            first_party: self.first_party,
+            pkce_optional: self.pkce_optional,
         }
     }
+}
+
+fn texts(uris: &[RedirectUri]) -> Vec<String> {
+    uris.iter().map(|uri| uri.as_str().to_owned()).collect()
 }
 
 impl TryFrom<ClientMetadataJson> for ClientMetadata {
     type Error = MetadataError;
 
     fn try_from(json: ClientMetadataJson) -> Result<Self, MetadataError> {
-        let name = json.client_name.unwrap_or_default();
+        let name = json.client_name.clone().unwrap_or_default();
         if name.len() > 200 || has_control_characters(&name) {
             return refuse("client_name", "at most 200 bytes without control characters");
         }
-        let public = json.token_endpoint_auth_method == AuthMethod::None;
-        let mut grant_types = BTreeSet::new();
-        for name in &json.grant_types {
-            let Some(grant_type) = GrantType::parse(name) else {
-                return refuse("grant_types", "each is one of password, client_credentials, refresh_token");
-            };
-            // RFC 6749 §4.4: the client credentials grant MUST only be used by confidential clients.
-            if public && grant_type == GrantType::ClientCredentials {
-                return refuse("grant_types", "a public client may not use client_credentials");
-            }
-            grant_types.insert(grant_type);
-        }
-        let begins = grant_types.iter().any(|grant_type| *grant_type == GrantType::Password);
-        if grant_types.contains(&GrantType::RefreshToken) && !begins {
-            return refuse("grant_types", "refresh_token needs a grant that begins one beside it: password");
-        }
+        let grant_types = parse_grant_types(&json)?;
+        let redirects = parse_redirects(&json, &grant_types)?;
         let Ok(scope) = Scope::from_stored(&json.scope) else {
             return refuse("scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
         };
@@ -215,8 +248,72 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             audiences,
             access_ttl,
             extra_claims: json.extra_claims,
+            redirect_uris: redirects.redirect_uris,
+            application_type: json.application_type,
+            post_logout_redirect_uris: redirects.post_logout,
+            default_max_age: json.default_max_age.map(Duration::from_secs),
+            first_party: json.first_party,
+            pkce_optional: json.pkce_optional,
         })
     }
+}
+
+fn parse_grant_types(json: &ClientMetadataJson) -> Result<BTreeSet<GrantType>, MetadataError> {
+    let public = json.token_endpoint_auth_method == AuthMethod::None;
+    let mut grant_types = BTreeSet::new();
+    for name in &json.grant_types {
+        let Some(grant_type) = GrantType::parse(name) else {
+            return refuse(
+                "grant_types",
+                "each is one of authorization_code, password, client_credentials, refresh_token",
+            );
+        };
+        // RFC 6749 §4.4: the client credentials grant MUST only be used by confidential clients.
+        if public && grant_type == GrantType::ClientCredentials {
+            return refuse("grant_types", "a public client may not use client_credentials");
+        }
+        grant_types.insert(grant_type);
+    }
+    let begins = |grant_type: &GrantType| matches!(grant_type, GrantType::Password | GrantType::AuthorizationCode);
+    if grant_types.contains(&GrantType::RefreshToken) && !grant_types.iter().any(begins) {
+        return refuse(
+            "grant_types",
+            "refresh_token needs a grant that begins one beside it: authorization_code or password",
+        );
+    }
+    Ok(grant_types)
+}
+
+/// What a client registers of its own URIs.
+struct Redirects {
+    redirect_uris: Vec<RedirectUri>,
+    post_logout: Vec<RedirectUri>,
+}
+
+fn parse_redirects(json: &ClientMetadataJson, grant_types: &BTreeSet<GrantType>) -> Result<Redirects, MetadataError> {
+    let parse = |member, uris: &[String]| {
+        if uris.len() > MAX_REDIRECT_URIS {
+            return refuse(member, "at most 50");
+        }
+        let parsed = uris.iter().map(|uri| RedirectUri::parse(uri, json.application_type));
+        parsed.collect::<Result<Vec<_>, _>>().or_else(|rule| refuse(member, rule))
+    };
+    let redirect_uris = parse("redirect_uris", &json.redirect_uris)?;
+    let post_logout = parse("post_logout_redirect_uris", &json.post_logout_redirect_uris)?;
+    let by_code = grant_types.contains(&GrantType::AuthorizationCode);
+    // RFC 7591 §2.1: grant types and response types go together.
+    if json.response_types.iter().any(|name| name != "code") || (!by_code && !json.response_types.is_empty()) {
+        return refuse("response_types", "code, beside the grant type authorization_code");
+    }
+    // RFC 9700 §2.1: clients that use redirects MUST register them.
+    if by_code && redirect_uris.is_empty() {
+        return refuse("redirect_uris", "authorization_code needs at least one");
+    }
+    // RFC 9700 §2.1.1: public clients MUST use PKCE.
+    if json.pkce_optional && json.token_endpoint_auth_method == AuthMethod::None {
+        return refuse("pkce_optional", "only a confidential client may do without PKCE");
+    }
+    Ok(Redirects { redirect_uris, post_logout })
 }
 
 #[cfg(test)]
@@ -232,8 +329,16 @@ mod tests {
         let json = r#"{"client_id":"web","client_name":"Web","token_endpoint_auth_method":"none",
             "grant_types":["password","refresh_token"],"scope":"read write","audiences":["https://api.example"],
             "access_token_ttl":300,"extra_claims":{"tenant":"one"}}"#;
+        survives(json, "web");
+        let json = r#"{"client_id":"app","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],
+            "redirect_uris":["com.example.app:/cb","http://127.0.0.1/cb"],"response_types":["code"],"application_type":"native",
+            "post_logout_redirect_uris":["com.example.app:/out"],"default_max_age":3600,"first_party":true}"#;
+        survives(json, "app");
+    }
+
+    fn survives(json: &str, id: &str) {
         let (client_id, metadata) = ClientMetadata::parse(json).unwrap();
-        assert_eq!(client_id.as_deref(), Some("web"));
+        assert_eq!(client_id.as_deref(), Some(id));
         let again = serde_json::to_string(&metadata.to_json()).unwrap();
         let (_, read_back) = ClientMetadata::parse(&again).unwrap();
         assert_eq!(serde_json::to_string(&read_back.to_json()).unwrap(), again);
@@ -253,6 +358,18 @@ mod tests {
             (r#"{"access_token_ttl":0}"#, "access_token_ttl"),
             (r#"{"extra_claims":{"aud":"x"}}"#, "extra_claims"),
             (r#"{"scope":"a","scope":"b"}"#, "scope"),
+            (r#"{"grant_types":["authorization_code"]}"#, "redirect_uris"),
+            (r#"{"redirect_uris":["http://app.example/cb"]}"#, "redirect_uris"),
+            (r#"{"redirect_uris":["https://app.example/cb#x"]}"#, "redirect_uris"),
+            (r#"{"redirect_uris":["com.example.app:/cb"]}"#, "redirect_uris"),
+            (r#"{"post_logout_redirect_uris":["javascript:x"]}"#, "post_logout_redirect_uris"),
+            (r#"{"response_types":["code"]}"#, "response_types"),
+            (
+                r#"{"response_types":["token"],"grant_types":["authorization_code"],"redirect_uris":["https://a.example"]}"#,
+                "response_types",
+            ),
+            (r#"{"pkce_optional":true,"token_endpoint_auth_method":"none"}"#, "pkce_optional"),
+            (r#"{"application_type":"desktop"}"#, "desktop"),
         ] {
             assert!(refused(json).contains(member), "{json}: {}", refused(json));
         }

@@ -17,6 +17,24 @@ pub enum ErrorCode {
     InvalidScope,
     /// RFC 8707 §2: the resource is unknown, malformed, or not this client's.
     InvalidTarget,
+    /// RFC 6749 §4.1.2.1: only `code` leaves the authorization endpoint.
+    UnsupportedResponseType,
+    /// RFC 6749 §4.1.2.1: the person said no.
+    AccessDenied,
+    /// OpenID Connect Core §3.1.2.6: the person would have to log in.
+    LoginRequired,
+    /// OpenID Connect Core §3.1.2.6: the person would have to consent.
+    ConsentRequired,
+    /// OpenID Connect Core §3.1.2.6: `request` is not taken.
+    RequestNotSupported,
+    /// OpenID Connect Core §3.1.2.6: `request_uri` is not taken.
+    RequestUriNotSupported,
+    /// OpenID Connect Core §3.1.2.6: `registration` is not taken.
+    RegistrationNotSupported,
+    /// RFC 6750 §3.1: the access token is not, or no longer, good.
+    InvalidToken,
+    /// RFC 6750 §3.1: the access token does not allow this.
+    InsufficientScope,
     /// RFC 6749 §4.1.2.1, borrowed for the token endpoint: come back later.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1, borrowed for the token endpoint: our fault.
@@ -34,6 +52,15 @@ impl ErrorCode {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::AccessDenied => "access_denied",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::RegistrationNotSupported => "registration_not_supported",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -48,7 +75,16 @@ impl ErrorCode {
             | Self::UnauthorizedClient
             | Self::UnsupportedGrantType
             | Self::InvalidScope
-            | Self::InvalidTarget => 400,
+            | Self::InvalidTarget
+            | Self::UnsupportedResponseType
+            | Self::AccessDenied
+            | Self::LoginRequired
+            | Self::ConsentRequired
+            | Self::RequestNotSupported
+            | Self::RequestUriNotSupported
+            | Self::RegistrationNotSupported => 400,
+            Self::InvalidToken => 401,
+            Self::InsufficientScope => 403,
             Self::TemporarilyUnavailable => 503,
             Self::ServerError => 500,
         }

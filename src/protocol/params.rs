@@ -16,7 +16,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 39] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -29,6 +29,46 @@ const KNOWN: [&str; 12] = [
     "scope",
     "token",
     "token_type_hint",
+    "code",
+    "redirect_uri",
+    "code_verifier",
+    "response_type",
+    "response_mode",
+    "state",
+    "nonce",
+    "code_challenge",
+    "code_challenge_method",
+    "prompt",
+    "max_age",
+    "display",
+    "ui_locales",
+    "claims_locales",
+    "id_token_hint",
+    "login_hint",
+    "acr_values",
+    "claims",
+    "request",
+    "request_uri",
+    "registration",
+    "dpop_jkt",
+    "post_logout_redirect_uri",
+    "logout_hint",
+    "access_token",
+    "form_token",
+    "decision",
+];
+
+/// Parameters that are nobody's but the sender's, wherever somebody put them.
+const SECRET: [&str; 9] = [
+    "client_secret",
+    "client_assertion",
+    "password",
+    "refresh_token",
+    "token",
+    "code",
+    "code_verifier",
+    "access_token",
+    "form_token",
 ];
 
 /// The one parameter that may be repeated (RFC 8707 §2).
@@ -37,6 +77,7 @@ const RESOURCE: &str = "resource";
 /// The recognised parameters of one request. Values are wiped when dropped: any of them may be a secret.
 pub struct Params {
     values: Vec<(&'static str, Zeroizing<String>)>,
+    repeated: Vec<&'static str>,
 }
 
 impl Params {
@@ -45,15 +86,35 @@ impl Params {
     /// # Errors
     /// A [`RequestRefusal`] when the body is not such a form, not UTF-8, too large in any part, or repeats a parameter.
     pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, Refusal> {
+        let params = Self::parse_form(content_type, body)?;
+        // RFC 6749 §3.2: request parameters MUST NOT be included more than once.
+        params.refuse_repeated()?;
+        Ok(params)
+    }
+
+    /// The same, but what is repeated is noted and not refused, as in [`Params::parse_query`].
+    ///
+    /// # Errors
+    /// A [`RequestRefusal`] when the body is not such a form, not UTF-8, or too large in any part.
+    pub fn parse_form(content_type: Option<&str>, body: &[u8]) -> Result<Self, Refusal> {
         // RFC 6749 §3.2: parameters travel in the entity body as a form; JSON and multipart are not read.
         if !content_type.is_some_and(is_form) {
             return Err(RequestRefusal::NotAForm.into());
         }
-        if body.len() > MAX_BODY_BYTES {
+        Self::parse_query(body)
+    }
+
+    /// Reads what is encoded like a form, in a query or in a body. What is repeated is noted and not refused yet, since
+    /// whom to tell may be among the parameters; of a repeated parameter only the first value is kept.
+    ///
+    /// # Errors
+    /// A [`RequestRefusal`] when it is not UTF-8, or too large in any part.
+    pub fn parse_query(text: &[u8]) -> Result<Self, Refusal> {
+        if text.len() > MAX_BODY_BYTES {
             return Err(RequestRefusal::BodyTooLarge.into());
         }
-        let mut values = Vec::new();
-        for (nth, pair) in body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
+        let (mut values, mut repeated) = (Vec::new(), Vec::new());
+        for (nth, pair) in text.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
             if nth >= MAX_PARAMETERS {
                 return Err(RequestRefusal::TooManyParameters.into());
             }
@@ -67,15 +128,38 @@ impl Params {
             if value.len() > MAX_VALUE_BYTES {
                 return Err(Refusal::from(RequestRefusal::ParameterTooLarge).about(name));
             }
-            // RFC 6749 §3.2: request parameters MUST NOT be included more than once.
             if name != RESOURCE && values.iter().any(|(seen, _)| *seen == name) {
-                return Err(Refusal::from(RequestRefusal::DuplicatedParameter).about(name));
+                repeated.push(name);
+                continue;
             }
             values.push((name, value));
         }
         // RFC 6749 §3.2: a parameter sent without a value is treated as if it were omitted.
         values.retain(|(_, value)| !value.is_empty());
-        Ok(Self { values })
+        Ok(Self { values, repeated })
+    }
+
+    /// RFC 6749 §3.1, §3.2: request parameters MUST NOT be included more than once.
+    ///
+    /// # Errors
+    /// [`RequestRefusal::DuplicatedParameter`], naming the first.
+    pub fn refuse_repeated(&self) -> Result<(), Refusal> {
+        match self.repeated.first() {
+            Some(name) => Err(Refusal::from(RequestRefusal::DuplicatedParameter).about(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a parameter was given more than once.
+    pub fn is_repeated(&self, name: &str) -> bool {
+        self.repeated.contains(&name)
+    }
+
+    /// The parameters as a form again, to be kept and read later, without those that may be secrets.
+    pub fn to_form(&self) -> String {
+        let kept = self.values.iter().filter(|(name, _)| !SECRET.contains(name));
+        let pairs = kept.map(|(name, value)| (name, value.as_str()));
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
     }
 
     /// The value of a parameter, if it was sent with one.

@@ -35,6 +35,11 @@ impl Scope {
         if text.is_empty() { Ok(Self::default()) } else { Self::parse(text) }
     }
 
+    /// Each scope token, in alphabetical order.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether that scope token is in it.
     pub fn contains(&self, token: &str) -> bool {
         self.0.contains(token)

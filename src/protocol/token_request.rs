@@ -22,11 +22,13 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 6749 §6.
     RefreshToken,
+    /// RFC 6749 §4.1.
+    AuthorizationCode,
 }
 
 impl GrantType {
     /// All of them, in the order that metadata lists them.
-    pub const ALL: [Self; 3] = [Self::Password, Self::ClientCredentials, Self::RefreshToken];
+    pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::Password, Self::ClientCredentials, Self::RefreshToken];
 
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +36,7 @@ impl GrantType {
             Self::Password => "password",
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
+            Self::AuthorizationCode => "authorization_code",
         }
     }
 
@@ -64,6 +67,18 @@ pub enum Offer {
         /// The digest of `refresh_attempt`, if sent: repeats of one refresh carry the same.
         attempt: Option<Digest>,
     },
+    /// An authorization code.
+    AuthorizationCode(PresentedCode),
+}
+
+/// An authorization code and what must come with it (RFC 6749 §4.1.3, RFC 7636 §4.5).
+pub struct PresentedCode {
+    /// As presented; authentic or not.
+    pub code: PlainSecret,
+    /// Where the code was sent, if said.
+    pub redirect_uri: Option<String>,
+    /// What fits the challenge, if said.
+    pub verifier: Option<PlainSecret>,
 }
 
 /// A well-formed token request.
@@ -84,12 +99,17 @@ impl TokenRequest {
     pub fn parse(params: &Params) -> Result<Self, Refusal> {
         let grant_type = GrantType::parse(params.require("grant_type")?).ok_or(RequestRefusal::UnsupportedGrantType)?;
         let offer = match grant_type {
-            GrantType::Password => parse_password(params)?,
+            GrantType::Password => Offer::Password(Credentials::parse(params)?),
             GrantType::ClientCredentials => Offer::ClientCredentials,
             GrantType::RefreshToken => Offer::RefreshToken {
                 token: PlainSecret::new(params.require("refresh_token")?),
                 attempt: params.find("refresh_attempt").map(parse_attempt).transpose()?,
             },
+            GrantType::AuthorizationCode => Offer::AuthorizationCode(PresentedCode {
+                code: PlainSecret::new(params.require("code")?),
+                redirect_uri: params.find("redirect_uri").map(str::to_owned),
+                verifier: params.find("code_verifier").map(PlainSecret::new),
+            }),
         };
         let scope = params.find("scope").map(Scope::parse).transpose()?;
         let resources = params.resources().map(Resource::parse).collect::<Result<_, _>>();
@@ -103,22 +123,29 @@ impl TokenRequest {
             Offer::Password(_) => GrantType::Password,
             Offer::ClientCredentials => GrantType::ClientCredentials,
             Offer::RefreshToken { .. } => GrantType::RefreshToken,
+            Offer::AuthorizationCode(_) => GrantType::AuthorizationCode,
         }
     }
 }
 
-fn parse_password(params: &Params) -> Result<Offer, Refusal> {
-    let username = params.require("username")?;
-    let password = params.require("password")?;
-    let malformed = |name| Err(Refusal::from(RequestRefusal::MalformedParameter).about(name));
-    if username.len() > MAX_USERNAME_BYTES || has_control_characters(username) {
-        return malformed("username");
+impl Credentials {
+    /// Reads `username` and `password`.
+    ///
+    /// # Errors
+    /// A [`RequestRefusal`] naming the one that is missing or malformed.
+    pub fn parse(params: &Params) -> Result<Self, Refusal> {
+        let username = params.require("username")?;
+        let password = params.require("password")?;
+        let malformed = |name| Err(Refusal::from(RequestRefusal::MalformedParameter).about(name));
+        if username.len() > MAX_USERNAME_BYTES || has_control_characters(username) {
+            return malformed("username");
+        }
+        // ASVS 6.2.9: bounded, and refused rather than truncated.
+        if password.len() > MAX_PASSWORD_BYTES {
+            return malformed("password");
+        }
+        Ok(Self { username: username.to_owned(), password: PlainSecret::new(password) })
     }
-    // ASVS 6.2.9: bounded, and refused rather than truncated.
-    if password.len() > MAX_PASSWORD_BYTES {
-        return malformed("password");
-    }
-    Ok(Offer::Password(Credentials { username: username.to_owned(), password: PlainSecret::new(password) }))
 }
 
 fn parse_attempt(text: &str) -> Result<Digest, Refusal> {

@@ -15,6 +15,9 @@ pub struct TokenResponse {
     /// The successor of the presented refresh token, or the first one of a new grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
+    /// OpenID Connect Core §3.1.3.3: who logged in, for the client itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
     /// The scope of the access token.
     pub scope: String,
 }

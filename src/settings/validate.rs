@@ -42,6 +42,7 @@ pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
         return rule("keys.rsa_bits", "2048 or 3072");
     }
     tokens(&written)?;
+    sessions(&written)?;
     passwords(&written)?;
     limits(&written)?;
     let database = database(&written)?;
@@ -57,6 +58,7 @@ pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
         master_key: Some(&written.keys.master_key.0).filter(|text| !text.is_empty()).map(PlainSecret::new),
         keys: written.keys.clone(),
         tokens: written.tokens.clone(),
+        sessions: written.sessions.clone(),
         passwords: written.passwords.clone(),
         limits: written.limits.clone(),
         log: written.log.clone(),
@@ -136,6 +138,17 @@ fn tokens(written: &Written) -> Result<(), SettingsError> {
     Ok(())
 }
 
+fn sessions(written: &Written) -> Result<(), SettingsError> {
+    let sessions = &written.sessions;
+    if sessions.idle_ttl < Duration::from_mins(1) {
+        return rule("sessions.idle_ttl", "at least 1m");
+    }
+    if sessions.absolute_ttl < sessions.idle_ttl || sessions.absolute_ttl > Duration::from_hours(90 * 24) {
+        return rule("sessions.absolute_ttl", "at least sessions.idle_ttl, at most 90d");
+    }
+    Ok(())
+}
+
 fn passwords(written: &Written) -> Result<(), SettingsError> {
     let passwords = &written.passwords;
     if !(8..=64).contains(&passwords.min_length) {
@@ -174,6 +187,9 @@ fn limits(written: &Written) -> Result<(), SettingsError> {
     }
     if limits.address_failures == 0 {
         return rule("limits.address_failures", "at least 1");
+    }
+    if limits.authorize_requests == 0 {
+        return rule("limits.authorize_requests", "at least 1");
     }
     Ok(())
 }

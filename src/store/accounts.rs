@@ -1,6 +1,7 @@
 //! Rows of people who can log in.
 
 use diesel::prelude::*;
+use serde_json::{Map, Value};
 
 use super::dialect::{DatabaseTime, database_now};
 use super::outbox::{self, Task};
@@ -30,6 +31,10 @@ pub struct Account {
     pub created_at: Timestamp,
     /// When it was disabled, if it is.
     pub disabled_at: Option<Timestamp>,
+    /// Moves on whenever whatever was granted before is over.
+    pub credentials_version: i64,
+    /// What it says of itself (OpenID Connect Core §5.1), without `sub` and `email`.
+    pub claims: Map<String, Value>,
 }
 
 #[derive(Queryable, Selectable)]
@@ -42,6 +47,8 @@ struct Row {
     roles: String,
     created_at: i64,
     disabled_at: Option<i64>,
+    credentials_version: i64,
+    claims: String,
 }
 
 impl TryFrom<Row> for Account {
@@ -54,9 +61,11 @@ impl TryFrom<Row> for Account {
             email: row.email,
             username: row.username,
             password_hash: row.password_hash,
-            roles: serde_json::from_str(&row.roles).map_err(|_| corrupt)?,
+            roles: serde_json::from_str(&row.roles).map_err(|_| corrupt.clone())?,
             created_at: Timestamp::from_micros(row.created_at),
             disabled_at: row.disabled_at.map(Timestamp::from_micros),
+            credentials_version: row.credentials_version,
+            claims: serde_json::from_str(&row.claims).map_err(|_| corrupt)?,
         })
     }
 }
@@ -66,7 +75,9 @@ impl TryFrom<Row> for Account {
 /// # Errors
 /// [`Error::Conflict`] when its e-mail address or user name is taken.
 pub fn insert(tx: &mut Write<'_>, account: &Account, keys: (&LoginKey, Option<&LoginKey>)) -> Result<(), Error> {
-    let roles = serde_json::to_string(&account.roles).map_err(|_| Error::Corrupt { table: TABLE })?;
+    let corrupt = |_| Error::Corrupt { table: TABLE };
+    let roles = serde_json::to_string(&account.roles).map_err(corrupt)?;
+    let claims = serde_json::to_string(&account.claims).map_err(corrupt)?;
     diesel::insert_into(accounts::table)
         .values((
             accounts::id.eq(account.id.as_bytes()),
@@ -78,6 +89,7 @@ pub fn insert(tx: &mut Write<'_>, account: &Account, keys: (&LoginKey, Option<&L
             accounts::roles.eq(roles),
             accounts::created_at.eq(account.created_at.as_micros()),
             accounts::disabled_at.eq(account.disabled_at.map(Timestamp::as_micros)),
+            accounts::claims.eq(claims),
         ))
         .execute(tx.conn())?;
     Ok(())

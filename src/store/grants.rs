@@ -10,7 +10,7 @@ use super::schema::{accounts, grants};
 use super::status_changes::{self, Over};
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, GrantId};
+use crate::id::{AccountId, GrantId, SessionId};
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::resource::{Resource, Resources};
 use crate::protocol::scope::Scope;
@@ -52,6 +52,10 @@ pub enum EndedBy {
     AccountDisabled,
     /// The client was disabled.
     ClientDisabled,
+    /// The person logged out of the browser session that it came from.
+    LogOut,
+    /// The authorization code that it came from was used again.
+    CodeReplay,
 }
 
 impl EndedBy {
@@ -64,6 +68,8 @@ impl EndedBy {
             Self::PasswordChange => "password_change",
             Self::AccountDisabled => "account_disabled",
             Self::ClientDisabled => "client_disabled",
+            Self::LogOut => "log_out",
+            Self::CodeReplay => "code_replay",
         }
     }
 }
@@ -99,6 +105,8 @@ pub struct Grant {
     pub ended_at: Option<Timestamp>,
     /// Where it stands in the status lists.
     pub status_position: i64,
+    /// The log-in at a browser that it came from.
+    pub session_id: Option<SessionId>,
 }
 
 /// A grant with what must be known of its account to honour it.
@@ -137,6 +145,7 @@ struct Row {
     ended_at: Option<i64>,
     credentials_version: i64,
     status_position: i64,
+    session_id: Option<Vec<u8>>,
 }
 
 impl Row {
@@ -144,6 +153,10 @@ impl Row {
         let audiences: Vec<String> = serde_json::from_str(&self.audiences).ok()?;
         let attempt = match self.attempt {
             Some(bytes) => Some(Digest::from_slice(&bytes)?),
+            None => None,
+        };
+        let session_id = match self.session_id {
+            Some(bytes) => Some(SessionId::from_slice(&bytes).ok()?),
             None => None,
         };
         Some(Grant {
@@ -167,6 +180,7 @@ impl Row {
             expires_at: Timestamp::from_micros(self.expires_at),
             ended_at: self.ended_at.map(Timestamp::from_micros),
             status_position: self.status_position,
+            session_id,
         })
     }
 }
@@ -187,18 +201,18 @@ fn parse_joined(row: Option<Joined>) -> Result<Option<GrantOfAccount>, Error> {
 }
 
 const INSERT: &str = "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
-    generation, winner, siblings, rotated_at, idle_expires_at, expires_at, status_position, credentials_version) \
-    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, ?, credentials_version \
-    FROM accounts WHERE id = ? AND password_hash = ? AND disabled_at IS NULL AND database_now() <= ? \
+    generation, winner, siblings, rotated_at, idle_expires_at, expires_at, status_position, session_id, credentials_version) \
+    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, ?, ?, credentials_version \
+    FROM accounts WHERE id = ? AND credentials_version = ? AND disabled_at IS NULL AND database_now() <= ? \
     AND NOT EXISTS (SELECT 1 FROM clients WHERE clients.id = ? AND clients.disabled_at IS NOT NULL)";
 
-/// Adds the grant of a log-in whose password was checked against `seen_hash`. `false` when the account or the client was
-/// disabled or the password changed meanwhile, or when `not_after` has passed; of an account that is changed at this very moment, the
-/// grant is over as soon as it is there.
+/// Adds the grant of a log-in for which the account was read when its credentials had `seen_version`. `false` when the
+/// account or the client was disabled or the password changed meanwhile, or when `not_after` has passed; of an account that
+/// is changed at this very moment, the grant is over as soon as it is there.
 ///
 /// # Errors
 /// [`Error::Conflict`] when its client does not exist.
-pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str, not_after: DatabaseTime) -> Result<bool, Error> {
+pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_version: i64, not_after: DatabaseTime) -> Result<bool, Error> {
     let corrupt = |_| Error::Corrupt { table: TABLE };
     let audiences: Vec<_> = grant.audiences.iter().map(Resource::as_str).collect();
     let audiences = serde_json::to_string(&audiences).map_err(corrupt)?;
@@ -216,8 +230,9 @@ pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_hash: &str, not_after: Dat
         Bind::Big(grant.idle_expires_at.as_micros()),
         Bind::Big(grant.expires_at.as_micros()),
         Bind::Big(grant.status_position),
+        Bind::MaybeBytes(grant.session_id.as_ref().map(SessionId::as_bytes)),
         Bind::Bytes(grant.account_id.as_bytes()),
-        Bind::Text(seen_hash),
+        Bind::Big(seen_version),
         Bind::Big(not_after.0),
         Bind::Text(grant.client_id.as_str()),
     ];
@@ -342,6 +357,27 @@ pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Times
     let count = ended.len();
     status_changes::end(tx, &Over { positions: ended, names }, now)?;
     Ok(count)
+}
+
+/// Ends the grants that came from a log-in at a browser, except those that were meant to outlive it; says how many that were.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<usize, Error> {
+    let live = grants::table.filter(grants::session_id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
+    let found: Vec<(Vec<u8>, String)> = live.select((grants::id, grants::scope)).load(tx.conn())?;
+    // OpenID Connect Back-Channel Logout §2.7: what was issued for offline access outlives the log-in.
+    let ids: Vec<Vec<u8>> = found
+        .into_iter()
+        .filter(|(_, scope)| !scope.split(' ').any(|token| token == "offline_access"))
+        .map(|(id, _)| id)
+        .collect();
+    let of_session = grants::table.filter(grants::id.eq_any(ids)).filter(grants::ended_at.is_null());
+    let ended = diesel::update(of_session)
+        .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(EndedBy::LogOut.as_str())))
+        .returning(grants::status_position)
+        .get_results(tx.conn())?;
+    make_known(tx, ended, now)
 }
 
 /// Ends those grants of an account that were made for credentials which it has no more, as one is that was being made while

@@ -16,6 +16,7 @@ pub(super) enum Bind<'a> {
     Bytes(&'a [u8]),
     MaybeBytes(Option<&'a [u8]>),
     Text(&'a str),
+    MaybeText(Option<&'a str>),
 }
 
 /// A statement of fixed text in the SQL that both databases speak, with a value for each `?`.
@@ -49,6 +50,7 @@ impl QueryFragment<<Conn as Connection>::Backend> for Statement<'_> {
                     Some(Bind::Bytes(value)) => out.push_bind_param::<Binary, _>(*value)?,
                     Some(Bind::MaybeBytes(value)) => out.push_bind_param::<Nullable<Binary>, _>(value)?,
                     Some(Bind::Text(value)) => out.push_bind_param::<Text, _>(*value)?,
+                    Some(Bind::MaybeText(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                     // The database then refuses the statement.
                     None => out.push_sql("?"),
                 }

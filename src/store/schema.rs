@@ -12,6 +12,62 @@ diesel::table! {
         created_at -> BigInt,
         disabled_at -> Nullable<BigInt>,
         credentials_version -> BigInt,
+        claims -> Text,
+    }
+}
+
+diesel::table! {
+    browser_sessions (id) {
+        id -> Binary,
+        token_digest -> Binary,
+        account_id -> Binary,
+        credentials_version -> BigInt,
+        amr -> Text,
+        auth_time -> BigInt,
+        created_at -> BigInt,
+        seen_at -> BigInt,
+        expires_at -> BigInt,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    authorize_requests (id_digest) {
+        id_digest -> Binary,
+        browser_digest -> Binary,
+        parameters -> Text,
+        session_id -> Nullable<Binary>,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    consents (account_id, client_id) {
+        account_id -> Binary,
+        client_id -> Text,
+        scope -> Text,
+        given_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    authorization_codes (handle) {
+        handle -> Binary,
+        session_id -> Binary,
+        account_id -> Binary,
+        credentials_version -> BigInt,
+        client_id -> Text,
+        redirect_uri -> Text,
+        challenge -> Nullable<Binary>,
+        nonce -> Nullable<Text>,
+        scope -> Text,
+        audiences -> Text,
+        amr -> Text,
+        auth_time -> BigInt,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        failures -> SmallInt,
+        grant_id -> Nullable<Binary>,
     }
 }
 
@@ -68,6 +124,7 @@ diesel::table! {
         ended_by -> Nullable<Text>,
         credentials_version -> BigInt,
         status_position -> BigInt,
+        session_id -> Nullable<Binary>,
     }
 }
 
@@ -197,4 +254,5 @@ diesel::table! {
 }
 
 diesel::joinable!(grants -> accounts (account_id));
-diesel::allow_tables_to_appear_in_same_query!(grants, accounts);
+diesel::joinable!(browser_sessions -> accounts (account_id));
+diesel::allow_tables_to_appear_in_same_query!(grants, accounts, browser_sessions, consents);

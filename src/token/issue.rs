@@ -6,7 +6,7 @@ use countersign_verifier::status_list;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Authorization, Person};
+use super::{Authorization, Person, id_token};
 use crate::app::App;
 use crate::keys::{KeysError, TokenType};
 use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
@@ -19,7 +19,7 @@ use crate::store::clients::Client;
 /// Random bits of a `jti`: 128.
 const JTI_BYTES: usize = 16;
 /// The assurance of one factor (NIST SP 800-63-4 AAL1).
-const ACR_ONE_FACTOR: &str = "aal1";
+pub(super) const ACR_ONE_FACTOR: &str = "aal1";
 
 #[derive(Serialize)]
 struct AccessClaims<'a> {
@@ -89,12 +89,14 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
     };
     let life = expires_at.since(now);
     let access_token = sign(app, TokenType::AccessToken, &claims, life).map_err(|error| cannot_sign(&error))?;
+    let id_token = id_token::issue(app, authorization, &access_token).map_err(|error| cannot_sign(&error))?;
     app.metrics.record_access_token(authorization.grant_type);
     Ok(TokenResponse {
         access_token,
         token_type: "Bearer",
         expires_in: u64::try_from(expires_at.unix_seconds() - now.unix_seconds()).unwrap_or(0),
         refresh_token,
+        id_token,
         scope: claims.scope,
     })
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{State, body, observe};
 use crate::metrics::Endpoint;
-use crate::reason::{Refusal, Weight};
+use crate::reason::{BearerRefusal, Reason, Refusal, Weight};
 
 /// RFC 6749 §5.2.
 #[derive(Serialize, ToSchema)]
@@ -37,16 +37,15 @@ struct Problem {
 /// The answer to a refused protocol request.
 pub(super) fn refuse(request: &HttpRequest, state: &State, refusal: &Refusal) -> HttpResponse {
     let trace = observe::trace(request, state).to_string();
-    record(state, Endpoint::at(request.match_info().as_str()), refusal, &trace);
+    record_at(request, state, refusal, &trace);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let error = refusal.reason.row().code.as_str();
     let body_trace = status.is_server_error().then_some(trace);
     let mut answer = json(status, &ErrorBody { error, error_description: refusal.description(), trace: body_trace });
     let headers = answer.headers_mut();
-    if status == StatusCode::UNAUTHORIZED {
-        // RFC 6749 §5.2: the scheme that the client used; RFC 7617 §2.
-        let challenge = HeaderValue::from_static(r#"Basic realm="countersign", charset="UTF-8""#);
-        headers.insert(WWW_AUTHENTICATE, challenge);
+    let bearer = matches!(refusal.reason, Reason::Bearer(_));
+    if status == StatusCode::UNAUTHORIZED || bearer {
+        headers.insert(WWW_AUTHENTICATE, challenge(refusal));
     }
     if let Some(wait) = refusal.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
@@ -57,8 +56,30 @@ pub(super) fn refuse(request: &HttpRequest, state: &State, refusal: &Refusal) ->
     answer
 }
 
+/// How to authenticate, for whoever did not.
+fn challenge(refusal: &Refusal) -> HeaderValue {
+    match refusal.reason {
+        // RFC 6750 §3: no error code for a request without any token.
+        Reason::Bearer(BearerRefusal::Missing) => HeaderValue::from_static(r#"Bearer realm="countersign""#),
+        Reason::Bearer(BearerRefusal::Invalid) => {
+            HeaderValue::from_static(r#"Bearer realm="countersign", error="invalid_token""#)
+        }
+        Reason::Bearer(BearerRefusal::NotOpenId) => {
+            HeaderValue::from_static(r#"Bearer realm="countersign", error="insufficient_scope", scope="openid""#)
+        }
+        // RFC 6749 §5.2: the scheme that the client used; RFC 7617 §2.
+        Reason::Request(_)
+        | Reason::Client(_)
+        | Reason::Login(_)
+        | Reason::Grant(_)
+        | Reason::Authorize(_)
+        | Reason::Code(_)
+        | Reason::Capacity(_) => HeaderValue::from_static(r#"Basic realm="countersign", charset="UTF-8""#),
+    }
+}
+
 /// RFC 9110 §10.2.3: whole seconds, rounded up, so that whoever obeys does not come too early.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
@@ -68,7 +89,9 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
     HttpResponse::build(status).content_type("application/json;charset=UTF-8").body(body)
 }
 
-fn record(state: &State, endpoint: Endpoint, refusal: &Refusal, trace: &str) {
+/// Counts a refusal and writes it down, once.
+pub(super) fn record_at(request: &HttpRequest, state: &State, refusal: &Refusal, trace: &str) {
+    let endpoint = Endpoint::at(request.match_info().as_str());
     state.app.metrics.record_refusal(endpoint, refusal.reason);
     let endpoint = endpoint.path();
     let error_id = refusal.reason.id();

@@ -17,20 +17,21 @@ pub(super) fn size_of(head: &RequestHead) -> usize {
 }
 
 /// What every answer says; nothing of ours is framed, sniffed, or tells where it came from (ASVS 3.4).
-static ALWAYS: [(HeaderName, HeaderValue); 6] = [
-    (
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
-    ),
+static ALWAYS: [(HeaderName, HeaderValue); 4] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
     (PERMISSIONS_POLICY, HeaderValue::from_static("camera=(), geolocation=(), microphone=()")),
 ];
 
-/// What an answer says unless it says otherwise: documents that may be cached and read by other pages do (ASVS 14.2).
-static USUALLY: [(HeaderName, HeaderValue); 2] = [
+/// What an answer says unless it says otherwise: documents that may be cached and read by other pages do, and pages, which
+/// have a style and forms (ASVS 14.2).
+static USUALLY: [(HeaderName, HeaderValue); 4] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    ),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
 ];

@@ -10,6 +10,7 @@ use crate::lane::Lane;
 use crate::oauth::introspect::introspect;
 use crate::oauth::revoke::revoke;
 use crate::oauth::token::{LaneKind, TokenCall, exchange};
+use crate::oauth::userinfo::userinfo;
 use crate::oauth::{PresentedToken, RequestContext};
 use crate::password_hash::HashMemory;
 use crate::protocol::token_response::{IntrospectionResponse, TokenResponse};
@@ -19,7 +20,7 @@ use crate::reason::{CapacityRefusal, Refusal, RequestRefusal};
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its shape is used")]
 struct TokenForm {
-    /// `password`, `client_credentials` or `refresh_token`.
+    /// `authorization_code`, `password`, `client_credentials` or `refresh_token`.
     grant_type: String,
     /// With `none` or `client_secret_post`.
     client_id: Option<String>,
@@ -29,6 +30,12 @@ struct TokenForm {
     username: Option<String>,
     /// With `password`.
     password: Option<String>,
+    /// With `authorization_code`.
+    code: Option<String>,
+    /// With `authorization_code`: what fits the request's `code_challenge` (RFC 7636 §4.5).
+    code_verifier: Option<String>,
+    /// With `authorization_code`: where the code was sent.
+    redirect_uri: Option<String>,
     /// With `refresh_token`.
     refresh_token: Option<String>,
     /// With `refresh_token`, 16 to 128 visible characters: the same for every repeat of one refresh, so that a repeat
@@ -113,6 +120,23 @@ pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Da
         (status = 503, description = "No answer now", body = error::ErrorBody)))]
 pub(super) async fn introspection(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let outcome = on_token_lane(&request, payload, &state, |state, call, _| introspect(&state.app, call));
+    answer(&request, &state, outcome.await)
+}
+
+/// Says who is behind an access token (OpenID Connect Core §5.3).
+#[utoipa::path(get, path = "/userinfo", tag = "oauth",
+    responses(
+        (status = 200, description = "Claims of the account, as far as the scope allows", body = Object),
+        (status = 401, description = "The access token is missing or not valid (RFC 6750 §3.1)", body = error::ErrorBody),
+        (status = 403, description = "The access token does not have the scope openid", body = error::ErrorBody),
+        (status = 503, description = "No answer now", body = error::ErrorBody)))]
+pub(super) async fn user_information(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    body::discard(&request, payload).await;
+    let outcome = async {
+        let authorization = extract::authorization(request.headers())?.map(<[u8]>::to_vec);
+        let app = state.app.clone();
+        hop(&request, &state, &state.lanes.token, move |()| userinfo(&app, authorization.as_deref())).await
+    };
     answer(&request, &state, outcome.await)
 }
 

@@ -5,15 +5,17 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{documents, health, oauth, status};
+use super::{documents, health, oauth, pages, status};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Countersign", description = "Token issuer and authorization server"),
     paths(
+        pages::authorize::authorization,
         oauth::token,
         oauth::revocation,
         oauth::introspection,
+        oauth::user_information,
         documents::jwks,
         documents::metadata,
         status::aggregation,

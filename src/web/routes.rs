@@ -2,6 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig, resource};
 
+use super::pages::{assets, authorize};
 use super::{documents, error, health, oauth, openapi, status};
 use crate::metrics::Endpoint;
 
@@ -19,8 +20,35 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .route(web::post().to(oauth::introspection))
                 .default_service(post_only()),
         )
+        .service(
+            resource(Endpoint::Authorize.path())
+                .route(web::get().to(authorize::authorization))
+                .route(web::post().to(authorize::authorization))
+                .default_service(read_only()),
+        )
+        .service(
+            resource(Endpoint::LogIn.path())
+                .route(web::get().to(authorize::log_in_page))
+                .route(web::post().to(authorize::log_in))
+                .default_service(read_only()),
+        )
+        .service(
+            resource(Endpoint::Consent.path())
+                .route(web::get().to(authorize::consent_page))
+                .route(web::post().to(authorize::consent))
+                .default_service(read_only()),
+        )
+        .service(
+            resource(Endpoint::UserInfo.path())
+                .route(web::get().to(oauth::user_information))
+                .route(web::post().to(oauth::user_information))
+                .default_service(read_only()),
+        )
+        .service(document(Endpoint::Style, assets::style))
+        .service(document(Endpoint::Submit, assets::submit))
         .service(document(Endpoint::Jwks, documents::jwks))
         .service(document(Endpoint::Metadata, documents::metadata))
+        .service(document(Endpoint::OpenIdMetadata, documents::metadata))
         .service(document(Endpoint::StatusLists, status::aggregation))
         .service(
             resource(Endpoint::StatusEvents.path()).route(web::get().to(status::events)).default_service(read_only()),

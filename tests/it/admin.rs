@@ -13,6 +13,7 @@ fn new(email: &str, username: Option<&str>, password: &str) -> accounts::NewAcco
         username: username.map(str::to_owned),
         roles: Vec::new(),
         password: PlainSecret::new(password),
+        claims: serde_json::Map::new(),
     }
 }
 

@@ -164,6 +164,7 @@ impl TestDatabase {
             ("cache.url", &redis),
             ("keys.master_key_file", &master_key),
             ("limits.address_failures", "100000"),
+            ("limits.authorize_requests", "100000"),
         ];
         all.retain(|(key, _)| !overrides.iter().any(|(other, _)| other == key));
         all.extend(overrides);
@@ -352,6 +353,7 @@ impl TestApp {
             username: None,
             roles: vec!["reader".to_owned()],
             password: PlainSecret::new(PASSWORD),
+            claims: serde_json::Map::new(),
         };
         (accounts::create(&self.app, &new).unwrap(), email)
     }

@@ -38,10 +38,11 @@ const ORDER: [&str; 26] = [
 const GROUND: [&str; 2] = ["protocol", "reason"];
 
 /// Outside crates and the only modules that may name them.
-const DOORS: [(&str, &[&str]); 26] = [
+const DOORS: [(&str, &[&str]); 27] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("actix_web", &["web", "cli"]),
+    ("askama", &["web"]),
     ("actix_http", &["web"]),
     ("actix_service", &["web"]),
     ("crossbeam_channel", &["lane", "store"]),

@@ -144,7 +144,7 @@ fn clients_are_made_shown_and_changed() {
     assert_eq!(desk.json(&["clients", "create", "--metadata", "-"], metadata)["client_id"], "web");
     assert_eq!(desk.json(&["clients", "list"], "").as_array().unwrap().len(), 2);
     for (arguments, input, named) in [
-        (&["clients", "create", "--metadata", "-"][..], r#"{"client_id":"x","redirect_uris":[]}"#, "redirect_uris"),
+        (&["clients", "create", "--metadata", "-"][..], r#"{"client_id":"x","redirect_uri":[]}"#, "redirect_uri"),
         (&["clients", "create", "--id", "x", "--grant", "implicit"], "", "grant_types"),
         (&["clients", "create", "--id", "x", "--public", "--grant", "client_credentials"], "", "grant_types"),
         (&["clients", "create", "--id", "x", "--audience", "svc"], "", "audiences"),

@@ -21,6 +21,7 @@ fn every_spelling_of_a_name_is_the_same_account() {
         username: Some("Zo\u{eb}".to_owned()),
         roles: Vec::new(),
         password: PlainSecret::new(PASSWORD),
+        claims: serde_json::Map::new(),
     };
     let account = accounts::create(&app.app, &new).unwrap();
     let party = app.relying_party();
@@ -180,6 +181,7 @@ fn the_names_of_an_account_share_one_count() {
         username: Some("lovelace".to_owned()),
         roles: Vec::new(),
         password: PlainSecret::new(PASSWORD),
+        claims: serde_json::Map::new(),
     };
     accounts::create(&app.app, &new).unwrap();
     let party = app.relying_party();

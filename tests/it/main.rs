@@ -20,6 +20,7 @@
 mod admin;
 mod app;
 mod architecture;
+mod browser;
 mod cli;
 mod connections;
 mod drills;

@@ -1,7 +1,11 @@
 //! The protocol, seen from outside: a file for each feature.
 
 mod access_token;
+mod authorization_code;
+mod authorize;
+mod authorize_steps;
 mod bad_input;
+mod browser_sessions;
 mod client_credentials;
 mod documents;
 mod introspection;
@@ -9,3 +13,4 @@ mod revocation;
 mod rotation;
 mod rotation_model;
 mod rotation_races;
+mod userinfo;

@@ -182,6 +182,7 @@ fn the_description_is_made_from_the_code() {
         paths,
         [
             "/.well-known/oauth-authorization-server",
+            "/authorize",
             "/introspect",
             "/jwks.json",
             "/livez",
@@ -192,7 +193,8 @@ fn the_description_is_made_from_the_code() {
             "/status/events",
             "/status/receipts",
             "/status/{list}",
-            "/token"
+            "/token",
+            "/userinfo"
         ]
     );
     let party = app.relying_party();

@@ -181,25 +181,25 @@ fn a_grant_is_made_only_for_the_account_that_was_checked_and_ends_with_its_crede
     let id = made.claims()["sid"].as_str().unwrap().parse().unwrap();
     let find = |id| app.app.db.read(|tx| grants::find(tx, id)).unwrap().unwrap();
     let mut grant = find(id).grant;
-    let mut insert_until = |seen_hash: &str, not_after| {
+    let mut insert_until = |seen_version: i64, not_after| {
         grant.id = GrantId::new(app.app.clock.now(), &Random);
         grant.handle = Handle(Random.bytes());
         grant.status_position = app.app.status.take_position(&app.app.db, &app.app.clock, Random).unwrap();
-        let (row, seen_hash) = (grant.clone(), seen_hash.to_owned());
-        let made = app.app.db.write(move |tx| grants::insert(tx, &row, &seen_hash, not_after)).unwrap();
+        let row = grant.clone();
+        let made = app.app.db.write(move |tx| grants::insert(tx, &row, seen_version, not_after)).unwrap();
         made.then_some(grant.id)
     };
-    let mut insert = |seen_hash: &str| insert_until(seen_hash, find(id).read_at.plus(Duration::from_mins(1)));
-    let before = insert(&account.password_hash).unwrap();
+    let mut insert = |seen_version: i64| insert_until(seen_version, find(id).read_at.plus(Duration::from_mins(1)));
+    let before = insert(account.credentials_version).unwrap();
     let now_there = find(id).read_at;
     std::thread::sleep(Duration::from_millis(2));
     assert!(
-        insert_until(&account.password_hash, now_there).is_none(),
+        insert_until(account.credentials_version, now_there).is_none(),
         "never after its time on the database's own clock"
     );
-    let mut insert = |seen_hash: &str| insert_until(seen_hash, find(id).read_at.plus(Duration::from_mins(1)));
+    let mut insert = |seen_version: i64| insert_until(seen_version, find(id).read_at.plus(Duration::from_mins(1)));
     assert!(!find(before).credentials_changed);
-    assert!(insert("another hash").is_none(), "the password has changed meanwhile");
+    assert!(insert(account.credentials_version + 1).is_none(), "the password has changed meanwhile");
     // A log-in that reads the account just before its password changes may make its grant just after.
     let forget_the_end = "UPDATE grants SET ended_at = NULL, ended_by = NULL";
     countersign::admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew")).unwrap();
@@ -208,8 +208,9 @@ fn a_grant_is_made_only_for_the_account_that_was_checked_and_ends_with_its_crede
     let refused = app.relying_party().refresh("web", made.refresh_token());
     assert_eq!(refused.error(), "invalid_grant", "a grant of the old password is over without having been ended");
     countersign::admin::accounts::disable(&app.app, account.id).unwrap();
-    let hash = app.app.db.read(|tx| countersign::store::accounts::find(tx, account.id)).unwrap().unwrap().password_hash;
-    assert!(insert(&hash).is_none(), "the account was disabled meanwhile");
+    let version =
+        app.app.db.read(|tx| countersign::store::accounts::find(tx, account.id)).unwrap().unwrap().credentials_version;
+    assert!(insert(version).is_none(), "the account was disabled meanwhile");
 }
 
 #[test]

@@ -20,5 +20,6 @@ pub fn authorize(client: &Arc<Client>, request: &TokenRequest) -> Result<Authori
         audiences: resources_of_client(client, &request.resources)?,
         // RFC 6749 §4.4.3: a refresh token SHOULD NOT be included; there is no grant to refresh.
         person: None,
+        nonce: None,
     })
 }

@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
+use super::{Allowed, first_refresh_token, new_grant};
 use crate::app::App;
-use crate::id::GrantId;
-use crate::identity::login::{self, ProvenPassword};
+use crate::identity::login;
 use crate::oauth::RequestContext;
 use crate::oauth::token::{resources_of_client, scope_of_client};
 use crate::password_hash::HashMemory;
-use crate::protocol::resource::Resources;
-use crate::protocol::scope::Scope;
 use crate::protocol::token_request::{Credentials, GrantType, TokenRequest};
 use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
 use crate::store::clients::Client;
-use crate::store::grants::{self, Grant, Handle, Rotation};
+use crate::store::grants;
 use crate::token::issue::refuse_large_claims;
-use crate::token::refresh_token::RefreshToken;
 use crate::token::{Authorization, Person};
 
 /// Logs a person in and makes a grant; the refresh token is there if the client may use one.
@@ -35,12 +32,22 @@ pub fn authorize(
         .map_err(|refusal| refusal.of_client(&client.id))?;
     refuse_large_claims(client, &proven.account.roles)?;
     let status_position = app.status.take_position(&app.db, &app.clock, app.random)?;
-    let grant = new_grant(app, client, &proven, (scope, audiences), status_position);
+    let allowed = Allowed {
+        account_id: proven.account.id,
+        client_id: client.id.clone(),
+        scope,
+        audiences,
+        // RFC 8176 §2: pwd.
+        amr: vec!["pwd".to_owned()],
+        auth_time: proven.auth_time,
+        session_id: None,
+    };
+    let grant = new_grant(app, allowed, status_position);
     let roles = proven.account.roles.clone();
-    let (row, seen_hash) = (grant.clone(), proven.account.password_hash.clone());
+    let (row, seen_version) = (grant.clone(), proven.account.credentials_version);
     let not_after = proven.read_at.plus(context.deadline.remaining());
     // One statement: the account is still the one that was checked, and the grant exists.
-    let made = app.db.write_one(&context.deadline, move |tx| grants::insert(tx, &row, &seen_hash, not_after))?;
+    let made = app.db.write_one(&context.deadline, move |tx| grants::insert(tx, &row, seen_version, not_after))?;
     if !made {
         let late = context.deadline.has_passed();
         let why =
@@ -49,47 +56,14 @@ pub fn authorize(
     }
     proven.remember(app);
     tracing::info!(event = "logged_in", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);
-    let first = RefreshToken { handle: grant.handle, generation: 1, sibling: 1 };
-    let refresh_token = if client.metadata.grant_types.contains(&GrantType::RefreshToken) {
-        Some(first.seal(&app.secrets.load().refresh_token_mac).ok_or(CapacityRefusal::CannotSign)?)
-    } else {
-        None
-    };
+    let refresh_token = first_refresh_token(app, client, &grant)?;
     let authorization = Authorization {
         grant_type: GrantType::Password,
         client: client.clone(),
         scope: grant.scope.clone(),
         audiences: grant.audiences.clone(),
         person: Some(Person::behind(&grant, roles)),
+        nonce: None,
     };
     Ok((authorization, refresh_token))
-}
-
-fn new_grant(
-    app: &App,
-    client: &Client,
-    proven: &ProvenPassword,
-    (scope, audiences): (Scope, Resources),
-    status_position: i64,
-) -> Grant {
-    let now = app.clock.now();
-    let tokens = &app.settings.tokens;
-    let expires_at = now.plus(tokens.refresh_absolute_ttl);
-    Grant {
-        id: GrantId::new(now, &app.random),
-        handle: Handle(app.random.bytes()),
-        account_id: proven.account.id,
-        client_id: client.id.clone(),
-        scope,
-        audiences,
-        // RFC 8176 §2: pwd.
-        amr: vec!["pwd".to_owned()],
-        auth_time: proven.auth_time,
-        created_at: now,
-        rotation: Rotation { generation: 1, winner: 0, siblings: 1, rotated_at: now, attempt: None },
-        idle_expires_at: now.plus(tokens.refresh_idle_ttl).min(expires_at),
-        expires_at,
-        ended_at: None,
-        status_position,
-    }
 }

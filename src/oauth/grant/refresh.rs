@@ -50,7 +50,7 @@ pub fn redeem(
         let refuse = |refusal: Refusal| refusal.of_client(&client.id).of_grant(found.grant.id);
         refuse_other_client(client, &found.grant).map_err(refuse)?;
         let scope = narrow_scope(&found.grant, request.scope.as_ref()).map_err(refuse)?;
-        let audiences = narrow_resources(&found.grant, &request.resources).map_err(refuse)?;
+        let audiences = narrow_resources(&found.grant.audiences, &request.resources).map_err(refuse)?;
         refuse_dead(client, &found, app.clock.now()).map_err(|reason| refuse(reason.into()))?;
         refuse_large_claims(client, &found.roles).map_err(refuse)?;
         let now = app.clock.now();
@@ -80,11 +80,11 @@ fn narrow_scope(grant: &Grant, asked: Option<&Scope>) -> Result<Scope, Refusal> 
 }
 
 /// RFC 8707 §2.2: a subset of the resources originally granted.
-fn narrow_resources(grant: &Grant, asked: &Resources) -> Result<Resources, Refusal> {
+pub(super) fn narrow_resources(granted: &Resources, asked: &Resources) -> Result<Resources, Refusal> {
     if asked.is_empty() {
-        return Ok(grant.audiences.clone());
+        return Ok(granted.clone());
     }
-    if asked.is_subset(&grant.audiences) { Ok(asked.clone()) } else { Err(GrantRefusal::ResourceNotGranted.into()) }
+    if asked.is_subset(granted) { Ok(asked.clone()) } else { Err(GrantRefusal::ResourceNotGranted.into()) }
 }
 
 /// Makes the one change that the decision asks for, and says which token follows; `None` when the row has changed.
@@ -131,5 +131,7 @@ fn authorization(client: &Arc<Client>, found: GrantOfAccount, scope: Scope, audi
         scope,
         audiences,
         person: Some(Person::behind(&found.grant, found.roles)),
+        // OpenID Connect Core §12.2: an ID token of a refresh has none.
+        nonce: None,
     }
 }

@@ -31,7 +31,7 @@ fn the_jwks_holds_the_signing_key_and_the_standby_and_no_private_member() {
 fn documents_are_cached_by_their_etag() {
     let app = TestApp::start();
     let party = app.relying_party();
-    for path in ["/jwks.json", "/.well-known/oauth-authorization-server"] {
+    for path in ["/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
         let answer = party.get(path, &[]);
         let etag = answer.header("etag").unwrap().to_owned();
         assert_eq!(answer.header("cache-control"), Some(CACHING));
@@ -58,26 +58,44 @@ fn metadata_says_what_is_there_and_nothing_else() {
     let at = |path: &str| Value::from(format!("{}{path}", app.base));
     let expected = serde_json::json!({
         "issuer": app.base,
+        "authorization_endpoint": at("/authorize"),
         "token_endpoint": at("/token"),
+        "userinfo_endpoint": at("/userinfo"),
         "jwks_uri": at("/jwks.json"),
         "revocation_endpoint": at("/revoke"),
         "introspection_endpoint": at("/introspect"),
         "status_list_aggregation_endpoint": at("/status"),
         "status_events_endpoint": at("/status/events"),
         "status_receipts_endpoint": at("/status/receipts"),
-        "grant_types_supported": ["client_credentials", "refresh_token"],
-        "response_types_supported": [],
+        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query", "form_post"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "scopes_supported": ["openid", "profile", "email", "address", "phone", "offline_access"],
+        "claims_supported": ["sub", "name", "family_name", "given_name", "middle_name", "nickname", "preferred_username",
+            "profile", "picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at", "email",
+            "email_verified", "address", "phone_number", "phone_number_verified"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "acr_values_supported": ["aal1"],
+        "ui_locales_supported": ["en", "de"],
+        "request_uri_parameter_supported": false,
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
     });
     assert_eq!(json, expected);
+    let as_openid = party.get("/.well-known/openid-configuration", &[]).json();
+    assert_eq!(as_openid, expected, "OpenID Connect Discovery §3");
     for (name, value) in expected.as_object().unwrap().iter().filter(|(name, _)| name.ends_with("_endpoint")) {
         let path = value.as_str().unwrap().strip_prefix(&app.base).unwrap();
         // It is there: a document, or something that wants credentials, or a POST.
         let expected = match path {
             "/status" => 200,
-            "/status/events" => 401,
+            "/authorize" => 400,
+            "/status/events" | "/userinfo" => 401,
             _ => 405,
         };
         assert_eq!(party.get(path, &[]).status, expected, "{name}");

@@ -88,6 +88,8 @@ impl Stage {
             roles: Vec::new(),
             created_at: app.clock.now(),
             disabled_at: None,
+            credentials_version: 0,
+            claims: serde_json::Map::new(),
         };
         let id = account.id;
         app.db.write(move |tx| accounts::insert(tx, &account, (&key, None))).unwrap();
@@ -114,12 +116,13 @@ impl Stage {
             expires_at,
             ended_at: None,
             status_position: app.status.take_position(&app.db, &app.clock, Random).unwrap(),
+            session_id: None,
         };
         let (id, first) = (grant.id, RefreshToken { handle: grant.handle, generation: 1, sibling: 1 });
         let made = app.db.write(move |tx| {
             let account = accounts::find(tx, account_id)?.expect("an account");
             let (_, now) = accounts::find_by_key(tx, &LoginKey::of(&account.email))?.expect("an account");
-            grants::insert(tx, &grant, &account.password_hash, now.plus(Duration::from_mins(1)))
+            grants::insert(tx, &grant, account.credentials_version, now.plus(Duration::from_mins(1)))
         });
         assert!(made.unwrap(), "the account is as it was");
         (id, first.seal(&app.secrets.load().refresh_token_mac).unwrap())

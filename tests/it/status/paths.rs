@@ -8,12 +8,16 @@ use serde_json::Value;
 
 use super::{claims, eventually, feed, follower, head, is_over, place};
 use crate::app::{AUDIENCE, TestApp};
+use crate::browser::{Browser, CALLBACK, CodeRequest, code};
 use crate::relying_party::{RelyingParty, Tokens};
 
 /// What was given before it ended.
 struct Given {
     party: RelyingParty,
     account: Account,
+    browser: Browser,
+    request: CodeRequest,
+    code: String,
     tokens: Tokens,
     /// Of the client `svc` for itself.
     machine: String,
@@ -33,7 +37,7 @@ struct Path {
     cut: Option<&'static str>,
 }
 
-const PATHS: [Path; 10] = [
+const PATHS: [Path; 12] = [
     Path { name: "log-out by the refresh token", end: revoke_refresh, of_person: true, has_bit: true, cut: None },
     Path { name: "revocation by the access token", end: revoke_access, of_person: true, has_bit: true, cut: None },
     Path {
@@ -44,6 +48,8 @@ const PATHS: [Path; 10] = [
         cut: Some("jti"),
     },
     Path { name: "a spent refresh token comes back", end: replay, of_person: true, has_bit: true, cut: None },
+    Path { name: "an authorization code comes back", end: replay_code, of_person: true, has_bit: true, cut: None },
+    Path { name: "the log-in at the browser ends", end: take_browser, of_person: true, has_bit: true, cut: None },
     Path { name: "the account is disabled", end: disable_account, of_person: true, has_bit: true, cut: Some("sub") },
     Path { name: "the password is changed", end: change_password, of_person: true, has_bit: true, cut: None },
     Path { name: "an operator ends grants", end: end_grants, of_person: true, has_bit: true, cut: None },
@@ -84,6 +90,15 @@ fn replay(_: &TestApp, given: &Given) {
     assert_eq!(given.party.refresh("web", given.tokens.refresh_token()).error(), "invalid_grant");
 }
 
+fn replay_code(_: &TestApp, given: &Given) {
+    assert_eq!(given.request.redeem(&given.party, &given.code, &[]).error(), "invalid_grant");
+}
+
+fn take_browser(app: &TestApp, given: &Given) {
+    let anew = given.request.clone().with("prompt", "login");
+    given.browser.log_in(&given.browser.get(&anew.path()), &app.account().1);
+}
+
 fn disable_account(app: &TestApp, given: &Given) {
     assert_eq!(admin::accounts::disable(&app.app, given.account.id).unwrap(), 1);
 }
@@ -112,13 +127,25 @@ fn compromise(app: &TestApp, given: &Given) {
 }
 
 fn given(app: &TestApp) -> Given {
-    app.public_client();
+    app.client(
+        "web",
+        serde_json::json!({
+            "token_endpoint_auth_method": "none",
+            "grant_types": ["authorization_code", "password", "refresh_token"],
+            "redirect_uris": [CALLBACK],
+            "scope": "read write",
+            "audiences": [AUDIENCE],
+            "first_party": true,
+        }),
+    );
     let secret = app.confidential_client();
     let (account, email) = app.account();
-    let party = app.relying_party();
-    let tokens = party.log_in("web", &email).tokens();
+    let (party, browser) = (app.relying_party(), Browser::new(app));
+    let request = CodeRequest::of("web", CALLBACK).with("scope", "read write");
+    let code = code(&browser.log_in(&browser.get(&request.path()), &email));
+    let tokens = request.redeem(&party, &code, &[]).tokens();
     let machine = party.client_credentials("svc", &secret, &[]).tokens().access;
-    Given { party, account, tokens, machine, secret }
+    Given { party, account, browser, request, code, tokens, machine, secret }
 }
 
 #[test]
@@ -172,13 +199,15 @@ const fn path_of(by: EndedBy) -> &'static str {
         EndedBy::PasswordChange => "the password is changed",
         EndedBy::AccountDisabled => "the account is disabled",
         EndedBy::ClientDisabled => "the person's client is disabled",
+        EndedBy::LogOut => "the log-in at the browser ends",
+        EndedBy::CodeReplay => "an authorization code comes back",
     }
 }
 
 #[test]
 fn every_reason_for_the_end_of_a_grant_has_a_path() {
-    use EndedBy::{AccountDisabled, ClientDisabled, Operator, PasswordChange, Replay, Revocation};
-    for by in [Replay, Revocation, Operator, PasswordChange, AccountDisabled, ClientDisabled] {
+    use EndedBy::{AccountDisabled, ClientDisabled, CodeReplay, LogOut, Operator, PasswordChange, Replay, Revocation};
+    for by in [Replay, Revocation, Operator, PasswordChange, AccountDisabled, ClientDisabled, LogOut, CodeReplay] {
         assert!(PATHS.iter().any(|path| path.name == path_of(by)), "{by:?}");
     }
 }

@@ -1,0 +1,131 @@
+//! Log-ins at a browser: begun with a proven password, known by a cookie, over at the latest after a day. Refuses to know
+//! what HTTP calls a cookie.
+
+use std::time::Duration;
+
+use super::login::ProvenPassword;
+use crate::app::App;
+use crate::clock::{Deadline, Timestamp};
+use crate::id::SessionId;
+use crate::protocol::client_credentials::ClientId;
+use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
+use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
+use crate::store::authorize_requests;
+use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
+
+/// Random bytes of what a cookie says: 256 bits (ASVS 7.2.3).
+const TOKEN_BYTES: usize = 32;
+/// A use that came this shortly after the one before is not written down.
+const TOUCH_AFTER: Duration = Duration::from_mins(1);
+
+/// What a browser's cookie says: the session's for as long as it is not renewed.
+pub struct SessionToken(Digest);
+
+impl SessionToken {
+    /// Reads a cookie's value; `None` for what we never put there.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = decode_base64url(text)?;
+        (bytes.len() == TOKEN_BYTES).then(|| Self(Digest::sha256(&bytes)))
+    }
+
+    /// A new one, and the value of its cookie.
+    fn new(app: &App) -> (Self, PlainSecret) {
+        let bytes = app.random.bytes::<TOKEN_BYTES>();
+        (Self(Digest::sha256(&bytes)), PlainSecret::new(encode_base64url(&bytes)))
+    }
+}
+
+/// The live session behind a cookie, and what its account has allowed that client.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find(
+    app: &App,
+    token: Option<&SessionToken>,
+    client_id: Option<&ClientId>,
+) -> Result<Option<SessionOfAccount>, Refusal> {
+    let Some(SessionToken(digest)) = token else { return Ok(None) };
+    let found = app.db.read(|tx| browser_sessions::find(tx, digest, client_id))?;
+    Ok(found.filter(|found| is_live(app, found)))
+}
+
+/// ASVS 7.3.1, 7.3.2: neither ended nor run out, of an account that is as it was.
+fn is_live(app: &App, found: &SessionOfAccount) -> bool {
+    let (now, session) = (app.clock.now(), &found.session);
+    let over = session.ended_at.is_some() || found.account_disabled || found.credentials_changed;
+    let idle = now >= session.seen_at.plus(app.settings.sessions.idle_ttl);
+    !over && !idle && now < session.expires_at
+}
+
+/// Whether its use is worth writing down.
+pub fn wants_touch(app: &App, session: &BrowserSession) -> bool {
+    app.clock.now() >= session.seen_at.plus(TOUCH_AFTER)
+}
+
+/// A session that has just begun.
+pub struct Begun {
+    /// Its identifier.
+    pub id: SessionId,
+    /// What names it from now on.
+    pub token: SessionToken,
+    /// The value of its cookie.
+    pub cookie: PlainSecret,
+}
+
+/// Begins a session for whoever proved a password, with a cookie that nobody had before (ASVS 7.2.4). In the place of
+/// `current`: a later log-in of the same account goes on with it, another account's ends it. `request` is the waiting
+/// authorization request for which the person logged in.
+///
+/// # Errors
+/// [`LoginRefusal::AccountChanged`]; [`CapacityRefusal::DeadlinePassed`]; the store's own reasons.
+pub fn begin(
+    app: &App,
+    proven: &ProvenPassword,
+    (current, request): (Option<&SessionOfAccount>, Digest),
+    deadline: &Deadline,
+) -> Result<Begun, Refusal> {
+    let now = app.clock.now();
+    let (token, cookie) = SessionToken::new(app);
+    let same = current.filter(|current| current.session.account_id == proven.account.id);
+    let session = BrowserSession {
+        id: same.map_or_else(|| SessionId::new(now, &app.random), |same| same.session.id),
+        account_id: proven.account.id,
+        // RFC 8176 §2: pwd.
+        amr: vec!["pwd".to_owned()],
+        auth_time: proven.auth_time,
+        created_at: now,
+        seen_at: now,
+        expires_at: now.plus(app.settings.sessions.absolute_ttl),
+        ended_at: None,
+    };
+    let (digest, version, random) = (token.0, proven.account.credentials_version, app.random);
+    let not_after = proven.read_at.plus(deadline.remaining());
+    let (renews, other) = (same.is_some(), current.filter(|_| same.is_none()).map(|other| other.session.id));
+    let began = app.db.write_before(deadline, move |tx| {
+        if let Some(other) = other {
+            browser_sessions::end(tx, other, now)?;
+        }
+        let mut session = session.clone();
+        if !(renews && browser_sessions::renew(tx, &session, &digest, version, not_after)?) {
+            session.id = SessionId::new(now, &random);
+            if !browser_sessions::insert(tx, &session, &digest, version, not_after)? {
+                return Ok(None);
+            }
+        }
+        authorize_requests::note_log_in(tx, &request, session.id)?;
+        Ok(Some(session.id))
+    })?;
+    let Some(id) = began else {
+        let late = deadline.has_passed();
+        return Err(if late { CapacityRefusal::DeadlinePassed.into() } else { LoginRefusal::AccountChanged.into() });
+    };
+    Ok(Begun { id, token, cookie })
+}
+
+/// Ends a session and what came from it.
+///
+/// # Errors
+/// The store's own reasons; without an error the end is durable.
+pub fn end(app: &App, id: SessionId, now: Timestamp, deadline: &Deadline) -> Result<bool, Refusal> {
+    Ok(app.db.write_before(deadline, move |tx| browser_sessions::end(tx, id, now))?)
+}

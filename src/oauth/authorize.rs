@@ -1,0 +1,284 @@
+//! The authorization endpoint (RFC 6749 §3.1): from a request in somebody's browser to a code for a client, with a person
+//! in between.
+//!
+//! | check | decided by | refused on |
+//! |---|---|---|
+//! | client | [`address`] | a page |
+//! | redirect URI | [`address`] | a page |
+//! | grant type, response type and mode, state | [`read`] | the redirect URI |
+//! | PKCE | [`read`] | the redirect URI |
+//! | scope and resources | [`read`] | the redirect URI |
+//! | log-in, and how long ago | [`next`] | the redirect URI, with `prompt=none` |
+//! | consent | [`next`] | the redirect URI, with `prompt=none` |
+//! | code | [`issue`] | the redirect URI |
+//!
+//! Before a [`ReturnTo`] exists there is nothing but a page to show: no error leads to a URI that nobody registered.
+
+pub mod steps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::RequestContext;
+use super::token::{resources_of_client, scope_of_client};
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::id::SessionId;
+use crate::identity::browser::Browser;
+use crate::identity::session::{self, SessionToken};
+use crate::protocol::authorize_request::{AuthorizeRequest, Prompt, ResponseMode, parse_state};
+use crate::protocol::authorize_response::{AuthorizeResponse, ReturnTo};
+use crate::protocol::client_credentials::ClientId;
+use crate::protocol::params::Params;
+use crate::protocol::redirect_uri;
+use crate::protocol::resource::Resources;
+use crate::protocol::scope::Scope;
+use crate::protocol::token_request::GrantType;
+use crate::reason::{AuthorizeRefusal, CapacityRefusal, ClientRefusal, Refusal};
+use crate::secret::{Digest, encode_base64url};
+use crate::store::Write;
+use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
+use crate::store::authorize_requests::{self, WaitingRequest};
+use crate::store::browser_sessions::{self, SessionOfAccount};
+use crate::store::clients::Client;
+use crate::store::consents;
+use crate::token::authorization_code;
+
+/// RFC 6749 §4.1.2: a code is short-lived.
+const CODE_TTL: Duration = Duration::from_mins(1);
+/// How long a request waits for a person.
+const REQUEST_TTL: Duration = Duration::from_mins(30);
+/// Random bytes of a waiting request's name: 128 bits.
+const REQUEST_ID_BYTES: usize = 16;
+
+/// Who sends a request: a browser, and whoever may be logged in there.
+pub struct Visitor {
+    /// The browser.
+    pub browser: Browser,
+    /// What its session cookie says.
+    pub session: Option<SessionToken>,
+}
+
+/// What comes of a request.
+pub enum Outcome {
+    /// A code, on its way to the client.
+    Answer(AuthorizeResponse),
+    /// An error, on its way to the client.
+    Refuse(AuthorizeResponse, Refusal),
+    /// A person is asked first, under the name of the waiting request.
+    Ask(Step, String),
+}
+
+/// What a person is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To log in.
+    LogIn,
+    /// To allow it.
+    Consent,
+}
+
+/// A request whose client, PKCE, scope and resources are in order.
+pub(super) struct Asked {
+    client: Arc<Client>,
+    request: AuthorizeRequest,
+    scope: Scope,
+    audiences: Resources,
+}
+
+/// What is to be done next about a request that is in order.
+enum Next {
+    /// There is nothing to ask.
+    Issue(Box<SessionOfAccount>),
+    /// A person is asked.
+    Ask(Step),
+}
+
+/// Answers a request that just came.
+///
+/// # Errors
+/// What only a page can say: the client or its redirect URI is not known, or there are too many requests.
+pub fn authorize(app: &App, params: &Params, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
+    let (client, return_to) = address(app, params)?;
+    let now = app.clock.now();
+    let decided =
+        read(&client, params).and_then(|asked| match next(app, &asked, &return_to, visitor, (None, false))? {
+            Next::Issue(session) => issue(app, &asked, (&return_to, &session), None, context),
+            Next::Ask(step) => wait_for(app, params, visitor, (step, now), context),
+        });
+    // RFC 6749 §4.1.2.1: told to the client, whose URI it is.
+    Ok(decided.unwrap_or_else(|refusal| refuse(app, return_to, refusal.of_client(&client.id))))
+}
+
+fn refuse(app: &App, return_to: ReturnTo, refusal: Refusal) -> Outcome {
+    Outcome::Refuse(AuthorizeResponse::error(return_to, &app.issuer, &refusal), refusal)
+}
+
+/// Who asks, and where the answer goes. What is wrong with either is told to the person alone (RFC 6749 §4.1.2.1).
+fn address(app: &App, params: &Params) -> Result<(Arc<Client>, ReturnTo), Refusal> {
+    // RFC 9700 §4.1: two of them could be read differently by whoever checks and whoever uses them.
+    for name in ["client_id", "redirect_uri"] {
+        if params.is_repeated(name) {
+            return Err(Refusal::from(AuthorizeRefusal::Ambiguous).about(name));
+        }
+    }
+    let client = ClientId::parse(params.require("client_id")?).and_then(|id| app.clients.find(&id));
+    let client = client.filter(|client| client.disabled_at.is_none()).ok_or(AuthorizeRefusal::UnknownClient)?;
+    let metadata = &client.metadata;
+    let redirect =
+        redirect_uri::validate(&metadata.redirect_uris, params.find("redirect_uri"), metadata.application_type)
+            .ok_or_else(|| Refusal::from(AuthorizeRefusal::RedirectNotRegistered).of_client(&client.id))?;
+    let mode = ResponseMode::parse(params).unwrap_or_default();
+    let state = parse_state(params).unwrap_or_default();
+    Ok((client, ReturnTo { redirect, mode, state }))
+}
+
+/// What is asked, as far as the client may ask it.
+fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refusal> {
+    // RFC 6749 §4.1.2.1: unauthorized_client.
+    if !client.metadata.grant_types.contains(&GrantType::AuthorizationCode) {
+        return Err(ClientRefusal::GrantTypeNotAllowed.into());
+    }
+    ResponseMode::parse(params)?;
+    parse_state(params)?;
+    let request = AuthorizeRequest::parse(params)?;
+    let scope = scope_of_client(client, request.scope.as_ref())?;
+    // RFC 9700 §2.1.1: every client uses PKCE; a confidential one may rely on the nonce of OpenID Connect, if an operator
+    // says that it checks it.
+    let by_nonce = client.metadata.pkce_optional && request.nonce.is_some() && scope.contains("openid");
+    if request.challenge.is_none() && !by_nonce {
+        return Err(AuthorizeRefusal::ChallengeMissing.into());
+    }
+    let audiences = resources_of_client(client, &request.resources)?;
+    Ok(Asked { client: client.clone(), request, scope, audiences })
+}
+
+/// What is to be done, as things stand: `logged_in` is the log-in that was made for this request, `consented` whether the
+/// person has just allowed it.
+fn next(
+    app: &App,
+    asked: &Asked,
+    return_to: &ReturnTo,
+    visitor: &Visitor,
+    (logged_in, consented): (Option<SessionId>, bool),
+) -> Result<Next, Refusal> {
+    let found = session::find(app, visitor.session.as_ref(), Some(&asked.client.id))?;
+    let silent = asked.request.prompts.contains(&Prompt::None);
+    let Some(found) = found.filter(|found| is_fresh(asked, found, logged_in, app.clock.now())) else {
+        // OpenID Connect Core §3.1.2.1: none MUST NOT show any page.
+        return if silent { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
+    };
+    if !consented && wants_consent(asked, return_to, &found) {
+        return if silent { Err(AuthorizeRefusal::ConsentRequired.into()) } else { Ok(Next::Ask(Step::Consent)) };
+    }
+    Ok(Next::Issue(Box::new(found)))
+}
+
+/// OpenID Connect Core §3.1.2.1: whether the log-in is as recent as the request wants it. One that was made for it always is.
+fn is_fresh(asked: &Asked, found: &SessionOfAccount, logged_in: Option<SessionId>, now: Timestamp) -> bool {
+    if logged_in == Some(found.session.id) {
+        return true;
+    }
+    let anew = [Prompt::Login, Prompt::SelectAccount].iter().any(|prompt| asked.request.prompts.contains(prompt));
+    let max_age = asked.request.max_age.or(asked.client.metadata.default_max_age);
+    !anew && max_age.is_none_or(|age| now <= found.session.auth_time.plus(age))
+}
+
+/// Whether the person must be asked before the client gets what it wants.
+fn wants_consent(asked: &Asked, return_to: &ReturnTo, found: &SessionOfAccount) -> bool {
+    // RFC 8252 §8.6, RFC 9700 §2.1: whoever answers there may be another program that only names itself so.
+    let unsure = asked.client.metadata.is_public() && return_to.redirect.may_be_taken();
+    let covered = found.consented.as_ref().is_some_and(|consented| asked.scope.is_within(consented));
+    asked.request.prompts.contains(&Prompt::Consent) || unsure || !(asked.client.metadata.first_party || covered)
+}
+
+/// Keeps a request until the person has been asked.
+fn wait_for(
+    app: &App,
+    params: &Params,
+    visitor: &Visitor,
+    (step, now): (Step, Timestamp),
+    context: &RequestContext,
+) -> Result<Outcome, Refusal> {
+    app.authorize_requests.admit(&app.cache, context.network)?;
+    let id = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
+    let waiting = WaitingRequest {
+        id: Digest::sha256(id.as_bytes()),
+        browser: visitor.browser.digest(),
+        parameters: params.to_form(),
+        session_id: None,
+        expires_at: now.plus(REQUEST_TTL),
+    };
+    app.db.write_before(&context.deadline, move |tx| authorize_requests::insert(tx, &waiting))?;
+    Ok(Outcome::Ask(step, id))
+}
+
+/// Makes the code. `done` is the request that waited for the person, whom it asks no more; and whether it was for consent.
+fn issue(
+    app: &App,
+    asked: &Asked,
+    (return_to, found): (&ReturnTo, &SessionOfAccount),
+    done: Option<(Digest, bool)>,
+    context: &RequestContext,
+) -> Result<Outcome, Refusal> {
+    let now = app.clock.now();
+    let code = new_code(app, asked, (return_to, found), now);
+    let sealed = authorization_code::seal(code.handle, &app.secrets.load().authorization_code_mac)
+        .ok_or(CapacityRefusal::CannotSign)?;
+    let not_after = found.read_at.plus(context.deadline.remaining());
+    let touches = session::wants_touch(app, &found.session);
+    let made = if done.is_none() && !touches {
+        app.db.write_one(&context.deadline, move |tx| authorization_codes::insert(tx, &code, not_after))?
+    } else {
+        let scope = asked.scope.clone();
+        app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
+            if let Some((id, consented)) = &done {
+                if !authorize_requests::claim(tx, id)? {
+                    return Ok(false);
+                }
+                if *consented {
+                    consents::put(tx, (code.account_id, &code.client_id), &scope, now)?;
+                }
+            }
+            if touches {
+                browser_sessions::touch(tx, code.session_id, now)?;
+            }
+            authorization_codes::insert(tx, &code, not_after)
+        })?
+    };
+    if !made {
+        let late = context.deadline.has_passed();
+        return Err(if late {
+            CapacityRefusal::DeadlinePassed.into()
+        } else {
+            Refusal::from(AuthorizeRefusal::SessionChanged)
+        });
+    }
+    Ok(Outcome::Answer(AuthorizeResponse::code(return_to.clone(), &app.issuer, sealed)))
+}
+
+fn new_code(
+    app: &App,
+    asked: &Asked,
+    (return_to, found): (&ReturnTo, &SessionOfAccount),
+    now: Timestamp,
+) -> AuthorizationCode {
+    AuthorizationCode {
+        handle: CodeHandle(app.random.bytes()),
+        session_id: found.session.id,
+        account_id: found.session.account_id,
+        credentials_version: found.credentials_version,
+        client_id: asked.client.id.clone(),
+        redirect_uri: return_to.redirect.as_str().to_owned(),
+        challenge: asked.request.challenge,
+        nonce: asked.request.nonce.clone(),
+        scope: asked.scope.clone(),
+        audiences: asked.audiences.clone(),
+        amr: found.session.amr.clone(),
+        auth_time: found.session.auth_time,
+        created_at: now,
+        expires_at: now.plus(CODE_TTL),
+        failures: 0,
+        grant_id: None,
+    }
+}

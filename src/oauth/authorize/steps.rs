@@ -1,0 +1,207 @@
+//! What a person is asked on the way to a code: to log in, and to allow it. Each step belongs to a request that waits in the
+//! database and to the browser that brought it (RFC 9700 §4.7); which step is due is worked out anew each time, so that
+//! none can be left out or taken twice.
+
+use std::sync::Arc;
+
+use super::{Asked, Next, Outcome, Step, Visitor, address, issue, next, read, refuse};
+use crate::app::App;
+use crate::id::SessionId;
+use crate::identity::login;
+use crate::identity::session;
+use crate::oauth::RequestContext;
+use crate::password_hash::HashMemory;
+use crate::protocol::authorize_response::ReturnTo;
+use crate::protocol::params::Params;
+use crate::protocol::scope::Scope;
+use crate::protocol::token_request::Credentials;
+use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal};
+use crate::secret::{Digest, PlainSecret};
+use crate::store::authorize_requests;
+use crate::store::browser_sessions::SessionOfAccount;
+use crate::store::clients::Client;
+
+/// A request that waits for a person.
+struct Waiting {
+    id: Digest,
+    logged_in: Option<SessionId>,
+    asked: Asked,
+    return_to: ReturnTo,
+}
+
+/// What a page needs to ask.
+pub struct Question {
+    /// What is asked.
+    pub step: Step,
+    /// The client that asks.
+    pub client: Arc<Client>,
+    /// Where its answer goes.
+    pub return_to: ReturnTo,
+    /// What the form must send back so that it is known to be ours.
+    pub form_token: String,
+    /// What the client wants.
+    pub scope: Scope,
+    /// The name that the log-in page begins with: of whoever is logged in, or what the client suggests.
+    pub login_hint: Option<String>,
+    /// The e-mail address of whoever is logged in.
+    pub logged_in: Option<String>,
+    /// Languages that the client says the person reads.
+    pub ui_locales: Vec<String>,
+}
+
+/// What to show.
+pub enum Shown {
+    /// A question.
+    Question(Box<Question>),
+    /// There is nothing left to ask.
+    Done(Outcome),
+}
+
+/// Finds out what is due of a request that waits.
+///
+/// # Errors
+/// [`AuthorizeRefusal::StepUnknown`] when there is no such request, or it is another browser's.
+pub fn show(app: &App, id: &str, visitor: &Visitor, context: &RequestContext) -> Result<Shown, Refusal> {
+    let waiting = load(app, id, visitor)?;
+    let found = session::find(app, visitor.session.as_ref(), Some(&waiting.asked.client.id))?;
+    let due = next(app, &waiting.asked, &waiting.return_to, visitor, (waiting.logged_in, false));
+    match due {
+        Ok(Next::Ask(step)) => Ok(Shown::Question(Box::new(question(app, id, visitor, (step, waiting, found))?))),
+        Ok(Next::Issue(session)) => Ok(Shown::Done(conclude(app, waiting, &session, false, context))),
+        Err(refusal) => Ok(Shown::Done(refuse(app, waiting.return_to, refusal))),
+    }
+}
+
+/// A log-in form as it was sent.
+pub struct LogInForm {
+    /// The name of the waiting request.
+    pub request: String,
+    /// What the page put into it.
+    pub form_token: String,
+    /// What the person typed.
+    pub credentials: Credentials,
+}
+
+/// Logs a person in, and says what comes next; the cookie that the browser is known by from now on goes with it.
+///
+/// # Errors
+/// [`AuthorizeRefusal::StepUnknown`]; a [`crate::reason::LoginRefusal`], after which the same page asks again.
+pub fn log_in(
+    app: &App,
+    memory: &mut HashMemory,
+    form: &LogInForm,
+    mut visitor: Visitor,
+    context: &RequestContext,
+) -> Result<(PlainSecret, Outcome), Refusal> {
+    let waiting = load(app, &form.request, &visitor)?;
+    refuse_foreign_form(app, &visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)?;
+    let client_id = waiting.asked.client.id.clone();
+    let current = session::find(app, visitor.session.as_ref(), None)?;
+    let proven = login::prove_password(app, memory, &form.credentials, context.network)
+        .map_err(|refusal| refusal.of_client(&client_id))?;
+    let begun = session::begin(app, &proven, (current.as_ref(), waiting.id), &context.deadline)?;
+    tracing::info!(event = "logged_in", client_id = %client_id, account_id = %proven.account.id);
+    proven.remember(app);
+    visitor.session = Some(begun.token);
+    let outcome = match next(app, &waiting.asked, &waiting.return_to, &visitor, (Some(begun.id), false)) {
+        Ok(Next::Issue(session)) => conclude(app, waiting, &session, false, context),
+        Ok(Next::Ask(step)) => Outcome::Ask(step, form.request.clone()),
+        Err(refusal) => refuse(app, waiting.return_to, refusal),
+    };
+    Ok((begun.cookie, outcome))
+}
+
+/// Takes the person's yes or no.
+///
+/// # Errors
+/// [`AuthorizeRefusal::StepUnknown`]; [`AuthorizeRefusal::CrossSite`].
+pub fn consent(
+    app: &App,
+    (id, form_token, allowed): (&str, &str, bool),
+    visitor: &Visitor,
+    context: &RequestContext,
+) -> Result<Outcome, Refusal> {
+    let waiting = load(app, id, visitor)?;
+    let due = next(app, &waiting.asked, &waiting.return_to, visitor, (waiting.logged_in, true));
+    let session = match due {
+        Ok(Next::Issue(session)) => session,
+        // Whoever was logged in is no more.
+        Ok(Next::Ask(step)) => return Ok(Outcome::Ask(step, id.to_owned())),
+        Err(refusal) => return Ok(refuse(app, waiting.return_to, refusal)),
+    };
+    // ASVS 3.5.1: what was shown to one person is not another's to allow.
+    refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(&session)), form_token)?;
+    if allowed {
+        return Ok(conclude(app, waiting, &session, true, context));
+    }
+    let claimed = waiting.id;
+    if !app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &claimed))? {
+        return Err(AuthorizeRefusal::StepUnknown.into());
+    }
+    let refusal = Refusal::from(AuthorizeRefusal::AccessDenied).of_client(&waiting.asked.client.id);
+    Ok(refuse(app, waiting.return_to, refusal))
+}
+
+fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Waiting, Refusal> {
+    let digest = Digest::sha256(id.as_bytes());
+    let found = app.db.read(|tx| authorize_requests::find(tx, &digest))?;
+    // RFC 9700 §4.7, CVE-2022-39222: the step belongs to the browser that began it.
+    let mine = found.filter(|found| found.browser == visitor.browser.digest() && app.clock.now() < found.expires_at);
+    let found = mine.ok_or(AuthorizeRefusal::StepUnknown)?;
+    // The client may have been changed since.
+    let params = Params::parse_query(found.parameters.as_bytes())?;
+    let (client, return_to) = address(app, &params)?;
+    let asked = read(&client, &params).map_err(|refusal| refusal.of_client(&client.id))?;
+    Ok(Waiting { id: found.id, logged_in: found.session_id, asked, return_to })
+}
+
+fn conclude(
+    app: &App,
+    waiting: Waiting,
+    session: &SessionOfAccount,
+    consented: bool,
+    context: &RequestContext,
+) -> Outcome {
+    let Waiting { id, asked, return_to, .. } = waiting;
+    issue(app, &asked, (&return_to, session), Some((id, consented)), context)
+        .unwrap_or_else(|refusal| refuse(app, return_to, refusal.of_client(&asked.client.id)))
+}
+
+fn question(
+    app: &App,
+    id: &str,
+    visitor: &Visitor,
+    (step, waiting, found): (Step, Waiting, Option<SessionOfAccount>),
+) -> Result<Question, Refusal> {
+    let parts = subject(id, step, found.as_ref());
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let form_token = visitor.browser.form_token(app, &parts).ok_or(CapacityRefusal::CannotSign)?;
+    let logged_in = found.map(|found| found.email);
+    let Asked { client, request, scope, .. } = waiting.asked;
+    Ok(Question {
+        step,
+        client,
+        return_to: waiting.return_to,
+        form_token,
+        scope,
+        login_hint: logged_in.clone().or(request.login_hint),
+        logged_in,
+        ui_locales: request.ui_locales,
+    })
+}
+
+/// What a form is about: the request, the step, and to allow something, who is logged in.
+fn subject(id: &str, step: Step, found: Option<&SessionOfAccount>) -> Vec<Vec<u8>> {
+    let who = found.filter(|_| step == Step::Consent).map(|found| found.session.id.as_bytes().to_vec());
+    let step: &[u8] = match step {
+        Step::LogIn => b"log in",
+        Step::Consent => b"consent",
+    };
+    vec![id.as_bytes().to_vec(), step.to_vec(), who.unwrap_or_default()]
+}
+
+/// ASVS 3.5.1: only a form that we showed in this browser does anything.
+fn refuse_foreign_form(app: &App, visitor: &Visitor, subject: &[Vec<u8>], form_token: &str) -> Result<(), Refusal> {
+    let parts: Vec<&[u8]> = subject.iter().map(Vec::as_slice).collect();
+    if visitor.browser.showed(app, &parts, form_token) { Ok(()) } else { Err(AuthorizeRefusal::CrossSite.into()) }
+}

@@ -1,0 +1,158 @@
+//! `authorization_code` (RFC 6749 §4.1.3): a code, and the verifier that only its client has, for a grant.
+//!
+//! Nothing is written before everything that the code is bound to was compared: its client, its redirect URI, its verifier,
+//! its minute. What fails before that changes nothing but the count of wrong verifiers.
+
+use std::sync::Arc;
+
+use super::refresh::narrow_resources;
+use super::{Allowed, first_refresh_token, new_grant};
+use crate::app::App;
+use crate::id::GrantId;
+use crate::oauth::RequestContext;
+use crate::protocol::token_request::{GrantType, PresentedCode, TokenRequest};
+use crate::reason::{CodeRefusal, Refusal};
+use crate::store::authorization_codes::{self, AuthorizationCode};
+use crate::store::clients::Client;
+use crate::store::grants::{self, EndedBy, Grant};
+use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
+use crate::token::issue::refuse_large_claims;
+use crate::token::{Authorization, Person, authorization_code, revoke};
+
+/// How many verifiers that do not fit a code may come before none does.
+const MAX_FAILURES: i16 = 3;
+
+/// Redeems a code for an authorization, and a refresh token if the client may use one.
+///
+/// # Errors
+/// A [`CodeRefusal`]; [`CodeRefusal::Replayed`] has ended what the code bought.
+pub fn redeem(
+    app: &App,
+    client: &Arc<Client>,
+    (request, presented): (&TokenRequest, &PresentedCode),
+    context: &RequestContext,
+) -> Result<(Authorization, Option<String>), Refusal> {
+    let refuse = |reason: CodeRefusal| Refusal::from(reason).of_client(&client.id);
+    // A forged or mangled code dies here, before any database call.
+    let handle = authorization_code::open(presented.code.expose(), &app.secrets.load().authorization_code_mac)
+        .ok_or_else(|| refuse(CodeRefusal::NotAuthentic))?;
+    let found = app.db.read(|tx| authorization_codes::find(tx, handle))?;
+    let (code, read_at) = found.ok_or_else(|| refuse(CodeRefusal::Unknown))?;
+    if let Err(reason) = compare(client, &code, presented) {
+        if reason == CodeRefusal::WrongVerifier {
+            app.db.write_one(&context.deadline, move |tx| authorization_codes::count_failure(tx, handle))?;
+        }
+        return Err(refuse(reason));
+    }
+    // RFC 6749 §4.1.2: used more than once, it is denied and what it bought is revoked. By whoever could have redeemed it:
+    // nobody else ends anything.
+    if let Some(grant_id) = code.grant_id {
+        return Err(replayed(app, grant_id, context)?.of_client(&client.id));
+    }
+    if app.clock.now() >= code.expires_at {
+        return Err(refuse(CodeRefusal::Expired));
+    }
+    // RFC 8707 §2.2, RFC 6749 §3.3: less than was granted may be asked for here.
+    let audiences =
+        narrow_resources(&code.audiences, &request.resources).map_err(|refusal| refusal.of_client(&client.id))?;
+    let account = app.db.read(|tx| accounts::find(tx, code.account_id))?;
+    let account = account.ok_or_else(|| refuse(CodeRefusal::SessionOver))?;
+    refuse_large_claims(client, &account.roles)?;
+    let position = app.status.take_position(&app.db, &app.clock, app.random)?;
+    let allowed = Allowed {
+        account_id: code.account_id,
+        client_id: code.client_id.clone(),
+        scope: code.scope.clone(),
+        audiences: code.audiences.clone(),
+        amr: code.amr.clone(),
+        auth_time: code.auth_time,
+        session_id: Some(code.session_id),
+    };
+    let grant = new_grant(app, allowed, position);
+    let made = make(app, &code, &grant, read_at, context)?;
+    match made {
+        Made::Grant => {}
+        Made::Nothing(reason) => return Err(refuse(reason)),
+        Made::Second(grant_id) => return Err(replayed(app, grant_id, context)?.of_client(&client.id)),
+    }
+    tracing::info!(event = "code_redeemed", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);
+    let refresh_token = first_refresh_token(app, client, &grant)?;
+    let authorization = Authorization {
+        grant_type: GrantType::AuthorizationCode,
+        client: client.clone(),
+        scope: grant.scope.clone(),
+        audiences,
+        person: Some(Person::behind(&grant, account.roles)),
+        nonce: code.nonce,
+    };
+    Ok((authorization, refresh_token))
+}
+
+/// Everything that a code is bound to and that the request must show.
+fn compare(client: &Client, code: &AuthorizationCode, presented: &PresentedCode) -> Result<(), CodeRefusal> {
+    // RFC 6749 §4.1.3: issued to this client.
+    if code.client_id != client.id {
+        return Err(CodeRefusal::OtherClient);
+    }
+    // RFC 6749 §4.1.3: where it was sent. With a verifier it may be left out (draft-ietf-oauth-v2-1 §4.1.3).
+    match &presented.redirect_uri {
+        Some(uri) if *uri != code.redirect_uri => return Err(CodeRefusal::OtherRedirect),
+        None if code.challenge.is_none() => return Err(CodeRefusal::OtherRedirect),
+        Some(_) | None => {}
+    }
+    if code.failures >= MAX_FAILURES {
+        return Err(CodeRefusal::TooManyVerifiers);
+    }
+    match (&code.challenge, &presented.verifier) {
+        (Some(challenge), Some(verifier)) => challenge.meet(verifier.expose()),
+        (None, None) => Ok(()),
+        // RFC 9700 §4.8.2: a verifier without a challenge is an attempt to have PKCE overlooked.
+        (Some(_), None) | (None, Some(_)) => Err(CodeRefusal::WrongVerifier),
+    }
+}
+
+/// What came of a redemption.
+enum Made {
+    /// The grant.
+    Grant,
+    /// Nothing: it is not to be had.
+    Nothing(CodeRefusal),
+    /// Nothing: another redemption was first, and has that grant.
+    Second(GrantId),
+}
+
+/// Uses the code up and makes the grant, both or neither.
+fn make(
+    app: &App,
+    code: &AuthorizationCode,
+    grant: &Grant,
+    read_at: DatabaseTime,
+    context: &RequestContext,
+) -> Result<Made, Refusal> {
+    let not_after = read_at.plus(context.deadline.remaining());
+    let (handle, session_id, version) = (code.handle, code.session_id, code.credentials_version);
+    let (row, now, deadline) = (grant.clone(), grant.created_at, context.deadline.clone());
+    let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
+        if !authorization_codes::claim(tx, handle, row.id)? {
+            let first = authorization_codes::find(tx, handle)?.and_then(|(code, _)| code.grant_id);
+            return Ok(first.map_or(Made::Nothing(CodeRefusal::Unknown), Made::Second));
+        }
+        // OpenID Connect Core §3.1.2.5: nothing comes of a log-in that is over. Whoever ends it waits for this transaction,
+        // or is waited for.
+        if !browser_sessions::touch(tx, session_id, now)? {
+            return Ok(Made::Nothing(CodeRefusal::SessionOver));
+        }
+        match grants::insert(tx, &row, version, not_after)? {
+            true => Ok(Made::Grant),
+            // Whoever was too late has used nothing up and may try again.
+            false if deadline.has_passed() => Err(store::Error::Expired),
+            false => Ok(Made::Nothing(CodeRefusal::SessionOver)),
+        }
+    })?;
+    Ok(made)
+}
+
+fn replayed(app: &App, grant_id: GrantId, context: &RequestContext) -> Result<Refusal, Refusal> {
+    revoke::end_grant(app, grant_id, EndedBy::CodeReplay, &context.deadline)?;
+    Ok(Refusal::from(CodeRefusal::Replayed).of_grant(grant_id))
+}

@@ -1,0 +1,192 @@
+//! Rows of authorization codes. Each buys one grant, by one conditional statement.
+
+use diesel::prelude::*;
+
+use super::dialect::{DatabaseTime, database_now};
+use super::prepared::{Bind, Statement};
+use super::schema::authorization_codes;
+use super::{Error, Read, Write};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, GrantId, SessionId};
+use crate::protocol::client_credentials::ClientId;
+use crate::protocol::pkce::CodeChallenge;
+use crate::protocol::resource::{Resource, Resources};
+use crate::protocol::scope::Scope;
+
+const TABLE: &str = "authorization_codes";
+
+/// The random name of a code that only its row and the code itself know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CodeHandle(pub [u8; 16]);
+
+/// A code, and everything that it is bound to.
+#[derive(Clone)]
+pub struct AuthorizationCode {
+    /// Its secret name.
+    pub handle: CodeHandle,
+    /// The log-in that it came from.
+    pub session_id: SessionId,
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// The version of the credentials that the person logged in with.
+    pub credentials_version: i64,
+    /// The client that it is for.
+    pub client_id: ClientId,
+    /// Where it was sent.
+    pub redirect_uri: String,
+    /// What the verifier must fit.
+    pub challenge: Option<CodeChallenge>,
+    /// For the ID token.
+    pub nonce: Option<String>,
+    /// What is granted.
+    pub scope: Scope,
+    /// The resources that the grant's tokens are for.
+    pub audiences: Resources,
+    /// How the person logged in (RFC 8176).
+    pub amr: Vec<String>,
+    /// When the person logged in.
+    pub auth_time: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Over then.
+    pub expires_at: Timestamp,
+    /// How often it came with a verifier that did not fit.
+    pub failures: i16,
+    /// What it bought.
+    pub grant_id: Option<GrantId>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = authorization_codes)]
+struct Row {
+    handle: Vec<u8>,
+    session_id: Vec<u8>,
+    account_id: Vec<u8>,
+    credentials_version: i64,
+    client_id: String,
+    redirect_uri: String,
+    challenge: Option<Vec<u8>>,
+    nonce: Option<String>,
+    scope: String,
+    audiences: String,
+    amr: String,
+    auth_time: i64,
+    created_at: i64,
+    expires_at: i64,
+    failures: i16,
+    grant_id: Option<Vec<u8>>,
+}
+
+impl Row {
+    fn parse(self) -> Option<AuthorizationCode> {
+        let audiences: Vec<String> = serde_json::from_str(&self.audiences).ok()?;
+        let challenge = match self.challenge {
+            Some(bytes) => Some(CodeChallenge::from_slice(&bytes)?),
+            None => None,
+        };
+        let grant_id = match self.grant_id {
+            Some(bytes) => Some(GrantId::from_slice(&bytes).ok()?),
+            None => None,
+        };
+        Some(AuthorizationCode {
+            handle: CodeHandle(self.handle.try_into().ok()?),
+            session_id: SessionId::from_slice(&self.session_id).ok()?,
+            account_id: AccountId::from_slice(&self.account_id).ok()?,
+            credentials_version: self.credentials_version,
+            client_id: ClientId::parse(&self.client_id)?,
+            redirect_uri: self.redirect_uri,
+            challenge,
+            nonce: self.nonce,
+            scope: Scope::from_stored(&self.scope).ok()?,
+            audiences: audiences.iter().map(|text| Resource::parse(text).ok()).collect::<Option<_>>()?,
+            amr: serde_json::from_str(&self.amr).ok()?,
+            auth_time: Timestamp::from_micros(self.auth_time),
+            created_at: Timestamp::from_micros(self.created_at),
+            expires_at: Timestamp::from_micros(self.expires_at),
+            failures: self.failures,
+            grant_id,
+        })
+    }
+}
+
+const INSERT: &str = "INSERT INTO authorization_codes (handle, session_id, account_id, credentials_version, client_id, \
+    redirect_uri, challenge, nonce, scope, audiences, amr, auth_time, created_at, expires_at, failures) \
+    SELECT ?, browser_sessions.id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0 \
+    FROM browser_sessions WHERE browser_sessions.id = ? AND ended_at IS NULL AND database_now() <= ?";
+
+/// Adds a code. `false` when the log-in that it comes from was ended, or when `not_after` has passed.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn insert(tx: &mut Write<'_>, code: &AuthorizationCode, not_after: DatabaseTime) -> Result<bool, Error> {
+    let corrupt = |_| Error::Corrupt { table: TABLE };
+    let audiences: Vec<_> = code.audiences.iter().map(Resource::as_str).collect();
+    let audiences = serde_json::to_string(&audiences).map_err(corrupt)?;
+    let (scope, amr) = (code.scope.to_string(), serde_json::to_string(&code.amr).map_err(corrupt)?);
+    let binds = vec![
+        Bind::Bytes(&code.handle.0),
+        Bind::Bytes(code.account_id.as_bytes()),
+        Bind::Big(code.credentials_version),
+        Bind::Text(code.client_id.as_str()),
+        Bind::Text(&code.redirect_uri),
+        Bind::MaybeBytes(code.challenge.as_ref().map(|challenge| challenge.as_bytes().as_slice())),
+        Bind::MaybeText(code.nonce.as_deref()),
+        Bind::Text(&scope),
+        Bind::Text(&audiences),
+        Bind::Text(&amr),
+        Bind::Big(code.auth_time.as_micros()),
+        Bind::Big(code.created_at.as_micros()),
+        Bind::Big(code.expires_at.as_micros()),
+        Bind::Bytes(code.session_id.as_bytes()),
+        Bind::Big(not_after.0),
+    ];
+    Ok(Statement::new(INSERT, binds).execute(tx.conn())? == 1)
+}
+
+/// The code of that secret name, and when it was read.
+///
+/// # Errors
+/// [`Error::Corrupt`] when its row cannot be read; the store's own reasons.
+pub fn find(tx: &mut Read<'_>, handle: CodeHandle) -> Result<Option<(AuthorizationCode, DatabaseTime)>, Error> {
+    let found: Option<(Row, i64)> = authorization_codes::table
+        .find(handle.0.to_vec())
+        .select((Row::as_select(), database_now()))
+        .get_result(tx.conn())
+        .optional()?;
+    let Some((row, read_at)) = found else { return Ok(None) };
+    Ok(Some((row.parse().ok_or(Error::Corrupt { table: TABLE })?, DatabaseTime(read_at))))
+}
+
+const CLAIM: &str = "UPDATE authorization_codes SET grant_id = ? WHERE handle = ? AND grant_id IS NULL";
+
+/// Lets a code buy that grant, which it can once. `false` when it has bought one.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn claim(tx: &mut Write<'_>, handle: CodeHandle, grant_id: GrantId) -> Result<bool, Error> {
+    let binds = vec![Bind::Bytes(grant_id.as_bytes()), Bind::Bytes(&handle.0)];
+    Ok(Statement::new(CLAIM, binds).execute(tx.conn())? == 1)
+}
+
+const COUNT_FAILURE: &str =
+    "UPDATE authorization_codes SET failures = failures + 1 WHERE handle = ? AND grant_id IS NULL";
+
+/// Counts a verifier that did not fit.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn count_failure(tx: &mut Write<'_>, handle: CodeHandle) -> Result<bool, Error> {
+    Ok(Statement::new(COUNT_FAILURE, vec![Bind::Bytes(&handle.0)]).execute(tx.conn())? == 1)
+}
+
+const REMOVE_EXPIRED: &str = "DELETE FROM authorization_codes WHERE handle IN \
+    (SELECT handle FROM authorization_codes WHERE expires_at < ? ORDER BY expires_at LIMIT ?) AND expires_at < database_now()";
+
+/// Removes at most `limit` codes that were over before `before`; says how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_expired(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+    let binds = vec![Bind::Big(before.as_micros()), Bind::Big(limit)];
+    Ok(Statement::new(REMOVE_EXPIRED, binds).execute(tx.conn())?)
+}

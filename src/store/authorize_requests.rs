@@ -1,0 +1,109 @@
+//! Rows of authorization requests that wait for a person, each bound to the browser that brought it.
+
+use diesel::prelude::*;
+
+use super::prepared::{Bind, Statement};
+use super::schema::authorize_requests;
+use super::{Error, Read, Write};
+use crate::clock::Timestamp;
+use crate::id::SessionId;
+use crate::secret::Digest;
+
+/// A request that waits.
+pub struct WaitingRequest {
+    /// The digest of its name.
+    pub id: Digest,
+    /// The digest of what the browser is known by.
+    pub browser: Digest,
+    /// Its parameters, as a form.
+    pub parameters: String,
+    /// The log-in that was made for it, once there is one.
+    pub session_id: Option<SessionId>,
+    /// When nobody waits for it any more.
+    pub expires_at: Timestamp,
+}
+
+const INSERT: &str = "INSERT INTO authorize_requests (id_digest, browser_digest, parameters, expires_at) \
+    VALUES (?, ?, ?, ?)";
+
+/// Browser, parameters, session, end.
+type Row = (Vec<u8>, String, Option<Vec<u8>>, i64);
+
+/// Keeps a request.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn insert(tx: &mut Write<'_>, request: &WaitingRequest) -> Result<(), Error> {
+    let binds = vec![
+        Bind::Bytes(request.id.as_bytes()),
+        Bind::Bytes(request.browser.as_bytes()),
+        Bind::Text(&request.parameters),
+        Bind::Big(request.expires_at.as_micros()),
+    ];
+    Statement::new(INSERT, binds).execute(tx.conn())?;
+    Ok(())
+}
+
+/// The request of that name.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find(tx: &mut Read<'_>, id: &Digest) -> Result<Option<WaitingRequest>, Error> {
+    let found: Option<Row> = authorize_requests::table
+        .find(id.as_bytes().to_vec())
+        .select((
+            authorize_requests::browser_digest,
+            authorize_requests::parameters,
+            authorize_requests::session_id,
+            authorize_requests::expires_at,
+        ))
+        .get_result(tx.conn())
+        .optional()?;
+    let Some((browser, parameters, session_id, expires_at)) = found else { return Ok(None) };
+    let corrupt = Error::Corrupt { table: "authorize_requests" };
+    let session_id = match session_id {
+        Some(bytes) => Some(SessionId::from_slice(&bytes).map_err(|_| corrupt.clone())?),
+        None => None,
+    };
+    Ok(Some(WaitingRequest {
+        id: *id,
+        browser: Digest::from_slice(&browser).ok_or(corrupt)?,
+        parameters,
+        session_id,
+        expires_at: Timestamp::from_micros(expires_at),
+    }))
+}
+
+const NOTE_LOG_IN: &str = "UPDATE authorize_requests SET session_id = ? WHERE id_digest = ?";
+
+/// Notes the log-in that was made for a request.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn note_log_in(tx: &mut Write<'_>, id: &Digest, session_id: SessionId) -> Result<(), Error> {
+    let binds = vec![Bind::Bytes(session_id.as_bytes()), Bind::Bytes(id.as_bytes())];
+    Statement::new(NOTE_LOG_IN, binds).execute(tx.conn())?;
+    Ok(())
+}
+
+const CLAIM: &str = "DELETE FROM authorize_requests WHERE id_digest = ?";
+
+/// Takes a request away, which only one can. `false` when somebody else has.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn claim(tx: &mut Write<'_>, id: &Digest) -> Result<bool, Error> {
+    Ok(Statement::new(CLAIM, vec![Bind::Bytes(id.as_bytes())]).execute(tx.conn())? == 1)
+}
+
+const REMOVE_EXPIRED: &str = "DELETE FROM authorize_requests WHERE id_digest IN \
+    (SELECT id_digest FROM authorize_requests WHERE expires_at < ? ORDER BY expires_at LIMIT ?)";
+
+/// Removes at most `limit` requests that nobody has waited for since `before`; says how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_expired(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+    let binds = vec![Bind::Big(before.as_micros()), Bind::Big(limit)];
+    Ok(Statement::new(REMOVE_EXPIRED, binds).execute(tx.conn())?)
+}

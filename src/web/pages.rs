@@ -1,0 +1,76 @@
+//! What people see: rendered here, complete without scripts, under a policy that lets nothing else in (CSP Level 3).
+
+pub(super) mod assets;
+pub(super) mod authorize;
+mod cookies;
+mod forms;
+mod texts;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::{State, error, observe};
+use crate::reason::{AuthorizeRefusal, CapacityRefusal, Reason, Refusal};
+use texts::Texts;
+
+/// A page. `form_action` is where its form may end beside here.
+fn page(status: StatusCode, template: &impl Template, form_action: &str) -> HttpResponse {
+    let Ok(body) = template.render() else { return HttpResponse::InternalServerError().finish() };
+    let policy = format!(
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self' {form_action}; \
+         frame-ancestors 'none'; base-uri 'none'"
+    );
+    let mut answer = HttpResponse::build(status);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        answer.insert_header((CONTENT_SECURITY_POLICY, policy));
+    }
+    // A browser that is to tell nobody where it comes from says "null" for its own pages' origin, too.
+    answer.insert_header((REFERRER_POLICY, "same-origin"));
+    answer.content_type("text/html; charset=utf-8").body(body)
+}
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct RefusedPage<'a> {
+    texts: &'a Texts,
+    explanation: &'a str,
+    error_id: &'a str,
+    trace: Option<String>,
+}
+
+/// The page of a refusal that no client may be told of.
+fn refused(request: &HttpRequest, state: &State, refusal: &Refusal) -> HttpResponse {
+    let texts = texts::of(request, &[]);
+    let trace = observe::trace(request, state).to_string();
+    error::record_at(request, state, refusal, &trace);
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let shown = RefusedPage {
+        texts,
+        explanation: explanation(texts, refusal.reason),
+        error_id: refusal.reason.id(),
+        trace: status.is_server_error().then_some(trace),
+    };
+    let mut answer = page(status, &shown, "");
+    if let Some(wait) = refusal.retry_after {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(error::whole_seconds(wait)));
+    }
+    answer
+}
+
+/// What a person is told; the developer finds the rest by its `error_id` in `docs/ERRORS.md`.
+fn explanation(texts: &Texts, reason: Reason) -> &str {
+    match reason {
+        Reason::Authorize(AuthorizeRefusal::StepUnknown | AuthorizeRefusal::CrossSite) => texts.step_over,
+        Reason::Capacity(CapacityRefusal::TooManyWait) => texts.wait,
+        Reason::Capacity(_) => texts.busy,
+        Reason::Request(_)
+        | Reason::Client(_)
+        | Reason::Login(_)
+        | Reason::Grant(_)
+        | Reason::Authorize(_)
+        | Reason::Code(_)
+        | Reason::Bearer(_) => texts.application_at_fault,
+    }
+}

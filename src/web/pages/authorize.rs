@@ -1,0 +1,316 @@
+//! The authorization endpoint and its pages: decode, one hop, deliver.
+
+use actix_web::cookie::Cookie;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::cookies::{self, Kind};
+use super::texts::{self, Texts};
+use super::{forms, page, refused};
+use crate::oauth::RequestContext;
+use crate::oauth::authorize::steps::{self, LogInForm, Question, Shown};
+use crate::oauth::authorize::{Outcome, Step, Visitor, authorize};
+use crate::password_hash::HashMemory;
+use crate::protocol::authorize_request::ResponseMode;
+use crate::protocol::authorize_response::AuthorizeResponse;
+use crate::protocol::params::Params;
+use crate::reason::{AuthorizeRefusal, Reason, Refusal};
+use crate::web::oauth::hop;
+use crate::web::{State, body, error, extract, observe};
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LogInPage<'a> {
+    texts: &'a Texts,
+    client_name: &'a str,
+    request: &'a str,
+    form_token: &'a str,
+    username: &'a str,
+    problem: Option<&'a str>,
+}
+
+#[derive(Template)]
+#[template(path = "consent.html")]
+struct ConsentPage<'a> {
+    texts: &'a Texts,
+    client_name: &'a str,
+    email: &'a str,
+    scopes: Vec<String>,
+    destination: String,
+    days: String,
+    request: &'a str,
+    form_token: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "form_post.html")]
+struct FormPostPage<'a> {
+    texts: &'a Texts,
+    action: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+/// Asks for a code (RFC 6749 §4.1.1, OpenID Connect Core §3.1.2). For a browser; by POST with the same parameters in a form.
+#[utoipa::path(get, path = "/authorize", tag = "oauth",
+    params(
+        ("response_type" = String, Query, description = "`code`"),
+        ("client_id" = String, Query, description = "Who asks"),
+        ("redirect_uri" = Option<String>, Query, description = "Where the answer goes; may be left out where one is registered"),
+        ("scope" = Option<String>, Query, description = "Space-delimited; everything that the client may ask for if left out"),
+        ("state" = Option<String>, Query, description = "Comes back as it is, at most 2 KiB"),
+        ("code_challenge" = String, Query, description = "RFC 7636 §4.2"),
+        ("code_challenge_method" = String, Query, description = "`S256`"),
+        ("response_mode" = Option<String>, Query, description = "`query` or `form_post`"),
+        ("nonce" = Option<String>, Query, description = "For the ID token"),
+        ("prompt" = Option<String>, Query, description = "`none`, `login`, `consent`, `select_account`"),
+        ("max_age" = Option<u64>, Query, description = "How many seconds ago the person may have logged in"),
+        ("login_hint" = Option<String>, Query, description = "The name that the log-in page begins with"),
+        ("ui_locales" = Option<String>, Query, description = "Languages that the person reads"),
+        ("resource" = Option<Vec<String>>, Query, description = "RFC 8707")),
+    responses(
+        (status = 303, description = "To the redirect URI with `code` or `error`, `state` and `iss`, or to a page that asks"),
+        (status = 200, description = "A form that posts the answer to the redirect URI (`form_post`)"),
+        (status = 400, description = "A page: the client or its redirect URI is not known")))]
+pub(in crate::web) async fn authorization(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let outcome = async {
+        // RFC 6749 §3.1: GET, and POST with the same parameters in its form.
+        let params = if request.method() == actix_web::http::Method::POST {
+            form(&request, payload).await?
+        } else {
+            Params::parse_query(request.query_string().as_bytes())?
+        };
+        on_token_lane(&request, &state, move |app, visitor| authorize(app, &params, visitor, &context)).await
+    };
+    deliver(&request, &state, outcome.await)
+}
+
+/// The page to log in on.
+pub(in crate::web) async fn log_in_page(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    show(&request, &state, Step::LogIn).await
+}
+
+/// The page to allow something on.
+pub(in crate::web) async fn consent_page(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    show(&request, &state, Step::Consent).await
+}
+
+async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpResponse {
+    let context = extract::context(request, state);
+    let id = match forms::request_of(request.query_string()) {
+        Ok(id) => id,
+        Err(refusal) => return refused(request, state, &refusal),
+    };
+    match shown(request, state, &id, context).await {
+        Ok(Shown::Question(question)) if question.step == step => ask(request, state, &question, (&id, None)),
+        // Another step is due.
+        Ok(Shown::Question(question)) => see_other(&step_path(question.step, &id)),
+        Ok(Shown::Done(outcome)) => deliver(request, state, Ok((outcome, None))),
+        Err(refusal) => refused(request, state, &refusal),
+    }
+}
+
+async fn shown(
+    request: &HttpRequest,
+    state: &Data<State>,
+    id: &str,
+    context: RequestContext,
+) -> Result<Shown, Refusal> {
+    let id = id.to_owned();
+    let (shown, _) =
+        on_token_lane(request, state, move |app, visitor| steps::show(app, &id, visitor, &context)).await?;
+    Ok(shown)
+}
+
+/// Logs a person in.
+pub(in crate::web) async fn log_in(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let sent = match form(&request, payload).await.and_then(|params| {
+        forms::refuse_cross_site(&request, &state.app)?;
+        forms::log_in(&params)
+    }) {
+        Ok(sent) => sent,
+        Err(refusal) => return refused(&request, &state, &refusal),
+    };
+    let (id, username) = (sent.request.clone(), sent.credentials.username.clone());
+    match try_log_in(&request, &state, sent, context.clone()).await {
+        Ok((session, outcome)) => deliver(&request, &state, Ok((outcome, Some(session)))),
+        Err(refusal) if matches!(refusal.reason, Reason::Login(_)) || refusal.status() == 503 => {
+            ask_again(&request, &state, (&id, &username), &refusal, context).await
+        }
+        Err(refusal) => refused(&request, &state, &refusal),
+    }
+}
+
+async fn try_log_in(
+    request: &HttpRequest,
+    state: &Data<State>,
+    sent: LogInForm,
+    context: RequestContext,
+) -> Result<(Cookie<'static>, Outcome), Refusal> {
+    let (visitor, _) = cookies::visitor(request, &state.app);
+    let app = state.app.clone();
+    let work = move |memory: &mut HashMemory| steps::log_in(&app, memory, &sent, visitor, &context);
+    let (cookie, outcome) = hop(request, state, &state.lanes.hash, work).await?;
+    Ok((cookies::cookie(&state.app, Kind::Session, &cookie), outcome))
+}
+
+/// The page again, with what was wrong; the same for whatever was wrong (ASVS 6.3.8).
+async fn ask_again(
+    request: &HttpRequest,
+    state: &Data<State>,
+    (id, username): (&str, &str),
+    refusal: &Refusal,
+    context: RequestContext,
+) -> HttpResponse {
+    let question = match shown(request, state, id, context).await {
+        Ok(Shown::Question(question)) => question,
+        Ok(Shown::Done(outcome)) => return deliver(request, state, Ok((outcome, None))),
+        Err(refusal) => return refused(request, state, &refusal),
+    };
+    let trace = observe::trace(request, state).to_string();
+    error::record_at(request, state, refusal, &trace);
+    let texts = texts::of(request, &question.ui_locales);
+    let problem = match refusal.status() {
+        429 => texts.wait,
+        503 => texts.busy,
+        _ => texts.wrong_credentials,
+    };
+    let mut answer = ask(request, state, &question, (id, Some((username, problem))));
+    *answer.status_mut() = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    if let Some(wait) = refusal.retry_after {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(error::whole_seconds(wait)));
+    }
+    answer
+}
+
+/// Takes a person's yes or no.
+pub(in crate::web) async fn consent(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let outcome = async {
+        let params = form(&request, payload).await?;
+        forms::refuse_cross_site(&request, &state.app)?;
+        let text = |name| params.find(name).unwrap_or_default().to_owned();
+        let (id, form_token) = (text("request"), text("form_token"));
+        let allowed = match params.find("decision") {
+            Some("allow") => true,
+            Some("deny") => false,
+            _ => return Err(AuthorizeRefusal::StepUnknown.into()),
+        };
+        on_token_lane(&request, &state, move |app, visitor| {
+            steps::consent(app, (&id, &form_token, allowed), visitor, &context)
+        })
+        .await
+    };
+    deliver(&request, &state, outcome.await)
+}
+
+async fn form(request: &HttpRequest, payload: Payload) -> Result<Params, Refusal> {
+    let body = body::read(request, payload).await?;
+    Params::parse_form(extract::content_type(request.headers()), &body)
+}
+
+/// Works on the token lane, and says which browser cookie must be set first, if one must.
+async fn on_token_lane<T: Send + 'static>(
+    request: &HttpRequest,
+    state: &Data<State>,
+    work: impl FnOnce(&crate::app::App, &Visitor) -> Result<T, Refusal> + Send + 'static,
+) -> Result<(T, Option<Cookie<'static>>), Refusal> {
+    let (visitor, was_here) = cookies::visitor(request, &state.app);
+    let fresh = (!was_here).then(|| cookies::cookie(&state.app, Kind::Browser, visitor.browser.cookie()));
+    let app = state.app.clone();
+    let done = hop(request, state, &state.lanes.token, move |()| work(&app, &visitor)).await?;
+    Ok((done, fresh))
+}
+
+fn deliver(
+    request: &HttpRequest,
+    state: &State,
+    outcome: Result<(Outcome, Option<Cookie<'static>>), Refusal>,
+) -> HttpResponse {
+    let (outcome, cookie) = match outcome {
+        Ok(outcome) => outcome,
+        Err(refusal) => return refused(request, state, &refusal),
+    };
+    let mut answer = match outcome {
+        Outcome::Answer(response) => respond(request, &response),
+        Outcome::Refuse(response, refusal) => {
+            error::record_at(request, state, &refusal, &observe::trace(request, state).to_string());
+            respond(request, &response)
+        }
+        Outcome::Ask(step, id) => see_other(&step_path(step, &id)),
+    };
+    if let Some(cookie) = cookie {
+        // A cookie that cannot be written is not there, and the next step says so.
+        let _ = answer.add_cookie(&cookie);
+    }
+    answer
+}
+
+/// Sends an answer to the client by way of the browser (RFC 6749 §4.1.2, OAuth 2.0 Form Post §2).
+fn respond(request: &HttpRequest, response: &AuthorizeResponse) -> HttpResponse {
+    if response.return_to.mode == ResponseMode::Query {
+        return see_other(&response.location());
+    }
+    let redirect = &response.return_to.redirect;
+    let shown = FormPostPage {
+        texts: texts::of(request, &[]),
+        action: redirect.as_str(),
+        parameters: response.parameters().collect(),
+    };
+    page(StatusCode::OK, &shown, &redirect.form_action())
+}
+
+/// RFC 9700 §4.12: 303, so that no browser posts again what a person typed.
+fn see_other(location: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
+}
+
+fn step_path(step: Step, id: &str) -> String {
+    match step {
+        Step::LogIn => format!("/login?request={id}"),
+        Step::Consent => format!("/consent?request={id}"),
+    }
+}
+
+fn ask(
+    request: &HttpRequest,
+    state: &State,
+    question: &Question,
+    (id, problem): (&str, Option<(&str, &str)>),
+) -> HttpResponse {
+    let texts = texts::of(request, &question.ui_locales);
+    let metadata = &question.client.metadata;
+    let client_name = if metadata.name.is_empty() { question.client.id.as_str() } else { &metadata.name };
+    let form_action = question.return_to.redirect.form_action();
+    match question.step {
+        Step::LogIn => {
+            let hint = question.login_hint.as_deref().unwrap_or_default();
+            let shown = LogInPage {
+                texts,
+                client_name,
+                request: id,
+                form_token: &question.form_token,
+                username: problem.map_or(hint, |(username, _)| username),
+                problem: problem.map(|(_, text)| text),
+            };
+            page(StatusCode::OK, &shown, &form_action)
+        }
+        Step::Consent => {
+            let shown = ConsentPage {
+                texts,
+                client_name,
+                email: question.logged_in.as_deref().unwrap_or_default(),
+                scopes: texts.scopes(&question.scope),
+                destination: question.return_to.redirect.destination(),
+                days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
+                request: id,
+                form_token: &question.form_token,
+            };
+            page(StatusCode::OK, &shown, &form_action)
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Every word that people read, in each language. A language that lacks one does not compile.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::ACCEPT_LANGUAGE;
+
+use crate::protocol::scope::Scope;
+
+/// The words of one language.
+pub(super) struct Texts {
+    /// BCP 47.
+    pub language: &'static str,
+    pub log_in: &'static str,
+    pub to_go_on_to: &'static str,
+    pub username: &'static str,
+    pub password: &'static str,
+    pub wrong_credentials: &'static str,
+    pub wait: &'static str,
+    pub busy: &'static str,
+    pub allow_title: &'static str,
+    pub wants_access: &'static str,
+    pub wants_nothing_more: &'static str,
+    pub it_wants: &'static str,
+    pub answer_goes_to: &'static str,
+    pub for_at_most: &'static str,
+    pub allow: &'static str,
+    pub deny: &'static str,
+    pub refused_title: &'static str,
+    pub step_over: &'static str,
+    pub application_at_fault: &'static str,
+    pub going_on: &'static str,
+    pub go_on: &'static str,
+    day: &'static str,
+    days: &'static str,
+    scopes: [(&'static str, &'static str); 6],
+}
+
+const ENGLISH: Texts = Texts {
+    language: "en",
+    log_in: "Log in",
+    to_go_on_to: "to go on to",
+    username: "E-mail address or user name",
+    password: "Password",
+    wrong_credentials: "The user name or the password is wrong.",
+    wait: "Too many attempts. Wait a while and try again.",
+    busy: "This does not work right now. Try again in a moment.",
+    allow_title: "Allow access?",
+    wants_access: "asks for access to your account",
+    wants_nothing_more: "It learns who you are, and nothing else.",
+    it_wants: "It wants to:",
+    answer_goes_to: "If you allow it, you are sent back to",
+    for_at_most: "It may keep the access for at most",
+    allow: "Allow",
+    deny: "Do not allow",
+    refused_title: "This did not work",
+    step_over: "This log-in is over, or it was begun in another browser. Go back to the application and begin anew.",
+    application_at_fault: "The application that sent you here made a mistake. Nothing was changed. Tell whoever runs the \
+                           application what it says below.",
+    going_on: "One moment",
+    go_on: "Go on",
+    day: "day",
+    days: "days",
+    scopes: [
+        ("openid", "know who you are"),
+        ("profile", "see your name and profile"),
+        ("email", "see your e-mail address"),
+        ("address", "see your postal address"),
+        ("phone", "see your telephone number"),
+        ("offline_access", "keep the access while you are not there"),
+    ],
+};
+
+const GERMAN: Texts = Texts {
+    language: "de",
+    log_in: "Anmelden",
+    to_go_on_to: "und weiter zu",
+    username: "E-Mail-Adresse oder Benutzername",
+    password: "Passwort",
+    wrong_credentials: "Benutzername oder Passwort stimmt nicht.",
+    wait: "Zu viele Versuche. Warte eine Weile und versuch es dann noch einmal.",
+    busy: "Das geht gerade nicht. Versuch es gleich noch einmal.",
+    allow_title: "Zugriff erlauben?",
+    wants_access: "möchte Zugriff auf dein Konto",
+    wants_nothing_more: "Es erfährt, wer du bist, und sonst nichts.",
+    it_wants: "Es möchte:",
+    answer_goes_to: "Wenn du es erlaubst, geht es zurück zu",
+    for_at_most: "Der Zugriff gilt höchstens",
+    allow: "Erlauben",
+    deny: "Nicht erlauben",
+    refused_title: "Das ging nicht",
+    step_over: "Diese Anmeldung ist vorbei, oder sie wurde in einem anderen Browser begonnen. Geh zurück zur Anwendung und \
+                fang dort neu an.",
+    application_at_fault: "Die Anwendung, von der du kommst, hat einen Fehler gemacht. Es wurde nichts verändert. Sag dem \
+                           Betreiber der Anwendung, was unten steht.",
+    going_on: "Einen Moment",
+    go_on: "Weiter",
+    day: "Tag",
+    days: "Tage",
+    scopes: [
+        ("openid", "wissen, wer du bist"),
+        ("profile", "deinen Namen und dein Profil sehen"),
+        ("email", "deine E-Mail-Adresse sehen"),
+        ("address", "deine Postanschrift sehen"),
+        ("phone", "deine Telefonnummer sehen"),
+        ("offline_access", "den Zugriff behalten, während du nicht da bist"),
+    ],
+};
+
+/// The languages, the first for whoever reads none of them.
+const ALL: [&Texts; 2] = [&ENGLISH, &GERMAN];
+
+impl Texts {
+    /// What a client wants, in words where there are some and by name otherwise.
+    pub fn scopes(&self, scope: &Scope) -> Vec<String> {
+        let words = |token: &str| self.scopes.iter().find(|(name, _)| *name == token).map(|(_, words)| *words);
+        scope.tokens().map(|token| words(token).unwrap_or(token).to_owned()).collect()
+    }
+
+    /// A span in whole days, at least one.
+    pub fn days(&self, span: Duration) -> String {
+        let days = span.as_secs().div_ceil(24 * 60 * 60).max(1);
+        format!("{days} {}", if days == 1 { self.day } else { self.days })
+    }
+}
+
+/// The language that a person reads best: what the client says of that first (OpenID Connect Core §3.1.2.1, `ui_locales`),
+/// then the browser (RFC 9110 §12.5.4).
+pub(super) fn of(request: &HttpRequest, ui_locales: &[String]) -> &'static Texts {
+    let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    best(ui_locales.iter().map(String::as_str), header)
+}
+
+fn best<'a>(ui_locales: impl Iterator<Item = &'a str>, header: &'a str) -> &'static Texts {
+    let mut weighted: Vec<(u32, &str)> = header.split(',').filter_map(parse_range).collect();
+    // Those of the same weight stay in their order.
+    weighted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    let mut ranges = ui_locales.chain(weighted.into_iter().map(|(_, range)| range));
+    ranges.find_map(find).unwrap_or(&ENGLISH)
+}
+
+/// A language range and its weight in thousandths; none of weight 0.
+fn parse_range(text: &str) -> Option<(u32, &str)> {
+    let mut parts = text.split(';');
+    let range = parts.next()?.trim();
+    let weight = match parts.next().and_then(|part| part.trim().strip_prefix("q=")) {
+        None => 1000,
+        Some(digits) => {
+            let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+            let thousandths = format!("{fraction:0<3}").get(..3)?.parse::<u32>().ok()?;
+            whole.parse::<u32>().ok()?.min(1) * 1000 + thousandths
+        }
+    };
+    (weight > 0).then_some((weight, range))
+}
+
+fn find(range: &str) -> Option<&'static Texts> {
+    let primary = range.split('-').next()?;
+    ALL.into_iter().find(|texts| texts.language.eq_ignore_ascii_case(primary))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_the_language_that_comes_first() {
+        for (ui_locales, header, language) in [
+            ("", "", "en"),
+            ("", "de", "de"),
+            ("", "de-AT,en;q=0.5", "de"),
+            ("", "en;q=0.5, de;q=0.8", "de"),
+            ("", "fr, de;q=0.3, en;q=0.2", "de"),
+            ("", "de;q=0, en", "en"),
+            ("", "fr", "en"),
+            ("", "de;q=x", "en"),
+            ("en", "de", "en"),
+            ("fr DE-ch", "en", "de"),
+        ] {
+            assert_eq!(best(ui_locales.split(' '), header).language, language, "{ui_locales:?} {header:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_words_is_named() {
+        let scope = Scope::parse("email orders:read").map_err(|refusal| refusal.reason.id()).unwrap();
+        assert_eq!(ENGLISH.scopes(&scope), ["see your e-mail address", "orders:read"]);
+        assert_eq!(ENGLISH.days(Duration::from_secs(1)), "1 day");
+        assert_eq!(GERMAN.days(Duration::from_hours(90 * 24)), "90 Tage");
+    }
+}
