@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use countersign_verifier::{Claims, Rejected};
+use countersign_verifier::{Claims, OwnIdToken, Rejected};
 
 pub use import::{ImportError, MAX_PEM_BYTES};
 pub use jwks::Document;
@@ -330,6 +330,14 @@ impl Keyring {
     /// [`Rejected`].
     pub fn verify(&self, token: &str, issuer: &str, now: Timestamp) -> Result<Claims, Rejected> {
         self.set.load().verifiers.verify(token, issuer, now)
+    }
+
+    /// What an ID token of ours says that came back as a hint, however old it is.
+    ///
+    /// # Errors
+    /// [`Rejected`].
+    pub fn verify_id_token(&self, token: &str, issuer: &str) -> Result<OwnIdToken, Rejected> {
+        self.set.load().verifiers.verify_id_token(token, issuer)
     }
 
     /// The JWKS; `None` when no key is left, since an empty one would be kept by caches.

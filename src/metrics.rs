@@ -49,6 +49,7 @@ endpoints! {
     Authorize "/authorize"
     LogIn "/login"
     Consent "/consent"
+    Logout "/logout"
     UserInfo "/userinfo"
     Jwks "/jwks.json"
     StatusLists "/status"

@@ -2,6 +2,7 @@
 
 pub mod authorize;
 pub mod client_auth;
+pub mod end_session;
 pub mod grant;
 pub mod introspect;
 pub mod revoke;

@@ -230,6 +230,8 @@ refusals! {
         StepUnknown = "authorize.step_unknown", InvalidRequest, Some("this log-in is over, or was begun in another browser"), Routine;
         /// The form did not come from our own page; a page says so.
         CrossSite = "authorize.cross_site", InvalidRequest as 403, Some("the form was not sent from this site"), Suspicious;
+        /// OpenID Connect Core §3.1.2.2, RP-Initiated Logout §2: an `id_token_hint` that is no ID token of ours.
+        HintInvalid = "authorize.hint_invalid", InvalidRequest, Some("the id_token_hint was not issued here"), Routine;
         /// The log-in ended, or the account changed, while a code was being made.
         SessionChanged = "authorize.session_changed", LoginRequired, Some("the person must log in"), Routine;
     }

@@ -1,7 +1,7 @@
 //! Verifying our own access tokens, by the crate that services verify them with, under the keys that we publish: what is
 //! issued and what is accepted cannot drift apart.
 
-use countersign_verifier::{Claims, KeySet, Rejected, verify_own};
+use countersign_verifier::{Claims, KeySet, OwnIdToken, Rejected, verify_own, verify_own_id_token};
 
 use super::jwks;
 use crate::clock::Timestamp;
@@ -20,5 +20,11 @@ impl Verifiers {
     pub(super) fn verify(&self, token: &str, issuer: &str, now: Timestamp) -> Result<Claims, Rejected> {
         let keys = self.0.as_ref().ok_or(Rejected::KeysUnavailable)?;
         verify_own(token, issuer, keys, now.unix_seconds())
+    }
+
+    /// What an ID token of ours says, however old it is.
+    pub(super) fn verify_id_token(&self, token: &str, issuer: &str) -> Result<OwnIdToken, Rejected> {
+        let keys = self.0.as_ref().ok_or(Rejected::KeysUnavailable)?;
+        verify_own_id_token(token, issuer, keys)
     }
 }

@@ -168,6 +168,12 @@ fn next(
         // OpenID Connect Core §3.1.2.1: none MUST NOT show any page.
         return if silent { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
     };
+    if !is_hinted(app, asked, &found)? {
+        // OpenID Connect Core §3.1.2.1: whoever logged in for this request is not the one who was meant.
+        let somebody_else = logged_in == Some(found.session.id);
+        let refused = silent || somebody_else;
+        return if refused { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
+    }
     if !consented && wants_consent(asked, return_to, &found) {
         return if silent { Err(AuthorizeRefusal::ConsentRequired.into()) } else { Ok(Next::Ask(Step::Consent)) };
     }
@@ -182,6 +188,15 @@ fn is_fresh(asked: &Asked, found: &SessionOfAccount, logged_in: Option<SessionId
     let anew = [Prompt::Login, Prompt::SelectAccount].iter().any(|prompt| asked.request.prompts.contains(prompt));
     let max_age = asked.request.max_age.or(asked.client.metadata.default_max_age);
     !anew && max_age.is_none_or(|age| now <= found.session.auth_time.plus(age))
+}
+
+/// Whether the person is the one whom the client means, if it says.
+fn is_hinted(app: &App, asked: &Asked, found: &SessionOfAccount) -> Result<bool, Refusal> {
+    let Some(hint) = &asked.request.id_token_hint else { return Ok(true) };
+    let hint = app.keyring.verify_id_token(hint.expose(), &app.issuer);
+    // OpenID Connect Core §3.1.2.2: it MUST have been issued here.
+    let hint = hint.map_err(|_| Refusal::from(AuthorizeRefusal::HintInvalid))?;
+    Ok(hint.sub == found.session.account_id.to_string())
 }
 
 /// Whether the person must be asked before the client gets what it wants.
@@ -230,14 +245,15 @@ fn issue(
     let made = if done.is_none() && !touches {
         app.db.write_one(&context.deadline, move |tx| authorization_codes::insert(tx, &code, not_after))?
     } else {
-        let scope = asked.scope.clone();
+        // What was allowed before stays allowed.
+        let allowed = found.consented.as_ref().map_or_else(|| asked.scope.clone(), |before| before.union(&asked.scope));
         app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
             if let Some((id, consented)) = &done {
                 if !authorize_requests::claim(tx, id)? {
                     return Ok(false);
                 }
                 if *consented {
-                    consents::put(tx, (code.account_id, &code.client_id), &scope, now)?;
+                    consents::put(tx, (code.account_id, &code.client_id), &allowed, now)?;
                 }
             }
             if touches {

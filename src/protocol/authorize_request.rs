@@ -9,6 +9,7 @@ use super::pkce::CodeChallenge;
 use super::resource::{Resource, Resources};
 use super::scope::Scope;
 use crate::reason::{AuthorizeRefusal, Refusal, RequestRefusal};
+use crate::secret::PlainSecret;
 
 /// The most bytes of `state`, which travels twice more.
 const MAX_STATE_BYTES: usize = 2048;
@@ -97,6 +98,8 @@ pub struct AuthorizeRequest {
     pub max_age: Option<Duration>,
     /// Which name the log-in page begins with.
     pub login_hint: Option<String>,
+    /// An ID token of whoever the client believes to be there.
+    pub id_token_hint: Option<PlainSecret>,
     /// Languages that the person reads, the best first (BCP 47).
     pub ui_locales: Vec<String>,
 }
@@ -124,6 +127,7 @@ impl AuthorizeRequest {
             prompts: params.find("prompt").map(Prompt::parse_all).transpose()?.unwrap_or_default(),
             max_age: params.find("max_age").map(parse_max_age).transpose()?,
             login_hint: params.find("login_hint").and_then(|text| bounded("login_hint", text, MAX_HINT_BYTES).ok()),
+            id_token_hint: params.find("id_token_hint").map(PlainSecret::new),
             ui_locales: params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect(),
         })
     }

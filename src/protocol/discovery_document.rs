@@ -23,6 +23,8 @@ pub struct DiscoveryDocument {
     pub userinfo_endpoint: String,
     /// Where the public keys are.
     pub jwks_uri: String,
+    /// OpenID Connect RP-Initiated Logout §2.1.
+    pub end_session_endpoint: String,
     /// RFC 7009.
     pub revocation_endpoint: String,
     /// RFC 7662.
@@ -78,6 +80,7 @@ impl DiscoveryDocument {
             token_endpoint: at("/token"),
             userinfo_endpoint: at("/userinfo"),
             jwks_uri: at("/jwks.json"),
+            end_session_endpoint: at("/logout"),
             revocation_endpoint: at("/revoke"),
             introspection_endpoint: at("/introspect"),
             status_list_aggregation_endpoint: at("/status"),

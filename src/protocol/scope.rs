@@ -45,6 +45,12 @@ impl Scope {
         self.0.contains(token)
     }
 
+    /// Every token of either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).cloned().collect())
+    }
+
     /// Whether every token of this scope is one of `other`'s.
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)

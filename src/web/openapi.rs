@@ -12,6 +12,7 @@ use super::{documents, health, oauth, pages, status};
     info(title = "Countersign", description = "Token issuer and authorization server"),
     paths(
         pages::authorize::authorization,
+        pages::logout::logout,
         oauth::token,
         oauth::revocation,
         oauth::introspection,

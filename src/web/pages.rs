@@ -4,6 +4,7 @@ pub(super) mod assets;
 pub(super) mod authorize;
 mod cookies;
 mod forms;
+pub(super) mod logout;
 mod texts;
 
 use actix_web::http::StatusCode;

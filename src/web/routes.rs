@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig, resource};
 
-use super::pages::{assets, authorize};
+use super::pages::{assets, authorize, logout};
 use super::{documents, error, health, oauth, openapi, status};
 use crate::metrics::Endpoint;
 
@@ -36,6 +36,12 @@ pub(super) fn public(config: &mut ServiceConfig) {
             resource(Endpoint::Consent.path())
                 .route(web::get().to(authorize::consent_page))
                 .route(web::post().to(authorize::consent))
+                .default_service(read_only()),
+        )
+        .service(
+            resource(Endpoint::Logout.path())
+                .route(web::get().to(logout::logout))
+                .route(web::post().to(logout::logout))
                 .default_service(read_only()),
         )
         .service(

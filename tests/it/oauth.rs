@@ -9,6 +9,7 @@ mod browser_sessions;
 mod client_credentials;
 mod documents;
 mod introspection;
+mod logout;
 mod revocation;
 mod rotation;
 mod rotation_model;

@@ -186,6 +186,7 @@ fn the_description_is_made_from_the_code() {
             "/introspect",
             "/jwks.json",
             "/livez",
+            "/logout",
             "/metrics",
             "/readyz",
             "/revoke",

@@ -75,7 +75,7 @@ pub use fetch::{Endpoints, Secret};
 pub use issuer_url::UrlError;
 pub use keys::{KeySet, KeySetError};
 pub use observer::Observer;
-pub use own::verify_own;
+pub use own::{OwnIdToken, verify_own, verify_own_id_token};
 pub use refused::Refused;
 pub use rejected::Rejected;
 pub use requirement::{Requirement, Requirements};

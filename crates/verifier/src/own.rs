@@ -1,4 +1,7 @@
-//! What the issuer itself asks of its own access tokens, for introspection and revocation.
+//! What the issuer itself asks of its own tokens: of access tokens for introspection and revocation, of ID tokens where
+//! they come back as hints.
+
+use serde::Deserialize;
 
 use crate::claims::Payload;
 use crate::{Claims, KeySet, NoOtherClaims, Rejected, jws, verifier};
@@ -40,4 +43,40 @@ pub fn verify_own(token: &str, issuer: &str, keys: &KeySet, now: i64) -> Result<
     }
     let place = payload.status.as_ref().and_then(|claim| claim.place(issuer));
     Ok(payload.into_claims(NoOtherClaims {}, (signed.kid, place), now))
+}
+
+/// What an ID token says of whom it was issued about and to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OwnIdToken {
+    /// The account.
+    pub sub: String,
+    /// The client.
+    pub aud: String,
+    /// The grant that it came with.
+    pub sid: String,
+}
+
+/// What an ID token of `issuer` says, however old it is: for the issuer's own endpoints, which take one as a hint (OpenID
+/// Connect Core §3.1.2.1, RP-Initiated Logout §2). It lets nobody in.
+///
+/// ```
+/// use countersign_verifier::testing::TestIssuer;
+/// use countersign_verifier::{KeySet, Rejected, verify_own_id_token};
+///
+/// let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+/// let keys = KeySet::parse(issuer.jwks().as_bytes())?;
+/// let access_token = issuer.token().sub("usr_1").sign();
+/// let refused = verify_own_id_token(&access_token, "https://as.example", &keys);
+/// assert_eq!(refused.unwrap_err(), Rejected::WrongHeader);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Rejected`]: it is no ID token of this issuer's.
+pub fn verify_own_id_token(token: &str, issuer: &str, keys: &KeySet) -> Result<OwnIdToken, Rejected> {
+    // RFC 8725 §3.12: an access token is none.
+    let signed = jws::parse(token, verifier::MAX_BYTES, &["JWT"])?;
+    signed.is_of(issuer)?;
+    signed.verify(keys)?;
+    signed.claims()
 }

@@ -208,13 +208,13 @@ pub(in crate::web) async fn consent(request: HttpRequest, payload: Payload, stat
     deliver(&request, &state, outcome.await)
 }
 
-async fn form(request: &HttpRequest, payload: Payload) -> Result<Params, Refusal> {
+pub(super) async fn form(request: &HttpRequest, payload: Payload) -> Result<Params, Refusal> {
     let body = body::read(request, payload).await?;
     Params::parse_form(extract::content_type(request.headers()), &body)
 }
 
 /// Works on the token lane, and says which browser cookie must be set first, if one must.
-async fn on_token_lane<T: Send + 'static>(
+pub(super) async fn on_token_lane<T: Send + 'static>(
     request: &HttpRequest,
     state: &Data<State>,
     work: impl FnOnce(&crate::app::App, &Visitor) -> Result<T, Refusal> + Send + 'static,
@@ -265,7 +265,7 @@ fn respond(request: &HttpRequest, response: &AuthorizeResponse) -> HttpResponse 
 }
 
 /// RFC 9700 §4.12: 303, so that no browser posts again what a person typed.
-fn see_other(location: &str) -> HttpResponse {
+pub(super) fn see_other(location: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 

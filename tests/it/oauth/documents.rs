@@ -62,6 +62,7 @@ fn metadata_says_what_is_there_and_nothing_else() {
         "token_endpoint": at("/token"),
         "userinfo_endpoint": at("/userinfo"),
         "jwks_uri": at("/jwks.json"),
+        "end_session_endpoint": at("/logout"),
         "revocation_endpoint": at("/revoke"),
         "introspection_endpoint": at("/introspect"),
         "status_list_aggregation_endpoint": at("/status"),
@@ -93,7 +94,7 @@ fn metadata_says_what_is_there_and_nothing_else() {
         let path = value.as_str().unwrap().strip_prefix(&app.base).unwrap();
         // It is there: a document, or something that wants credentials, or a POST.
         let expected = match path {
-            "/status" => 200,
+            "/status" | "/logout" => 200,
             "/authorize" => 400,
             "/status/events" | "/userinfo" => 401,
             _ => 405,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{claims, eventually, feed, follower, head, is_over, place};
 use crate::app::{AUDIENCE, TestApp};
-use crate::browser::{Browser, CALLBACK, CodeRequest, code};
+use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code};
 use crate::relying_party::{RelyingParty, Tokens};
 
 /// What was given before it ended.
@@ -37,7 +37,7 @@ struct Path {
     cut: Option<&'static str>,
 }
 
-const PATHS: [Path; 12] = [
+const PATHS: [Path; 13] = [
     Path { name: "log-out by the refresh token", end: revoke_refresh, of_person: true, has_bit: true, cut: None },
     Path { name: "revocation by the access token", end: revoke_access, of_person: true, has_bit: true, cut: None },
     Path {
@@ -49,7 +49,8 @@ const PATHS: [Path; 12] = [
     },
     Path { name: "a spent refresh token comes back", end: replay, of_person: true, has_bit: true, cut: None },
     Path { name: "an authorization code comes back", end: replay_code, of_person: true, has_bit: true, cut: None },
-    Path { name: "the log-in at the browser ends", end: take_browser, of_person: true, has_bit: true, cut: None },
+    Path { name: "the person logs out", end: log_out, of_person: true, has_bit: true, cut: None },
+    Path { name: "somebody else logs in there", end: take_browser, of_person: true, has_bit: true, cut: None },
     Path { name: "the account is disabled", end: disable_account, of_person: true, has_bit: true, cut: Some("sub") },
     Path { name: "the password is changed", end: change_password, of_person: true, has_bit: true, cut: None },
     Path { name: "an operator ends grants", end: end_grants, of_person: true, has_bit: true, cut: None },
@@ -92,6 +93,11 @@ fn replay(_: &TestApp, given: &Given) {
 
 fn replay_code(_: &TestApp, given: &Given) {
     assert_eq!(given.request.redeem(&given.party, &given.code, &[]).error(), "invalid_grant");
+}
+
+fn log_out(_: &TestApp, given: &Given) {
+    let page = Form::of(&given.browser.get("/logout"));
+    assert_eq!(page.send(&given.browser, &[]).status, 200);
 }
 
 fn take_browser(app: &TestApp, given: &Given) {
@@ -199,7 +205,7 @@ const fn path_of(by: EndedBy) -> &'static str {
         EndedBy::PasswordChange => "the password is changed",
         EndedBy::AccountDisabled => "the account is disabled",
         EndedBy::ClientDisabled => "the person's client is disabled",
-        EndedBy::LogOut => "the log-in at the browser ends",
+        EndedBy::LogOut => "the person logs out",
         EndedBy::CodeReplay => "an authorization code comes back",
     }
 }

@@ -1,0 +1,112 @@
+//! Logging out at a client's word (OpenID Connect RP-Initiated Logout 1.0): the log-in at the browser ends, and with it what
+//! came from it.
+
+use crate::app::App;
+use crate::id::GrantId;
+use crate::identity::session;
+use crate::oauth::RequestContext;
+use crate::oauth::authorize::Visitor;
+use crate::protocol::authorize_request::parse_state;
+use crate::protocol::client_credentials::ClientId;
+use crate::protocol::params::Params;
+use crate::protocol::redirect_uri::{self, ValidatedRedirect};
+use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal, RequestRefusal};
+use crate::store::browser_sessions::SessionOfAccount;
+use crate::store::grants;
+
+/// What comes of a request to log out.
+pub enum Ended {
+    /// Nobody is logged in any more; the browser may go there.
+    Done(Option<String>),
+    /// The person is asked first.
+    Ask {
+        /// What the form must send back so that it is known to be ours.
+        form_token: String,
+        /// The e-mail address of whoever is logged in.
+        email: String,
+        /// Where the form may end beside here.
+        form_action: Option<String>,
+    },
+}
+
+/// A client that asks, as far as it can be known.
+struct Asking {
+    /// The grant whose ID token it shows.
+    grant_id: Option<GrantId>,
+    /// Where the browser goes afterwards.
+    redirect: Option<ValidatedRedirect>,
+    /// What goes there with it.
+    state: Option<String>,
+}
+
+impl Asking {
+    fn location(&self) -> Option<String> {
+        let pairs: Vec<(&str, &str)> = self.state.iter().map(|state| ("state", state.as_str())).collect();
+        let redirect = self.redirect.as_ref()?;
+        Some(if pairs.is_empty() { redirect.to_string() } else { redirect.with(&pairs) })
+    }
+}
+
+/// Ends the log-in at a browser. `form_token` is what the page that asks the person put into its form.
+///
+/// # Errors
+/// What only a page can say: the hint is not ours, or the URI is not registered. Nothing was ended then.
+pub fn end_session(
+    app: &App,
+    (params, form_token): (&Params, Option<&str>),
+    visitor: &Visitor,
+    context: &RequestContext,
+) -> Result<Ended, Refusal> {
+    params.refuse_repeated()?;
+    let asking = read(app, params)?;
+    let Some(found) = session::find(app, visitor.session.as_ref(), None)? else {
+        // Nobody confirms anything here, so only somebody who was given an ID token says where to go.
+        return Ok(Ended::Done(asking.location().filter(|_| asking.grant_id.is_some())));
+    };
+    let subject: [&[u8]; 2] = [b"log out", found.session.id.as_bytes()];
+    let confirmed = form_token.is_some_and(|token| visitor.browser.showed(app, &subject, token));
+    if form_token.is_some() && !confirmed {
+        return Err(AuthorizeRefusal::CrossSite.into());
+    }
+    // RP-Initiated Logout §2: without the hint of this very log-in the person MUST be asked.
+    if !confirmed && !came_from(app, asking.grant_id, &found)? {
+        let form_token = visitor.browser.form_token(app, &subject).ok_or(CapacityRefusal::CannotSign)?;
+        let form_action = asking.redirect.as_ref().map(ValidatedRedirect::form_action);
+        return Ok(Ended::Ask { form_token, email: found.email, form_action });
+    }
+    session::end(app, found.session.id, app.clock.now(), &context.deadline)?;
+    tracing::info!(event = "logged_out", account_id = %found.session.account_id);
+    Ok(Ended::Done(asking.location()))
+}
+
+fn read(app: &App, params: &Params) -> Result<Asking, Refusal> {
+    let hint = params.find("id_token_hint").map(|hint| app.keyring.verify_id_token(hint, &app.issuer));
+    let hint = hint.transpose().map_err(|_| AuthorizeRefusal::HintInvalid)?;
+    // RP-Initiated Logout §2: with both, they MUST be of the same client.
+    let named = params.find("client_id");
+    if hint.as_ref().is_some_and(|hint| named.is_some_and(|named| named != hint.aud)) {
+        return Err(Refusal::from(RequestRefusal::MalformedParameter).about("client_id"));
+    }
+    let client_id = hint.as_ref().map(|hint| hint.aud.as_str()).or(named).and_then(ClientId::parse);
+    let client = client_id.and_then(|id| app.clients.find(&id));
+    let redirect = match params.find("post_logout_redirect_uri") {
+        None => None,
+        Some(uri) => {
+            let metadata = client.as_ref().map(|client| &client.metadata);
+            // RP-Initiated Logout §3: exactly one of those registered; RFC 9700 §4.11: nobody else's.
+            let redirect = metadata.and_then(|metadata| {
+                redirect_uri::validate(&metadata.post_logout_redirect_uris, Some(uri), metadata.application_type)
+            });
+            Some(redirect.ok_or(AuthorizeRefusal::RedirectNotRegistered)?)
+        }
+    };
+    let grant_id = hint.and_then(|hint| hint.sid.parse().ok());
+    Ok(Asking { grant_id, redirect, state: parse_state(params)? })
+}
+
+/// Whether a grant came from this log-in.
+fn came_from(app: &App, grant_id: Option<GrantId>, found: &SessionOfAccount) -> Result<bool, Refusal> {
+    let Some(id) = grant_id else { return Ok(false) };
+    let grant = app.db.read(|tx| grants::find(tx, id))?;
+    Ok(grant.is_some_and(|of_account| of_account.grant.session_id == Some(found.session.id)))
+}

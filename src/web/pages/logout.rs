@@ -1,0 +1,95 @@
+//! Logging out: the endpoint, and the page that asks.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CLEAR_SITE_DATA, HeaderValue};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::authorize::{form, on_token_lane, see_other};
+use super::cookies::{self, Kind};
+use super::texts::{self, Texts};
+use super::{forms, page, refused};
+use crate::oauth::end_session::{Ended, end_session};
+use crate::protocol::params::Params;
+use crate::reason::Refusal;
+use crate::secret::PlainSecret;
+use crate::web::{State, extract};
+
+#[derive(Template)]
+#[template(path = "logout.html")]
+struct LogoutPage<'a> {
+    texts: &'a Texts,
+    email: &'a str,
+    form_token: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Template)]
+#[template(path = "logged_out.html")]
+struct LoggedOutPage<'a> {
+    texts: &'a Texts,
+}
+
+/// What of the request the page that asks sends back.
+const KEPT: [&str; 4] = ["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
+
+/// Ends the log-in at a browser (OpenID Connect RP-Initiated Logout §2).
+#[utoipa::path(get, path = "/logout", tag = "oauth",
+    params(
+        ("id_token_hint" = Option<String>, Query, description = "An ID token of the log-in that is to end: nobody is asked then"),
+        ("client_id" = Option<String>, Query, description = "Who asks, if there is no hint"),
+        ("post_logout_redirect_uri" = Option<String>, Query, description = "Where the browser goes afterwards; registered"),
+        ("state" = Option<String>, Query, description = "Goes there with it")),
+    responses(
+        (status = 303, description = "Logged out, on to `post_logout_redirect_uri`"),
+        (status = 200, description = "A page: logged out, or asking"),
+        (status = 400, description = "A page: the hint is not ours, or the URI is not registered; nothing was ended")))]
+pub(in crate::web) async fn logout(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    match answer(&request, payload, &state).await {
+        Ok(answer) => answer,
+        Err(refusal) => refused(&request, &state, &refusal),
+    }
+}
+
+async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) -> Result<HttpResponse, Refusal> {
+    let context = extract::context(request, state);
+    let is_post = request.method() == actix_web::http::Method::POST;
+    let params =
+        if is_post { form(request, payload).await? } else { Params::parse_query(request.query_string().as_bytes())? };
+    let form_token = params.find("form_token").filter(|_| is_post).map(str::to_owned);
+    if form_token.is_some() {
+        forms::refuse_cross_site(request, &state.app)?;
+    } else if is_post {
+        // A client's own form comes without our cookies (RFC 6265bis §5.6.7, Lax); what it leads to comes with them.
+        return Ok(see_other(&format!("/logout?{}", params.to_form())));
+    }
+    let kept: Vec<(&str, String)> =
+        KEPT.into_iter().filter_map(|name| Some((name, params.find(name)?.to_owned()))).collect();
+    let locales: Vec<String> = params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect();
+    let work =
+        move |app: &crate::app::App, visitor: &_| end_session(app, (&params, form_token.as_deref()), visitor, &context);
+    let (ended, fresh) = on_token_lane(request, state, work).await?;
+    let texts = texts::of(request, &locales);
+    match ended {
+        Ended::Ask { form_token, email, form_action } => {
+            let parameters = kept.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let shown = LogoutPage { texts, email: &email, form_token: &form_token, parameters };
+            let mut answer = page(StatusCode::OK, &shown, form_action.as_deref().unwrap_or_default());
+            if let Some(cookie) = fresh {
+                let _ = answer.add_cookie(&cookie);
+            }
+            Ok(answer)
+        }
+        Ended::Done(location) => {
+            let mut answer = match location {
+                Some(location) => see_other(&location),
+                None => page(StatusCode::OK, &LoggedOutPage { texts }, ""),
+            };
+            // ASVS 14.3.1: what was shown is nobody's to see any more. Cookies would be those of our neighbours, too.
+            answer.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\", \"storage\""));
+            let _ = answer.add_removal_cookie(&cookies::cookie(&state.app, Kind::Session, &PlainSecret::new("")));
+            Ok(answer)
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Logging out (OpenID Connect RP-Initiated Logout 1.0; ASVS 7.4.1).
+
+use serde_json::json;
+
+use crate::app::TestApp;
+use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code, response};
+use crate::relying_party::{Answer, Tokens};
+
+const AFTERWARDS: &str = "https://app.example/bye?x=1";
+
+/// A person logged in at a client that may be gone back to: the browser, the ID token, the rest.
+fn logged_in(app: &TestApp) -> (Browser, String, Tokens) {
+    app.client(
+        "app",
+        json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code", "refresh_token"],
+            "redirect_uris": [CALLBACK], "post_logout_redirect_uris": [AFTERWARDS], "scope": "openid email", "first_party": true }),
+    );
+    let (_, email) = app.account();
+    let (browser, request) = (Browser::new(app), CodeRequest::new());
+    let done = browser.log_in(&browser.get(&request.path()), &email);
+    let answer = request.redeem(&app.relying_party(), &code(&done), &[]);
+    (browser, answer.json()["id_token"].as_str().unwrap().to_owned(), answer.tokens())
+}
+
+fn path(pairs: &[(&str, &str)]) -> String {
+    format!("/logout?{}", url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish())
+}
+
+#[track_caller]
+fn is_logged_in(browser: &Browser) -> bool {
+    response(&browser.get(&CodeRequest::new().with("prompt", "none").path())).contains_key("code")
+}
+
+#[track_caller]
+fn is_out(app: &TestApp, browser: &Browser, answer: &Answer, tokens: &Tokens) {
+    assert_eq!(answer.header("clear-site-data"), Some("\"cache\", \"storage\""));
+    let set = answer.header("set-cookie").unwrap();
+    assert!(set.starts_with("countersign-session=;") && set.contains("Max-Age=0"), "{set}");
+    assert!(!is_logged_in(browser));
+    assert_eq!(app.relying_party().refresh("app", tokens.refresh_token()).error(), "invalid_grant");
+}
+
+#[test]
+fn whoever_shows_the_id_token_of_the_log_in_ends_it_at_once() {
+    let app = TestApp::start();
+    let (browser, id_token, tokens) = logged_in(&app);
+    let cookie = browser.cookie("countersign-session").unwrap();
+    let asked = [("id_token_hint", id_token.as_str()), ("post_logout_redirect_uri", AFTERWARDS), ("state", "a b&c")];
+    let answer = browser.get(&path(&asked));
+    assert_eq!((answer.status, answer.header("location")), (303, Some("https://app.example/bye?x=1&state=a+b%26c")));
+    is_out(&app, &browser, &answer, &tokens);
+    // What the cookie said is worth nothing, whoever kept it.
+    browser.set_cookie("countersign-session", &cookie);
+    assert!(!is_logged_in(&browser));
+    // Again is as good as once, also when the token is old.
+    app.advance(std::time::Duration::from_secs(3600));
+    let again = browser.get(&path(&asked));
+    assert_eq!((again.status, again.header("location")), (303, Some("https://app.example/bye?x=1&state=a+b%26c")));
+}
+
+#[test]
+fn without_it_the_person_is_asked() {
+    let app = TestApp::start();
+    let (browser, _, tokens) = logged_in(&app);
+    let asked = browser.get(&path(&[("client_id", "app"), ("post_logout_redirect_uri", AFTERWARDS), ("state", "s")]));
+    assert_eq!(asked.status, 200);
+    assert!(asked.header("content-security-policy").unwrap().contains("form-action 'self' https://app.example;"));
+    assert!(is_logged_in(&browser), "a page or a picture that leads here ends nothing");
+    let form = Form::of(&asked);
+    for headers in [&[("Sec-Fetch-Site", "cross-site")][..], &[]] {
+        let pairs: Vec<(&str, &str)> = form.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(browser.post_with("/logout", headers, &pairs).status, 403);
+    }
+    assert_eq!(browser.post("/logout", &[("form_token", &"A".repeat(43))]).status, 403);
+    assert!(is_logged_in(&browser));
+    let answer = form.send(&browser, &[]);
+    assert_eq!((answer.status, answer.header("location")), (303, Some("https://app.example/bye?x=1&state=s")));
+    is_out(&app, &browser, &answer, &tokens);
+}
+
+#[test]
+fn a_person_may_come_without_any_client() {
+    let app = TestApp::start();
+    let (browser, _, tokens) = logged_in(&app);
+    let answer = Form::of(&browser.get("/logout")).send(&browser, &[]);
+    assert_eq!((answer.status, answer.header("location")), (200, None));
+    assert!(answer.body.contains("You are logged out"));
+    is_out(&app, &browser, &answer, &tokens);
+    assert!(browser.get("/logout").body.contains("You are logged out"));
+}
+
+#[test]
+fn the_id_token_of_another_log_in_ends_nothing_unasked() {
+    let app = TestApp::start();
+    let (browser, id_token, _) = logged_in(&app);
+    let (_, email) = app.account();
+    let other = Browser::new(&app);
+    other.log_in(&other.get(&CodeRequest::new().path()), &email);
+    let asked = other.get(&path(&[("id_token_hint", &id_token)]));
+    assert!(asked.status == 200 && asked.body.contains("Log out?") && is_logged_in(&other));
+    assert!(is_logged_in(&browser));
+}
+
+#[test]
+fn what_is_not_in_order_ends_nothing_and_leads_nowhere() {
+    let app = TestApp::start();
+    let (browser, id_token, tokens) = logged_in(&app);
+    app.client(
+        "other",
+        json!({ "token_endpoint_auth_method": "none", "post_logout_redirect_uris": ["https://other.example/"] }),
+    );
+    let hint = ("id_token_hint", id_token.as_str());
+    let mangled = format!("{}A", &id_token[..id_token.len() - 1]);
+    for asked in [
+        &[("id_token_hint", tokens.access.as_str())][..],
+        &[("id_token_hint", "x")],
+        &[("id_token_hint", if mangled == id_token { "x.y.z" } else { &mangled })],
+        &[hint, ("client_id", "other")],
+        &[hint, ("post_logout_redirect_uri", "https://app.example/bye")],
+        &[hint, ("post_logout_redirect_uri", "https://app.example/bye?x=1&y=2")],
+        &[hint, ("post_logout_redirect_uri", CALLBACK)],
+        &[hint, ("post_logout_redirect_uri", "https://other.example/")],
+        &[hint, ("post_logout_redirect_uri", "javascript:alert(1)")],
+        &[hint, ("post_logout_redirect_uri", "//evil.example")],
+        &[("post_logout_redirect_uri", AFTERWARDS)],
+        &[("client_id", "nobody"), ("post_logout_redirect_uri", AFTERWARDS)],
+        &[hint, hint],
+        &[hint, ("post_logout_redirect_uri", AFTERWARDS), ("state", "a\r\nSet-Cookie: x=y")],
+    ] {
+        let answer = browser.get(&path(asked));
+        assert_eq!((answer.status, answer.header("location")), (400, None), "{asked:?} {}", answer.body);
+        assert!(is_logged_in(&browser), "{asked:?}");
+    }
+}
+
+#[test]
+fn nobody_is_led_anywhere_by_whoever_has_neither_hint_nor_log_in() {
+    let app = TestApp::start();
+    logged_in(&app);
+    let stranger = Browser::new(&app);
+    let answer = stranger.get(&path(&[("client_id", "app"), ("post_logout_redirect_uri", AFTERWARDS)]));
+    assert_eq!((answer.status, answer.header("location")), (200, None));
+}
+
+#[test]
+fn a_clients_own_form_comes_back_as_a_link_with_the_cookies() {
+    let app = TestApp::start();
+    let (browser, id_token, tokens) = logged_in(&app);
+    let pairs = [("id_token_hint", id_token.as_str()), ("post_logout_redirect_uri", AFTERWARDS)];
+    let without_cookies = Browser::new(&app).post_with("/logout", &[("Sec-Fetch-Site", "cross-site")], &pairs);
+    let answer = browser.follow(&without_cookies);
+    assert_eq!((answer.status, answer.header("location")), (303, Some(AFTERWARDS)));
+    is_out(&app, &browser, &answer, &tokens);
+}
+
+#[test]
+fn a_client_says_whom_it_means() {
+    let app = TestApp::start();
+    let (browser, id_token, tokens) = logged_in(&app);
+    let (_, eve) = app.account();
+    let meant = CodeRequest::new().with("id_token_hint", &id_token);
+    assert!(response(&browser.get(&meant.clone().with("prompt", "none").path())).contains_key("code"));
+    let other = Browser::new(&app);
+    other.log_in(&other.get(&CodeRequest::new().path()), &eve);
+    assert_eq!(response(&other.get(&meant.clone().with("prompt", "none").path()))["error"], "login_required");
+    let asked = other.get(&meant.path());
+    assert_eq!(response(&other.log_in(&asked, &eve))["error"], "login_required", "not the one who was meant");
+    for hint in [tokens.access.as_str(), "x"] {
+        let answer = response(&browser.get(&CodeRequest::new().with("id_token_hint", hint).path()));
+        assert_eq!(answer["error"], "invalid_request");
+    }
+}
