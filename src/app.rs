@@ -13,7 +13,7 @@ use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
-use crate::limits::{AddressFailures, AuthorizeRequests};
+use crate::limits::{AddressFailures, AuthorizeRequests, Codes};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
 use crate::protocol::discovery_document::DiscoveryDocument;
@@ -130,6 +130,8 @@ pub struct App {
     pub address_failures: AddressFailures,
     /// The rule for networks that begin log-ins.
     pub authorize_requests: AuthorizeRequests,
+    /// The rule for log-ins that ask for codes.
+    pub codes: Codes,
     /// Counters and timings.
     pub metrics: Metrics,
     /// RFC 8414 metadata as it is served.
@@ -195,7 +197,11 @@ impl App {
             cache: Cache::open(&settings.cache, &clock)?,
             hasher: Hasher::new(&settings.passwords, &random)?,
             address_failures: AddressFailures { allowed: settings.limits.address_failures },
-            authorize_requests: AuthorizeRequests { allowed: settings.limits.authorize_requests },
+            authorize_requests: AuthorizeRequests {
+                allowed: settings.limits.authorize_requests,
+                allowed_everywhere: settings.limits.authorize_requests_everywhere,
+            },
+            codes: Codes { allowed: settings.limits.codes },
             metrics: Metrics::new()?,
             discovery: Document::new(&DiscoveryDocument::new(&issuer)),
             settings,

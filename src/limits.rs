@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::id::SessionId;
 use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
 use crate::secret::{Digest, encode_base64url};
 
@@ -68,6 +69,8 @@ impl AddressFailures {
 pub struct AuthorizeRequests {
     /// How many are let through.
     pub allowed: u32,
+    /// How many from all networks together.
+    pub allowed_everywhere: u32,
 }
 
 impl AuthorizeRequests {
@@ -76,13 +79,33 @@ impl AuthorizeRequests {
     /// # Errors
     /// [`CapacityRefusal::TooManyWait`].
     pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
-        let count = cache.add(&format!("countersign:authorize_requests:{network}"), 1, MINUTE);
-        // ASVS 2.4.1: whoever asks without end fills nothing.
-        if count > i64::from(self.allowed) {
-            return Err(Refusal::from(CapacityRefusal::TooManyWait).retry_after(MINUTE));
-        }
-        Ok(())
+        admit(cache, &format!("countersign:authorize_requests:{network}"), self.allowed)?;
+        // ASVS 2.4.1: one who has many networks fills nothing either.
+        admit(cache, "countersign:authorize_requests", self.allowed_everywhere)
     }
+}
+
+/// Authorization codes of one log-in in a minute, each of which may become a grant.
+pub struct Codes {
+    /// How many are let through.
+    pub allowed: u32,
+}
+
+impl Codes {
+    /// Counts a code.
+    ///
+    /// # Errors
+    /// [`CapacityRefusal::TooManyWait`].
+    pub fn admit(&self, cache: &Cache, session_id: SessionId) -> Result<(), Refusal> {
+        admit(cache, &format!("countersign:codes:{session_id}"), self.allowed)
+    }
+}
+
+fn admit(cache: &Cache, key: &str, allowed: u32) -> Result<(), Refusal> {
+    if cache.add(key, 1, MINUTE) > i64::from(allowed) {
+        return Err(Refusal::from(CapacityRefusal::TooManyWait).retry_after(MINUTE));
+    }
+    Ok(())
 }
 
 /// How long a log-in may take before it no longer counts as being tried.

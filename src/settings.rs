@@ -156,6 +156,10 @@ pub struct Limits {
     pub address_failures: u32,
     /// Log-ins that may begin a minute from one network.
     pub authorize_requests: u32,
+    /// The same from all networks together.
+    pub authorize_requests_everywhere: u32,
+    /// Authorization codes a minute for one log-in at a browser.
+    pub codes: u32,
 }
 
 /// `[log]`.

@@ -8,10 +8,10 @@ use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
 use crate::id::SessionId;
 use crate::protocol::client_credentials::ClientId;
-use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
+use crate::reason::{LoginRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
-use crate::store::authorize_requests;
 use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
+use crate::store::{self, accounts, authorize_requests};
 
 /// Random bytes of what a cookie says: 256 bits (ASVS 7.2.3).
 const TOKEN_BYTES: usize = 32;
@@ -49,6 +49,16 @@ pub fn find(
     Ok(found.filter(|found| is_live(app, found)))
 }
 
+/// The session behind a cookie that was not ended, whether it still lets anybody in or not: what came from it may go on.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find_unended(app: &App, token: Option<&SessionToken>) -> Result<Option<SessionOfAccount>, Refusal> {
+    let Some(SessionToken(digest)) = token else { return Ok(None) };
+    let found = app.db.read(|tx| browser_sessions::find(tx, digest, None))?;
+    Ok(found.filter(|found| found.session.ended_at.is_none()))
+}
+
 /// ASVS 7.3.1, 7.3.2: neither ended nor run out, of an account that is as it was.
 fn is_live(app: &App, found: &SessionOfAccount) -> bool {
     let (now, session) = (app.clock.now(), &found.session);
@@ -77,7 +87,7 @@ pub struct Begun {
 /// authorization request for which the person logged in.
 ///
 /// # Errors
-/// [`LoginRefusal::AccountChanged`]; [`CapacityRefusal::DeadlinePassed`]; the store's own reasons.
+/// [`LoginRefusal::AccountChanged`]; the store's own reasons.
 pub fn begin(
     app: &App,
     proven: &ProvenPassword,
@@ -102,23 +112,22 @@ pub fn begin(
     let not_after = proven.read_at.plus(deadline.remaining());
     let (renews, other) = (same.is_some(), current.filter(|_| same.is_none()).map(|other| other.session.id));
     let began = app.db.write_before(deadline, move |tx| {
-        if let Some(other) = other {
-            browser_sessions::end(tx, other, now)?;
-        }
         let mut session = session.clone();
         if !(renews && browser_sessions::renew(tx, &session, &digest, version, not_after)?) {
             session.id = SessionId::new(now, &random);
             if !browser_sessions::insert(tx, &session, &digest, version, not_after)? {
-                return Ok(None);
+                // Too late is not changed.
+                let unchanged = accounts::are_credentials(tx, session.account_id, version)?;
+                return if unchanged { Err(store::Error::Expired) } else { Ok(None) };
             }
+        }
+        if let Some(other) = other {
+            browser_sessions::end(tx, other, now)?;
         }
         authorize_requests::note_log_in(tx, &request, session.id)?;
         Ok(Some(session.id))
     })?;
-    let Some(id) = began else {
-        let late = deadline.has_passed();
-        return Err(if late { CapacityRefusal::DeadlinePassed.into() } else { LoginRefusal::AccountChanged.into() });
-    };
+    let id = began.ok_or(LoginRefusal::AccountChanged)?;
     Ok(Begun { id, token, cookie })
 }
 

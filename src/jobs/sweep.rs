@@ -33,6 +33,8 @@ const REST_OF_POSITIONS: Duration = Duration::from_mins(30);
 const CHANGES_TTL: Duration = Duration::from_hours(1);
 /// How long a verifier that says nothing any more is remembered: whoever was ended without a farewell is no news.
 const RECEIPTS_TTL: Duration = Duration::from_hours(1);
+/// How long a code is kept that bought nothing: there is nothing that its second use could end.
+const UNUSED_CODES_TTL: Duration = Duration::from_mins(5);
 /// How long counts of log-ins are kept: of failures only, and of networks that are remembered as known.
 const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
 const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
@@ -47,7 +49,9 @@ const TABLES: [(&str, Remove); 9] = [
     ("status_changes", |tx, now, rows| status_changes::remove_old(tx, now.minus(CHANGES_TTL), rows)),
     ("status_receipts", |tx, now, rows| status_receipts::forget(tx, now.minus(RECEIPTS_TTL), rows)),
     ("authorize_requests", |tx, now, rows| authorize_requests::remove_expired(tx, now, rows)),
-    ("authorization_codes", |tx, now, rows| authorization_codes::remove_expired(tx, now.minus(MARGIN), rows)),
+    ("authorization_codes", |tx, now, rows| {
+        authorization_codes::remove_expired(tx, (now.minus(UNUSED_CODES_TTL), now.minus(MARGIN)), rows)
+    }),
     ("browser_sessions", |tx, now, rows| browser_sessions::remove_expired(tx, now.minus(MARGIN), rows)),
     ("login_attempts", |tx, now, rows| {
         login_attempts::remove_stale(tx, now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL), rows)

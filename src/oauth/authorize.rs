@@ -26,7 +26,7 @@ use crate::clock::Timestamp;
 use crate::id::SessionId;
 use crate::identity::browser::Browser;
 use crate::identity::session::{self, SessionToken};
-use crate::protocol::authorize_request::{AuthorizeRequest, Prompt, ResponseMode, parse_state};
+use crate::protocol::authorize_request::{AuthorizeRequest, PARAMETERS, Prompt, ResponseMode, parse_state};
 use crate::protocol::authorize_response::{AuthorizeResponse, ReturnTo};
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
@@ -34,7 +34,7 @@ use crate::protocol::redirect_uri;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::GrantType;
-use crate::reason::{AuthorizeRefusal, CapacityRefusal, ClientRefusal, Refusal};
+use crate::reason::{AuthorizeRefusal, CapacityRefusal, ClientRefusal, Refusal, RequestRefusal};
 use crate::secret::{Digest, encode_base64url};
 use crate::store::Write;
 use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
@@ -48,6 +48,8 @@ use crate::token::authorization_code;
 const CODE_TTL: Duration = Duration::from_mins(1);
 /// How long a request waits for a person.
 const REQUEST_TTL: Duration = Duration::from_mins(30);
+/// The most bytes of a request that waits.
+const MAX_WAITING_BYTES: usize = 8 * 1024;
 /// Random bytes of a waiting request's name: 128 bits.
 const REQUEST_ID_BYTES: usize = 16;
 
@@ -185,9 +187,10 @@ fn is_fresh(asked: &Asked, found: &SessionOfAccount, logged_in: Option<SessionId
     if logged_in == Some(found.session.id) {
         return true;
     }
+    // OpenID Connect Core §3.1.2.1: max_age=0 is prompt=login, whatever the clocks of two instances say.
     let anew = [Prompt::Login, Prompt::SelectAccount].iter().any(|prompt| asked.request.prompts.contains(prompt));
     let max_age = asked.request.max_age.or(asked.client.metadata.default_max_age);
-    !anew && max_age.is_none_or(|age| now <= found.session.auth_time.plus(age))
+    !anew && max_age != Some(Duration::ZERO) && max_age.is_none_or(|age| now <= found.session.auth_time.plus(age))
 }
 
 /// Whether the person is the one whom the client means, if it says.
@@ -215,12 +218,17 @@ fn wait_for(
     (step, now): (Step, Timestamp),
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
+    let parameters = params.to_form(&PARAMETERS);
+    // ASVS 2.4.1: whoever asks without end fills nothing, from one network or from many.
+    if parameters.len() > MAX_WAITING_BYTES {
+        return Err(RequestRefusal::ParameterTooLarge.into());
+    }
     app.authorize_requests.admit(&app.cache, context.network)?;
     let id = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
     let waiting = WaitingRequest {
         id: Digest::sha256(id.as_bytes()),
         browser: visitor.browser.digest(),
-        parameters: params.to_form(),
+        parameters,
         session_id: None,
         expires_at: now.plus(REQUEST_TTL),
     };
@@ -241,6 +249,7 @@ fn issue(
     let sealed = authorization_code::seal(code.handle, &app.secrets.load().authorization_code_mac)
         .ok_or(CapacityRefusal::CannotSign)?;
     let not_after = found.read_at.plus(context.deadline.remaining());
+    app.codes.admit(&app.cache, found.session.id)?;
     let touches = session::wants_touch(app, &found.session);
     let made = if done.is_none() && !touches {
         app.db.write_one(&context.deadline, move |tx| authorization_codes::insert(tx, &code, not_after))?
@@ -248,6 +257,10 @@ fn issue(
         // What was allowed before stays allowed.
         let allowed = found.consented.as_ref().map_or_else(|| asked.scope.clone(), |before| before.union(&asked.scope));
         app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
+            // Nothing is written for a log-in that is over; a code that nobody is told of buys nothing.
+            if !authorization_codes::insert(tx, &code, not_after)? {
+                return Ok(false);
+            }
             if let Some((id, consented)) = &done {
                 if !authorize_requests::claim(tx, id)? {
                     return Ok(false);
@@ -259,7 +272,7 @@ fn issue(
             if touches {
                 browser_sessions::touch(tx, code.session_id, now)?;
             }
-            authorization_codes::insert(tx, &code, not_after)
+            Ok(true)
         })?
     };
     if !made {

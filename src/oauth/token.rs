@@ -84,7 +84,11 @@ pub fn exchange(
             let (authorization, next) = refresh::redeem(app, &client, &request, (token, *attempt), context)?;
             (authorization, Some(next))
         }
-        Offer::AuthorizationCode(code) => authorization_code::redeem(app, &client, (&request, code), context)?,
+        // Mints by itself, before the code is used up.
+        Offer::AuthorizationCode(code) => {
+            return authorization_code::redeem(app, &client, (&request, code), context)
+                .map_err(|refusal| refusal.of_client(&client.id));
+        }
         Offer::Password(credentials) => password::authorize(app, &client, (&request, credentials), context, memory)?,
     };
     issue::mint(app, &authorization, refresh_token).map_err(|refusal| refusal.of_client(&client.id))

@@ -58,19 +58,6 @@ const KNOWN: [&str; 39] = [
     "decision",
 ];
 
-/// Parameters that are nobody's but the sender's, wherever somebody put them.
-const SECRET: [&str; 9] = [
-    "client_secret",
-    "client_assertion",
-    "password",
-    "refresh_token",
-    "token",
-    "code",
-    "code_verifier",
-    "access_token",
-    "form_token",
-];
-
 /// The one parameter that may be repeated (RFC 8707 §2).
 const RESOURCE: &str = "resource";
 
@@ -155,9 +142,9 @@ impl Params {
         self.repeated.contains(&name)
     }
 
-    /// The parameters as a form again, to be kept and read later, without those that may be secrets.
-    pub fn to_form(&self) -> String {
-        let kept = self.values.iter().filter(|(name, _)| !SECRET.contains(name));
+    /// Those of the parameters that are among `names`, as a form again, to be kept or read elsewhere.
+    pub fn to_form(&self, names: &[&str]) -> String {
+        let kept = self.values.iter().filter(|(name, _)| names.contains(name));
         let pairs = kept.map(|(name, value)| (name, value.as_str()));
         url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
     }

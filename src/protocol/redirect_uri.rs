@@ -49,9 +49,10 @@ impl RedirectUri {
         {
             return Err("without a user");
         }
-        // RFC 9700 §4.1.3: whoever registers a pattern would wait for it in vain.
-        if url.host_str().is_some_and(|host| host.contains('*')) {
-            return Err("without a pattern: each URI is registered whole");
+        // RFC 9700 §4.1.3: there are no patterns. And what the host becomes part of has separators of its own.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'[' | b']' | b':');
+        if url.host_str().is_some_and(|host| !host.bytes().all(plain)) {
+            return Err("with a plain host name or address");
         }
         // RFC 9700 §4.4: our answer's parameters are ours alone.
         if url.query_pairs().any(|(key, _)| ANSWER.contains(&key.as_ref())) {
@@ -180,16 +181,20 @@ impl ValidatedRedirect {
     /// scheme where there is none.
     pub fn form_action(&self) -> String {
         match Url::parse(&self.uri) {
+            // CSP Level 3 §2.3.1: a host-source has no brackets, so an IPv6 address is named by its scheme alone.
+            Ok(url) if matches!(url.host(), Some(Host::Ipv6(_))) => format!("{}:", url.scheme()),
             Ok(url) if url.origin().is_tuple() => url.origin().ascii_serialization(),
             Ok(url) => format!("{}:", url.scheme()),
             Err(_) => "'none'".to_owned(),
         }
     }
 
-    /// What a person is told of where an answer goes: the host, or the scheme where there is none.
+    /// What a person is told of where an answer goes: the host, or the scheme of a program on the person's device, whose
+    /// host is whatever it likes.
     pub fn destination(&self) -> String {
         match Url::parse(&self.uri) {
-            Ok(url) => url.host_str().map_or_else(|| format!("{}:", url.scheme()), str::to_owned),
+            Ok(url) if url.origin().is_tuple() => url.host_str().unwrap_or_default().to_owned(),
+            Ok(url) => format!("{}:", url.scheme()),
             Err(_) => String::new(),
         }
     }
@@ -255,6 +260,8 @@ mod tests {
             ("https://app.example\\@evil.example/", false, false),
             ("https://äpp.example/cb", false, false),
             ("https://*.app.example/cb", false, false),
+            ("https://a;sandbox/cb", false, false),
+            ("https://a,b/cb", false, false),
         ] {
             assert_eq!(RedirectUri::parse(text, Web).is_ok(), web, "web: {text:?}");
             assert_eq!(RedirectUri::parse(text, Native).is_ok(), native, "native: {text:?}");
@@ -393,6 +400,9 @@ mod tests {
         };
         assert_eq!(of("https://a.example/cb?x=1"), ("https://a.example".into(), "a.example".into()));
         assert_eq!(of("http://127.0.0.1:9/cb"), ("http://127.0.0.1:9".into(), "127.0.0.1".into()));
-        assert_eq!(of("com.example.app:/cb"), ("com.example.app:".into(), "com.example.app:".into()));
+        assert_eq!(of("http://[::1]:9/cb"), ("http:".into(), "[::1]".into()));
+        for own in ["com.example.app:/cb", "com.example.app://accounts.example/cb"] {
+            assert_eq!(of(own), ("com.example.app:".into(), "com.example.app:".into()));
+        }
     }
 }

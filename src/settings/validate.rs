@@ -188,8 +188,11 @@ fn limits(written: &Written) -> Result<(), SettingsError> {
     if limits.address_failures == 0 {
         return rule("limits.address_failures", "at least 1");
     }
-    if limits.authorize_requests == 0 {
-        return rule("limits.authorize_requests", "at least 1");
+    if limits.authorize_requests == 0 || limits.authorize_requests_everywhere < limits.authorize_requests {
+        return rule("limits.authorize_requests", "at least 1 and at most limits.authorize_requests_everywhere");
+    }
+    if limits.codes == 0 {
+        return rule("limits.codes", "at least 1");
     }
     Ok(())
 }

@@ -119,6 +119,14 @@ pub fn find(tx: &mut Read<'_>, id: AccountId) -> Result<Option<Account>, Error> 
     row.map(Account::try_from).transpose()
 }
 
+/// Whether an account that is not disabled has the credentials of that version.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn are_credentials(tx: &mut Read<'_>, id: AccountId, version: i64) -> Result<bool, Error> {
+    Ok(find(tx, id)?.is_some_and(|account| account.disabled_at.is_none() && account.credentials_version == version))
+}
+
 /// Accounts in the order they were made, from after `after` on.
 ///
 /// # Errors

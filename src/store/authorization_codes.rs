@@ -180,13 +180,14 @@ pub fn count_failure(tx: &mut Write<'_>, handle: CodeHandle) -> Result<bool, Err
 }
 
 const REMOVE_EXPIRED: &str = "DELETE FROM authorization_codes WHERE handle IN \
-    (SELECT handle FROM authorization_codes WHERE expires_at < ? ORDER BY expires_at LIMIT ?) AND expires_at < database_now()";
+    (SELECT handle FROM authorization_codes WHERE expires_at < ? AND (grant_id IS NULL OR expires_at < ?) \
+    ORDER BY expires_at LIMIT ?) AND expires_at < database_now()";
 
-/// Removes at most `limit` codes that were over before `before`; says how many.
+/// Removes at most `limit` codes that were over before `unused` and bought nothing, or before `used`; says how many.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn remove_expired(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
-    let binds = vec![Bind::Big(before.as_micros()), Bind::Big(limit)];
+pub fn remove_expired(tx: &mut Write<'_>, (unused, used): (Timestamp, Timestamp), limit: i64) -> Result<usize, Error> {
+    let binds = vec![Bind::Big(unused.as_micros()), Bind::Big(used.as_micros()), Bind::Big(limit)];
     Ok(Statement::new(REMOVE_EXPIRED, binds).execute(tx.conn())?)
 }

@@ -32,3 +32,15 @@ pub fn put(
     Statement::new(PUT, binds).execute(tx.conn())?;
     Ok(())
 }
+
+const REMOVE: &str = "DELETE FROM consents WHERE account_id = ? AND client_id = ?";
+
+/// Forgets what an account has allowed a client.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove(tx: &mut Write<'_>, (account_id, client_id): (AccountId, &ClientId)) -> Result<(), Error> {
+    let binds = vec![Bind::Bytes(account_id.as_bytes()), Bind::Text(client_id.as_str())];
+    Statement::new(REMOVE, binds).execute(tx.conn())?;
+    Ok(())
+}

@@ -364,15 +364,15 @@ pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Times
 /// # Errors
 /// The store's own reasons.
 pub fn end_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<usize, Error> {
-    let live = grants::table.filter(grants::session_id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
-    let found: Vec<(Vec<u8>, String)> = live.select((grants::id, grants::scope)).load(tx.conn())?;
     // OpenID Connect Back-Channel Logout §2.7: what was issued for offline access outlives the log-in.
-    let ids: Vec<Vec<u8>> = found
-        .into_iter()
-        .filter(|(_, scope)| !scope.split(' ').any(|token| token == "offline_access"))
-        .map(|(id, _)| id)
-        .collect();
-    let of_session = grants::table.filter(grants::id.eq_any(ids)).filter(grants::ended_at.is_null());
+    let offline = |pattern: &'static str| grants::scope.not_like(pattern).escape('\\');
+    let of_session = grants::table
+        .filter(grants::session_id.eq(id.as_bytes()))
+        .filter(grants::ended_at.is_null())
+        .filter(grants::scope.ne("offline_access"))
+        .filter(offline("offline\\_access %"))
+        .filter(offline("% offline\\_access"))
+        .filter(offline("% offline\\_access %"));
     let ended = diesel::update(of_session)
         .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(EndedBy::LogOut.as_str())))
         .returning(grants::status_position)

@@ -165,6 +165,7 @@ impl TestDatabase {
             ("keys.master_key_file", &master_key),
             ("limits.address_failures", "100000"),
             ("limits.authorize_requests", "100000"),
+            ("limits.authorize_requests_everywhere", "100000"),
         ];
         all.retain(|(key, _)| !overrides.iter().any(|(other, _)| other == key));
         all.extend(overrides);

@@ -17,9 +17,9 @@ use crate::protocol::scope::Scope;
 use crate::protocol::token_request::Credentials;
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret};
-use crate::store::authorize_requests;
 use crate::store::browser_sessions::SessionOfAccount;
 use crate::store::clients::Client;
+use crate::store::{authorize_requests, consents};
 
 /// A request that waits for a person.
 struct Waiting {
@@ -96,7 +96,7 @@ pub fn log_in(
     let waiting = load(app, &form.request, &visitor)?;
     refuse_foreign_form(app, &visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)?;
     let client_id = waiting.asked.client.id.clone();
-    let current = session::find(app, visitor.session.as_ref(), None)?;
+    let current = session::find_unended(app, visitor.session.as_ref())?;
     let proven = login::prove_password(app, memory, &form.credentials, context.network)
         .map_err(|refusal| refusal.of_client(&client_id))?;
     let begun = session::begin(app, &proven, (current.as_ref(), waiting.id), &context.deadline)?;
@@ -131,11 +131,21 @@ pub fn consent(
     };
     // ASVS 3.5.1: what was shown to one person is not another's to allow.
     refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(&session)), form_token)?;
+    let (account_id, client_id) = (session.session.account_id, waiting.asked.client.id.clone());
+    tracing::info!(event = "consent", %account_id, %client_id, allowed);
     if allowed {
         return Ok(conclude(app, waiting, &session, true, context));
     }
     let claimed = waiting.id;
-    if !app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &claimed))? {
+    let denied = app.db.write_before(&context.deadline, move |tx| {
+        if !authorize_requests::claim(tx, &claimed)? {
+            return Ok(false);
+        }
+        // What was allowed before is not any more.
+        consents::remove(tx, (account_id, &client_id))?;
+        Ok(true)
+    })?;
+    if !denied {
         return Err(AuthorizeRefusal::StepUnknown.into());
     }
     let refusal = Refusal::from(AuthorizeRefusal::AccessDenied).of_client(&waiting.asked.client.id);

@@ -11,18 +11,19 @@ use crate::app::App;
 use crate::id::GrantId;
 use crate::oauth::RequestContext;
 use crate::protocol::token_request::{GrantType, PresentedCode, TokenRequest};
+use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CodeRefusal, Refusal};
 use crate::store::authorization_codes::{self, AuthorizationCode};
 use crate::store::clients::Client;
 use crate::store::grants::{self, EndedBy, Grant};
 use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
-use crate::token::issue::refuse_large_claims;
+use crate::token::issue::{self, refuse_large_claims};
 use crate::token::{Authorization, Person, authorization_code, revoke};
 
 /// How many verifiers that do not fit a code may come before none does.
 const MAX_FAILURES: i16 = 3;
 
-/// Redeems a code for an authorization, and a refresh token if the client may use one.
+/// Redeems a code for tokens, a refresh token among them if the client may use one.
 ///
 /// # Errors
 /// A [`CodeRefusal`]; [`CodeRefusal::Replayed`] has ended what the code bought.
@@ -31,13 +32,14 @@ pub fn redeem(
     client: &Arc<Client>,
     (request, presented): (&TokenRequest, &PresentedCode),
     context: &RequestContext,
-) -> Result<(Authorization, Option<String>), Refusal> {
+) -> Result<TokenResponse, Refusal> {
     let refuse = |reason: CodeRefusal| Refusal::from(reason).of_client(&client.id);
     // A forged or mangled code dies here, before any database call.
     let handle = authorization_code::open(presented.code.expose(), &app.secrets.load().authorization_code_mac)
         .ok_or_else(|| refuse(CodeRefusal::NotAuthentic))?;
     let found = app.db.read(|tx| authorization_codes::find(tx, handle))?;
     let (code, read_at) = found.ok_or_else(|| refuse(CodeRefusal::Unknown))?;
+    let not_after = read_at.plus(context.deadline.remaining());
     if let Err(reason) = compare(client, &code, presented) {
         if reason == CodeRefusal::WrongVerifier {
             app.db.write_one(&context.deadline, move |tx| authorization_codes::count_failure(tx, handle))?;
@@ -51,6 +53,10 @@ pub fn redeem(
     }
     if app.clock.now() >= code.expires_at {
         return Err(refuse(CodeRefusal::Expired));
+    }
+    // A client's disabling is final for whatever it held then.
+    if code.created_at <= client.not_before {
+        return Err(refuse(CodeRefusal::SessionOver));
     }
     // RFC 8707 §2.2, RFC 6749 §3.3: less than was granted may be asked for here.
     let audiences =
@@ -69,13 +75,6 @@ pub fn redeem(
         session_id: Some(code.session_id),
     };
     let grant = new_grant(app, allowed, position);
-    let made = make(app, &code, &grant, read_at, context)?;
-    match made {
-        Made::Grant => {}
-        Made::Nothing(reason) => return Err(refuse(reason)),
-        Made::Second(grant_id) => return Err(replayed(app, grant_id, context)?.of_client(&client.id)),
-    }
-    tracing::info!(event = "code_redeemed", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);
     let refresh_token = first_refresh_token(app, client, &grant)?;
     let authorization = Authorization {
         grant_type: GrantType::AuthorizationCode,
@@ -83,9 +82,17 @@ pub fn redeem(
         scope: grant.scope.clone(),
         audiences,
         person: Some(Person::behind(&grant, account.roles)),
-        nonce: code.nonce,
+        nonce: code.nonce.clone(),
     };
-    Ok((authorization, refresh_token))
+    // Signed before the code is used up: whoever is told to come back can.
+    let tokens = issue::mint(app, &authorization, refresh_token)?;
+    match make(app, &code, &grant, not_after, context)? {
+        Made::Grant => {}
+        Made::Nothing(reason) => return Err(refuse(reason)),
+        Made::Second(grant_id) => return Err(replayed(app, grant_id, context)?.of_client(&client.id)),
+    }
+    tracing::info!(event = "code_redeemed", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);
+    Ok(tokens)
 }
 
 /// Everything that a code is bound to and that the request must show.
@@ -126,12 +133,11 @@ fn make(
     app: &App,
     code: &AuthorizationCode,
     grant: &Grant,
-    read_at: DatabaseTime,
+    not_after: DatabaseTime,
     context: &RequestContext,
 ) -> Result<Made, Refusal> {
-    let not_after = read_at.plus(context.deadline.remaining());
     let (handle, session_id, version) = (code.handle, code.session_id, code.credentials_version);
-    let (row, now, deadline) = (grant.clone(), grant.created_at, context.deadline.clone());
+    let (row, now) = (grant.clone(), grant.created_at);
     let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
         if !authorization_codes::claim(tx, handle, row.id)? {
             let first = authorization_codes::find(tx, handle)?.and_then(|(code, _)| code.grant_id);
@@ -142,12 +148,14 @@ fn make(
         if !browser_sessions::touch(tx, session_id, now)? {
             return Ok(Made::Nothing(CodeRefusal::SessionOver));
         }
-        match grants::insert(tx, &row, version, not_after)? {
-            true => Ok(Made::Grant),
-            // Whoever was too late has used nothing up and may try again.
-            false if deadline.has_passed() => Err(store::Error::Expired),
-            false => Ok(Made::Nothing(CodeRefusal::SessionOver)),
+        if grants::insert(tx, &row, version, not_after)? {
+            return Ok(Made::Grant);
         }
+        // Whoever was only too late has used nothing up and may try again.
+        if accounts::are_credentials(tx, row.account_id, version)? {
+            return Err(store::Error::Expired);
+        }
+        Ok(Made::Nothing(CodeRefusal::SessionOver))
     })?;
     Ok(made)
 }

@@ -21,6 +21,9 @@ use crate::reason::{AuthorizeRefusal, Reason, Refusal};
 use crate::web::oauth::hop;
 use crate::web::{State, body, error, extract, observe};
 
+/// The most bytes of a form that is sent on as a link.
+const MAX_QUERY_BYTES: usize = 8 * 1024;
+
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LogInPage<'a> {
@@ -76,16 +79,32 @@ struct FormPostPage<'a> {
         (status = 400, description = "A page: the client or its redirect URI is not known")))]
 pub(in crate::web) async fn authorization(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let context = extract::context(&request, &state);
+    // RFC 6749 §3.1: GET, and POST with the same parameters in its form.
+    let params = if request.method() == actix_web::http::Method::POST {
+        match posted(&request, payload).await {
+            // Our cookies do not come with another site's form (RFC 6265bis §5.6.7, Lax); they come with what it leads to.
+            Ok(query) if query.len() <= MAX_QUERY_BYTES && !cookies::visitor(&request, &state.app).1 => {
+                return see_other(&format!("/authorize?{query}"));
+            }
+            Ok(query) => Params::parse_query(query.as_bytes()),
+            Err(refusal) => Err(refusal),
+        }
+    } else {
+        Params::parse_query(request.query_string().as_bytes())
+    };
     let outcome = async {
-        // RFC 6749 §3.1: GET, and POST with the same parameters in its form.
-        let params = if request.method() == actix_web::http::Method::POST {
-            form(&request, payload).await?
-        } else {
-            Params::parse_query(request.query_string().as_bytes())?
-        };
+        let params = params?;
         on_token_lane(&request, &state, move |app, visitor| authorize(app, &params, visitor, &context)).await
     };
     deliver(&request, &state, outcome.await)
+}
+
+/// The form of an authorization request, as a query of one spelling.
+async fn posted(request: &HttpRequest, payload: Payload) -> Result<String, Refusal> {
+    let body = body::read(request, payload).await?;
+    Params::parse_form(extract::content_type(request.headers()), &body)?;
+    let pairs = url::form_urlencoded::parse(&body);
+    Ok(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish())
 }
 
 /// The page to log in on.

@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::cookie::{Cookie, SameSite};
+use actix_web::http::header::{COOKIE, HeaderMap};
 
 use crate::app::App;
 use crate::identity::browser::Browser;
@@ -35,12 +36,27 @@ fn is_secure(app: &App) -> bool {
 
 /// The browser that sent a request, and whether it was here before.
 pub(super) fn visitor(request: &HttpRequest, app: &App) -> (Visitor, bool) {
-    let value = |kind: Kind| request.cookie(kind.name(is_secure(app)));
+    let value = |kind: Kind| value(request.headers(), kind.name(is_secure(app)));
     // ASVS 7.2.4: what we did not make is never taken up.
-    let known = value(Kind::Browser).and_then(|cookie| Browser::parse(cookie.value()));
-    let session = value(Kind::Session).and_then(|cookie| SessionToken::parse(cookie.value()));
+    let known = value(Kind::Browser).and_then(Browser::parse);
+    let session = value(Kind::Session).and_then(SessionToken::parse);
     let was_here = known.is_some();
     (Visitor { browser: known.unwrap_or_else(|| Browser::new(&app.random)), session }, was_here)
+}
+
+/// The value of the one cookie of that name (RFC 6265 §4.2.1), by the very bytes that the browser judged its prefix by: a
+/// reader that decodes names, or trims more than a browser does, takes a neighbour's cookie for ours.
+fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers.get_all(COOKIE).flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+    let mut found = pairs.filter_map(|pair| {
+        let start = pair.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+        pair.split_at_checked(start)?.1.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+    });
+    match (found.next(), found.next()) {
+        (Some(value), None) => std::str::from_utf8(value).ok(),
+        // Two of them could be read differently by whoever sets and whoever reads.
+        _ => None,
+    }
 }
 
 /// A cookie to set: until the browser is closed, for no script, and for no request that another site's page makes, except
@@ -53,4 +69,40 @@ pub(super) fn cookie(app: &App, kind: Kind, value: &PlainSecret) -> Cookie<'stat
         .http_only(true)
         .same_site(SameSite::Lax)
         .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_ours_by_its_very_name() {
+        let name = "__Host-countersign-session";
+        for (headers, expected) in [
+            (&["__Host-countersign-session=good"][..], Some("good")),
+            (&["a=b; __Host-countersign-session=good; c=d"], Some("good")),
+            (&["a=b;\t__Host-countersign-session=good"], Some("good")),
+            (&["\u{e4}=x; __Host-countersign-session=good"], Some("good")),
+            (&["a=b", "__Host-countersign-session=good"], Some("good")),
+            (&["%5F%5FHost-countersign-session=evil; __Host-countersign-session=good"], Some("good")),
+            (&["\u{2000}__Host-countersign-session=evil; __Host-countersign-session=good"], Some("good")),
+            (&["%5F%5FHost-countersign-session=evil"], None),
+            (&["\u{a0}__Host-countersign-session=evil"], None),
+            (&["__host-countersign-session=evil"], None),
+            (&["x__Host-countersign-session=evil"], None),
+            (&["__Host-countersign-session =evil"], None),
+            (&["=__Host-countersign-session=evil"], None),
+            (&["__Host-countersign-session=good; __Host-countersign-session=evil"], None),
+            (&["__Host-countersign-session"], None),
+            (&[], None),
+        ] {
+            let mut map = HeaderMap::new();
+            for header in headers {
+                map.append(COOKIE, HeaderValue::from_bytes(header.as_bytes()).unwrap());
+            }
+            assert_eq!(value(&map, name), expected, "{headers:?}");
+        }
+    }
 }

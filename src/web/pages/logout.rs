@@ -62,7 +62,7 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
         forms::refuse_cross_site(request, &state.app)?;
     } else if is_post {
         // A client's own form comes without our cookies (RFC 6265bis §5.6.7, Lax); what it leads to comes with them.
-        return Ok(see_other(&format!("/logout?{}", params.to_form())));
+        return Ok(see_other(&format!("/logout?{}", params.to_form(&KEPT))));
     }
     let kept: Vec<(&str, String)> =
         KEPT.into_iter().filter_map(|name| Some((name, params.find(name)?.to_owned()))).collect();

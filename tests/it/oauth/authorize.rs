@@ -168,6 +168,13 @@ fn a_request_means_the_same_by_post() {
     let app = TestApp::start();
     app.code_client();
     let browser = Browser::new(&app);
+    // Another site's form comes without our cookies and leads to a link, with which they come.
+    let sent: Vec<_> = CodeRequest::new().and("scope", "openid").parameters;
+    let pairs: Vec<(&str, &str)> = sent.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let led = browser.post_with("/authorize", &[("Sec-Fetch-Site", "cross-site")], &pairs);
+    assert_eq!((led.status, led.header("set-cookie")), (303, None), "a log-in that is under way goes on");
+    assert_eq!(response(&browser.follow(&led))["error"], "invalid_request", "what was there twice still is");
+    browser.get(&CodeRequest::new().path());
     for asked in [
         CodeRequest::new(),
         CodeRequest::new().with("prompt", "none"),
@@ -319,12 +326,39 @@ fn requests_without_end_fill_nothing() {
         let address = format!("2001:db8:{one:x}{two:02x}:{three:x}{four:02x}::{last:x}");
         browser.post_with("/authorize", &[("X-Forwarded-For", &address)], &pairs)
     };
+    browser.set_cookie("countersign-browser", &countersign::secret::encode_base64url(&[1; 32]));
     for last in 1..=3 {
         assert!(from(last).header("location").unwrap().starts_with("/login?"));
     }
     assert_eq!(response(&from(4))["error"], "temporarily_unavailable", "the same network");
+    let large = CodeRequest::new().with("resource", "").with("ui_locales", &"x ".repeat(4100));
+    assert_eq!(response(&browser.get(&large.path()))["error"], "invalid_request", "8 KiB");
     let elsewhere = browser.post_with("/authorize", &[("X-Forwarded-For", "192.0.2.1")], &pairs);
     assert!(elsewhere.header("location").unwrap().starts_with("/login?"));
     let kept = app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM authorize_requests");
     assert_eq!(kept, ["4"]);
+}
+
+#[test]
+fn one_log_in_gets_no_codes_without_end() {
+    let app = TestApp::with(&[("limits.codes", "3")]);
+    let (browser, _, _, _) = app.at_browser();
+    for _ in 0..2 {
+        assert!(response(&browser.get(&CodeRequest::new().path())).contains_key("code"));
+    }
+    assert_eq!(response(&browser.get(&CodeRequest::new().path()))["error"], "temporarily_unavailable");
+}
+
+#[test]
+fn what_was_allowed_stays_allowed_until_the_person_says_no() {
+    let app = TestApp::start();
+    let (browser, _, _, _) = app.at_browser();
+    let less = CodeRequest::new().with("scope", "openid").with("prompt", "consent");
+    browser.allow(&browser.get(&less.path()));
+    let silent =
+        |scope: &str| response(&browser.get(&CodeRequest::new().with("prompt", "none").with("scope", scope).path()));
+    assert!(silent("openid email").contains_key("code"), "having allowed less again takes nothing back");
+    let form = crate::browser::Form::of(&browser.follow(&browser.get(&less.path())));
+    assert_eq!(response(&form.send(&browser, &[("decision", "deny")]))["error"], "access_denied");
+    assert_eq!(silent("openid")["error"], "consent_required", "a no does");
 }

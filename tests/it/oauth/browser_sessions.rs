@@ -134,3 +134,19 @@ fn what_was_issued_for_offline_access_outlives_the_log_in() {
     assert_eq!(party.refresh("app", ended.refresh_token()).error(), "invalid_grant");
     party.refresh("app", kept.refresh_token()).tokens();
 }
+
+#[test]
+fn a_log_in_that_rests_is_still_ended_by_another_persons() {
+    let app = TestApp::start();
+    let (browser, ada, request, first) = app.at_browser();
+    let party = app.relying_party();
+    let tokens = request.redeem(&party, &first, &[]).tokens();
+    app.advance(Duration::from_secs(2 * 3600));
+    // The same person goes on with it.
+    browser.log_in(&browser.get(&CodeRequest::new().path()), &ada);
+    let tokens = party.refresh("app", tokens.refresh_token()).tokens();
+    app.advance(Duration::from_secs(2 * 3600));
+    let (_, eve) = app.account();
+    browser.log_in(&browser.get(&CodeRequest::new().path()), &eve);
+    assert_eq!(party.refresh("app", tokens.refresh_token()).error(), "invalid_grant");
+}
