@@ -184,4 +184,19 @@ mod tests {
         clock.advance(MINUTE);
         assert!(rule.reserve(&cache, here).is_ok());
     }
+
+    #[test]
+    fn requests_that_wait_are_limited_by_network_and_altogether() {
+        let clock = Clock::manual(Timestamp::from_micros(0));
+        let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
+        let rule = AuthorizeRequests { allowed: 2, allowed_everywhere: 5 };
+        let network = |nth: u8| Network::of([192, 0, nth, 1].into());
+        let mut admitted = 0;
+        for nth in [0, 0, 0, 1, 1, 2, 3] {
+            admitted += u32::from(rule.admit(&cache, network(nth)).is_ok());
+        }
+        assert_eq!(admitted, 5, "two, two and one");
+        clock.advance(MINUTE);
+        assert!(rule.admit(&cache, network(0)).is_ok());
+    }
 }

@@ -230,9 +230,7 @@ refusals! {
         StepUnknown = "authorize.step_unknown", InvalidRequest, Some("this log-in is over, or was begun in another browser"), Routine;
         /// The form did not come from our own page; a page says so.
         CrossSite = "authorize.cross_site", InvalidRequest as 403, Some("the form was not sent from this site"), Suspicious;
-        /// OpenID Connect Core §3.1.2.2, RP-Initiated Logout §2: an `id_token_hint` that is no ID token of ours.
-        HintInvalid = "authorize.hint_invalid", InvalidRequest, Some("the id_token_hint was not issued here"), Routine;
-        /// The log-in ended, or the account changed, while a code was being made.
+        /// The log-in ended, or the request was answered, while a code was being made.
         SessionChanged = "authorize.session_changed", LoginRequired, Some("the person must log in"), Routine;
     }
     /// An authorization code did not buy anything.
@@ -275,8 +273,8 @@ refusals! {
         Contended = "capacity.contended", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
         /// Too many connections are taken by those who follow what is over, or by this client.
         TooManyFollow = "capacity.too_many_follow", TemporarilyUnavailable, Some("busy: wait and try again"), Routine;
-        /// Too many log-ins are under way from this address prefix.
-        TooManyWait = "capacity.too_many_wait", TemporarilyUnavailable as 429, Some("too many log-ins are under way: wait and try again"), Suspicious;
+        /// Too many log-ins are under way from this address prefix or altogether, or too many codes were asked for by one log-in.
+        TooManyWait = "capacity.too_many_wait", TemporarilyUnavailable as 429, Some("too many requests: wait and try again"), Suspicious;
         /// The database is away or refuses.
         StoreUnavailable = "capacity.store_unavailable", TemporarilyUnavailable, Some("a part is away: wait and try again"), Fault;
         /// A row cannot be read.

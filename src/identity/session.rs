@@ -1,11 +1,11 @@
-//! Log-ins at a browser: begun with a proven password, known by a cookie, over at the latest after a day. Refuses to know
+//! Log-ins at a browser: begun with a proven password, known by a cookie, over after a while. Refuses to know
 //! what HTTP calls a cookie.
 
 use std::time::Duration;
 
 use super::login::ProvenPassword;
 use crate::app::App;
-use crate::clock::{Deadline, Timestamp};
+use crate::clock::Deadline;
 use crate::id::SessionId;
 use crate::protocol::client_credentials::ClientId;
 use crate::reason::{LoginRefusal, Refusal};
@@ -60,7 +60,7 @@ pub fn find_unended(app: &App, token: Option<&SessionToken>) -> Result<Option<Se
 }
 
 /// ASVS 7.3.1, 7.3.2: neither ended nor run out, of an account that is as it was.
-fn is_live(app: &App, found: &SessionOfAccount) -> bool {
+pub fn is_live(app: &App, found: &SessionOfAccount) -> bool {
     let (now, session) = (app.clock.now(), &found.session);
     let over = session.ended_at.is_some() || found.account_disabled || found.credentials_changed;
     let idle = now >= session.seen_at.plus(app.settings.sessions.idle_ttl);
@@ -121,10 +121,11 @@ pub fn begin(
                 return if unchanged { Err(store::Error::Expired) } else { Ok(None) };
             }
         }
+        authorize_requests::note_log_in(tx, &request, session.id)?;
+        // Last, since whoever else ends something waits from here to the commit.
         if let Some(other) = other {
             browser_sessions::end(tx, other, now)?;
         }
-        authorize_requests::note_log_in(tx, &request, session.id)?;
         Ok(Some(session.id))
     })?;
     let id = began.ok_or(LoginRefusal::AccountChanged)?;
@@ -135,6 +136,7 @@ pub fn begin(
 ///
 /// # Errors
 /// The store's own reasons; without an error the end is durable.
-pub fn end(app: &App, id: SessionId, now: Timestamp, deadline: &Deadline) -> Result<bool, Refusal> {
+pub fn end(app: &App, id: SessionId, deadline: &Deadline) -> Result<bool, Refusal> {
+    let now = app.clock.now();
     Ok(app.db.write_before(deadline, move |tx| browser_sessions::end(tx, id, now))?)
 }

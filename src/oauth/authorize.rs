@@ -6,9 +6,11 @@
 //! | client | [`address`] | a page |
 //! | redirect URI | [`address`] | a page |
 //! | grant type, response type and mode, state | [`read`] | the redirect URI |
+//! | scope | [`read`] | the redirect URI |
 //! | PKCE | [`read`] | the redirect URI |
-//! | scope and resources | [`read`] | the redirect URI |
+//! | resources | [`read`] | the redirect URI |
 //! | log-in, and how long ago | [`next`] | the redirect URI, with `prompt=none` |
+//! | `id_token_hint` | [`next`] | the redirect URI, with `prompt=none` or when somebody else has logged in |
 //! | consent | [`next`] | the redirect URI, with `prompt=none` |
 //! | code | [`issue`] | the redirect URI |
 //!
@@ -99,7 +101,7 @@ enum Next {
 /// Answers a request that just came.
 ///
 /// # Errors
-/// What only a page can say: the client or its redirect URI is not known, or there are too many requests.
+/// What only a page can say: the client or its redirect URI is not known.
 pub fn authorize(app: &App, params: &Params, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
     let (client, return_to) = address(app, params)?;
     let now = app.clock.now();
@@ -170,11 +172,18 @@ fn next(
         // OpenID Connect Core §3.1.2.1: none MUST NOT show any page.
         return if silent { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
     };
-    if !is_hinted(app, asked, &found)? {
-        // OpenID Connect Core §3.1.2.1: whoever logged in for this request is not the one who was meant.
-        let somebody_else = logged_in == Some(found.session.id);
-        let refused = silent || somebody_else;
-        return if refused { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
+    // OpenID Connect Core §3.1.2.1: the one whom the client means, or nobody. A hint that no published key verifies, since it
+    // is too old or not ours, may mean anybody: the person says who it is.
+    let hint = asked.request.id_token_hint.as_ref();
+    let meant = hint.map(|hint| app.keyring.verify_id_token(hint.expose(), &app.issuer).ok());
+    let anew = logged_in == Some(found.session.id);
+    let refused = match &meant {
+        None => false,
+        Some(Some(meant)) => meant.sub != found.session.account_id.to_string(),
+        Some(None) => !anew,
+    };
+    if refused {
+        return if silent || anew { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
     }
     if !consented && wants_consent(asked, return_to, &found) {
         return if silent { Err(AuthorizeRefusal::ConsentRequired.into()) } else { Ok(Next::Ask(Step::Consent)) };
@@ -191,15 +200,6 @@ fn is_fresh(asked: &Asked, found: &SessionOfAccount, logged_in: Option<SessionId
     let anew = [Prompt::Login, Prompt::SelectAccount].iter().any(|prompt| asked.request.prompts.contains(prompt));
     let max_age = asked.request.max_age.or(asked.client.metadata.default_max_age);
     !anew && max_age != Some(Duration::ZERO) && max_age.is_none_or(|age| now <= found.session.auth_time.plus(age))
-}
-
-/// Whether the person is the one whom the client means, if it says.
-fn is_hinted(app: &App, asked: &Asked, found: &SessionOfAccount) -> Result<bool, Refusal> {
-    let Some(hint) = &asked.request.id_token_hint else { return Ok(true) };
-    let hint = app.keyring.verify_id_token(hint.expose(), &app.issuer);
-    // OpenID Connect Core §3.1.2.2: it MUST have been issued here.
-    let hint = hint.map_err(|_| Refusal::from(AuthorizeRefusal::HintInvalid))?;
-    Ok(hint.sub == found.session.account_id.to_string())
 }
 
 /// Whether the person must be asked before the client gets what it wants.

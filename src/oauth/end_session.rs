@@ -2,7 +2,7 @@
 //! came from it.
 
 use crate::app::App;
-use crate::id::GrantId;
+use crate::id::{GrantId, SessionId};
 use crate::identity::session;
 use crate::oauth::RequestContext;
 use crate::oauth::authorize::Visitor;
@@ -11,7 +11,6 @@ use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
 use crate::protocol::redirect_uri::{self, ValidatedRedirect};
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal, RequestRefusal};
-use crate::store::browser_sessions::SessionOfAccount;
 use crate::store::grants;
 
 /// What comes of a request to log out.
@@ -22,8 +21,8 @@ pub enum Ended {
     Ask {
         /// What the form must send back so that it is known to be ours.
         form_token: String,
-        /// The e-mail address of whoever is logged in.
-        email: String,
+        /// The e-mail address of whoever is logged in; none of a log-in that lets nobody in any more.
+        email: Option<String>,
         /// Where the form may end beside here.
         form_action: Option<String>,
     },
@@ -50,7 +49,7 @@ impl Asking {
 /// Ends the log-in at a browser. `form_token` is what the page that asks the person put into its form.
 ///
 /// # Errors
-/// What only a page can say: the hint is not ours, or the URI is not registered. Nothing was ended then.
+/// What only a page can say: the URI is not registered, or the client is not the hint's. Nothing was ended then.
 pub fn end_session(
     app: &App,
     (params, form_token): (&Params, Option<&str>),
@@ -59,7 +58,12 @@ pub fn end_session(
 ) -> Result<Ended, Refusal> {
     params.refuse_repeated()?;
     let asking = read(app, params)?;
-    let Some(found) = session::find(app, visitor.session.as_ref(), None)? else {
+    let hinted = session_of(app, asking.grant_id)?;
+    // One that lets nobody in any more is ended, too: what came from it goes on.
+    let Some(found) = session::find_unended(app, visitor.session.as_ref())? else {
+        if let Some(id) = hinted {
+            session::end(app, id, &context.deadline)?;
+        }
         // Nobody confirms anything here, so only somebody who was given an ID token says where to go.
         return Ok(Ended::Done(asking.location().filter(|_| asking.grant_id.is_some())));
     };
@@ -69,19 +73,20 @@ pub fn end_session(
         return Err(AuthorizeRefusal::CrossSite.into());
     }
     // RP-Initiated Logout §2: without the hint of this very log-in the person MUST be asked.
-    if !confirmed && !came_from(app, asking.grant_id, &found)? {
+    if !confirmed && hinted != Some(found.session.id) {
         let form_token = visitor.browser.form_token(app, &subject).ok_or(CapacityRefusal::CannotSign)?;
         let form_action = asking.redirect.as_ref().map(ValidatedRedirect::form_action);
-        return Ok(Ended::Ask { form_token, email: found.email, form_action });
+        let email = session::is_live(app, &found).then_some(found.email);
+        return Ok(Ended::Ask { form_token, email, form_action });
     }
-    session::end(app, found.session.id, app.clock.now(), &context.deadline)?;
+    session::end(app, found.session.id, &context.deadline)?;
     tracing::info!(event = "logged_out", account_id = %found.session.account_id);
     Ok(Ended::Done(asking.location()))
 }
 
 fn read(app: &App, params: &Params) -> Result<Asking, Refusal> {
-    let hint = params.find("id_token_hint").map(|hint| app.keyring.verify_id_token(hint, &app.issuer));
-    let hint = hint.transpose().map_err(|_| AuthorizeRefusal::HintInvalid)?;
+    // One that no published key verifies, since it is too old or not ours, is as good as none: the person is asked.
+    let hint = params.find("id_token_hint").and_then(|hint| app.keyring.verify_id_token(hint, &app.issuer).ok());
     // RP-Initiated Logout §2: with both, they MUST be of the same client.
     let named = params.find("client_id");
     if hint.as_ref().is_some_and(|hint| named.is_some_and(|named| named != hint.aud)) {
@@ -104,9 +109,8 @@ fn read(app: &App, params: &Params) -> Result<Asking, Refusal> {
     Ok(Asking { grant_id, redirect, state: parse_state(params)? })
 }
 
-/// Whether a grant came from this log-in.
-fn came_from(app: &App, grant_id: Option<GrantId>, found: &SessionOfAccount) -> Result<bool, Refusal> {
-    let Some(id) = grant_id else { return Ok(false) };
-    let grant = app.db.read(|tx| grants::find(tx, id))?;
-    Ok(grant.is_some_and(|of_account| of_account.grant.session_id == Some(found.session.id)))
+/// The log-in that a grant came from.
+fn session_of(app: &App, grant_id: Option<GrantId>) -> Result<Option<SessionId>, Refusal> {
+    let Some(id) = grant_id else { return Ok(None) };
+    Ok(app.db.read(|tx| grants::find(tx, id))?.and_then(|found| found.grant.session_id))
 }

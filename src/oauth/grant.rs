@@ -1,4 +1,4 @@
-//! The grant types. Each turns an offer into an [`crate::token::Authorization`] and does nothing else.
+//! The grant types. Each turns an offer into an [`crate::token::Authorization`]; a code's does so on the way to its tokens.
 
 pub mod authorization_code;
 pub mod client_credentials;

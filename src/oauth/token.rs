@@ -1,4 +1,5 @@
-//! The token endpoint (RFC 6749 §3.2). The phases that every grant type passes stand here, so none can skip one.
+//! The token endpoint (RFC 6749 §3.2). The phases that every grant type passes stand here, so none can skip one; a code is
+//! used up only after its tokens are signed, so its grant type does both by itself.
 
 use std::sync::Arc;
 use std::time::Duration;

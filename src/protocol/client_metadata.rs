@@ -1,4 +1,4 @@
-//! What a client is registered with (RFC 7591 §2, and three members of our own). Every rule about it stands here,
+//! What a client is registered with (RFC 7591 §2, and members of our own). Every rule about it stands here,
 //! whichever way the metadata came.
 
 use std::collections::BTreeSet;

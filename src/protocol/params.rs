@@ -16,7 +16,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 39] = [
+const KNOWN: [&str; 32] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -40,20 +40,13 @@ const KNOWN: [&str; 39] = [
     "code_challenge_method",
     "prompt",
     "max_age",
-    "display",
     "ui_locales",
-    "claims_locales",
     "id_token_hint",
     "login_hint",
-    "acr_values",
-    "claims",
     "request",
     "request_uri",
     "registration",
-    "dpop_jkt",
     "post_logout_redirect_uri",
-    "logout_hint",
-    "access_token",
     "form_token",
     "decision",
 ];

@@ -208,7 +208,7 @@ pub fn touch(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, 
 
 const END: &str = "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL";
 
-/// Ends a session and what came from it. `false` when it was over already.
+/// Ends a session and what came from it, whether its row is still there or not. `false` when it was over already.
 ///
 /// # Errors
 /// The store's own reasons.
@@ -216,9 +216,7 @@ pub fn end(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Er
     let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
     // Whoever makes a grant of it holds its row: after this, none is made.
     let ended = Statement::new(END, binds).execute(tx.conn())? == 1;
-    if ended {
-        grants::end_of_session(tx, id, now)?;
-    }
+    grants::end_of_session(tx, id, now)?;
     Ok(ended)
 }
 

@@ -52,7 +52,7 @@ pub enum EndedBy {
     AccountDisabled,
     /// The client was disabled.
     ClientDisabled,
-    /// The person logged out of the browser session that it came from.
+    /// The person logged out of the browser session that it came from, or somebody else logged in there.
     LogOut,
     /// The authorization code that it came from was used again.
     CodeReplay,

@@ -119,6 +119,14 @@ pub(super) async fn read_only(request: HttpRequest, payload: Payload) -> HttpRes
     answer
 }
 
+/// The answer to a method that an endpoint for browsers does not take.
+pub(super) async fn get_and_post(request: HttpRequest, payload: Payload) -> HttpResponse {
+    body::discard(&request, payload).await;
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+    answer
+}
+
 /// A problem that is not the protocol's.
 pub(super) fn problem(status: StatusCode, title: &'static str) -> HttpResponse {
     let body = serde_json::to_vec(&Problem { title, status: status.as_u16() }).unwrap_or_default();

@@ -61,7 +61,7 @@ struct TokenParameterForm {
     client_secret: Option<String>,
 }
 
-/// Exchanges credentials or a refresh token for tokens (RFC 6749 §3.2).
+/// Exchanges a code, credentials or a refresh token for tokens (RFC 6749 §3.2).
 #[utoipa::path(post, path = "/token", tag = "oauth",
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses(

@@ -10,6 +10,7 @@ use crate::metrics::Endpoint;
 pub(super) fn public(config: &mut ServiceConfig) {
     let post_only = || web::route().to(oauth::method_not_allowed);
     let read_only = || web::route().to(error::read_only);
+    let get_and_post = || web::route().to(error::get_and_post);
     config
         .service(resource(Endpoint::Token.path()).route(web::post().to(oauth::token)).default_service(post_only()))
         .service(
@@ -24,31 +25,31 @@ pub(super) fn public(config: &mut ServiceConfig) {
             resource(Endpoint::Authorize.path())
                 .route(web::get().to(authorize::authorization))
                 .route(web::post().to(authorize::authorization))
-                .default_service(read_only()),
+                .default_service(get_and_post()),
         )
         .service(
             resource(Endpoint::LogIn.path())
                 .route(web::get().to(authorize::log_in_page))
                 .route(web::post().to(authorize::log_in))
-                .default_service(read_only()),
+                .default_service(get_and_post()),
         )
         .service(
             resource(Endpoint::Consent.path())
                 .route(web::get().to(authorize::consent_page))
                 .route(web::post().to(authorize::consent))
-                .default_service(read_only()),
+                .default_service(get_and_post()),
         )
         .service(
             resource(Endpoint::Logout.path())
                 .route(web::get().to(logout::logout))
                 .route(web::post().to(logout::logout))
-                .default_service(read_only()),
+                .default_service(get_and_post()),
         )
         .service(
             resource(Endpoint::UserInfo.path())
                 .route(web::get().to(oauth::user_information))
                 .route(web::post().to(oauth::user_information))
-                .default_service(read_only()),
+                .default_service(get_and_post()),
         )
         .service(document(Endpoint::Style, assets::style))
         .service(document(Endpoint::Submit, assets::submit))

@@ -41,7 +41,7 @@ pub struct Question {
     pub form_token: String,
     /// What the client wants.
     pub scope: Scope,
-    /// The name that the log-in page begins with: of whoever is logged in, or what the client suggests.
+    /// The name that the log-in page begins with: what the client suggests, or whoever is logged in.
     pub login_hint: Option<String>,
     /// The e-mail address of whoever is logged in.
     pub logged_in: Option<String>,
@@ -194,7 +194,7 @@ fn question(
         return_to: waiting.return_to,
         form_token,
         scope,
-        login_hint: logged_in.clone().or(request.login_hint),
+        login_hint: request.login_hint.or_else(|| logged_in.clone()),
         logged_in,
         ui_locales: request.ui_locales,
     })

@@ -20,7 +20,7 @@ use crate::web::{State, extract};
 #[template(path = "logout.html")]
 struct LogoutPage<'a> {
     texts: &'a Texts,
-    email: &'a str,
+    email: Option<String>,
     form_token: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
 }
@@ -32,7 +32,7 @@ struct LoggedOutPage<'a> {
 }
 
 /// What of the request the page that asks sends back.
-const KEPT: [&str; 4] = ["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
+const KEPT: [&str; 5] = ["id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales"];
 
 /// Ends the log-in at a browser (OpenID Connect RP-Initiated Logout §2).
 #[utoipa::path(get, path = "/logout", tag = "oauth",
@@ -40,11 +40,12 @@ const KEPT: [&str; 4] = ["id_token_hint", "client_id", "post_logout_redirect_uri
         ("id_token_hint" = Option<String>, Query, description = "An ID token of the log-in that is to end: nobody is asked then"),
         ("client_id" = Option<String>, Query, description = "Who asks, if there is no hint"),
         ("post_logout_redirect_uri" = Option<String>, Query, description = "Where the browser goes afterwards; registered"),
-        ("state" = Option<String>, Query, description = "Goes there with it")),
+        ("state" = Option<String>, Query, description = "Goes there with it"),
+        ("ui_locales" = Option<String>, Query, description = "Languages that the person reads")),
     responses(
         (status = 303, description = "Logged out, on to `post_logout_redirect_uri`"),
         (status = 200, description = "A page: logged out, or asking"),
-        (status = 400, description = "A page: the hint is not ours, or the URI is not registered; nothing was ended")))]
+        (status = 400, description = "A page: the URI is not registered, or the client is not the hint's; nothing was ended")))]
 pub(in crate::web) async fn logout(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     match answer(&request, payload, &state).await {
         Ok(answer) => answer,
@@ -74,7 +75,7 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
     match ended {
         Ended::Ask { form_token, email, form_action } => {
             let parameters = kept.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let shown = LogoutPage { texts, email: &email, form_token: &form_token, parameters };
+            let shown = LogoutPage { texts, email, form_token: &form_token, parameters };
             let mut answer = page(StatusCode::OK, &shown, form_action.as_deref().unwrap_or_default());
             if let Some(cookie) = fresh {
                 let _ = answer.add_cookie(&cookie);

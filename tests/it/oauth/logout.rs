@@ -111,11 +111,16 @@ fn what_is_not_in_order_ends_nothing_and_leads_nowhere() {
     );
     let hint = ("id_token_hint", id_token.as_str());
     let mangled = format!("{}A", &id_token[..id_token.len() - 1]);
+    let mangled = if mangled == id_token { "x.y.z" } else { mangled.as_str() };
+    for worthless in [tokens.access.as_str(), "x", mangled] {
+        let answer = browser.get(&path(&[("id_token_hint", worthless)]));
+        assert!(answer.status == 200 && answer.body.contains("Log out?"), "as good as none: {}", answer.body);
+        let led = browser.get(&path(&[("id_token_hint", worthless), ("post_logout_redirect_uri", AFTERWARDS)]));
+        assert_eq!((led.status, led.header("location")), (400, None));
+        assert!(is_logged_in(&browser));
+    }
     for asked in [
-        &[("id_token_hint", tokens.access.as_str())][..],
-        &[("id_token_hint", "x")],
-        &[("id_token_hint", if mangled == id_token { "x.y.z" } else { &mangled })],
-        &[hint, ("client_id", "other")],
+        &[hint, ("client_id", "other")][..],
         &[hint, ("post_logout_redirect_uri", "https://app.example/bye")],
         &[hint, ("post_logout_redirect_uri", "https://app.example/bye?x=1&y=2")],
         &[hint, ("post_logout_redirect_uri", CALLBACK)],
@@ -165,8 +170,31 @@ fn a_client_says_whom_it_means() {
     assert_eq!(response(&other.get(&meant.clone().with("prompt", "none").path()))["error"], "login_required");
     let asked = other.get(&meant.path());
     assert_eq!(response(&other.log_in(&asked, &eve))["error"], "login_required", "not the one who was meant");
+    // What nobody can read may mean anybody.
     for hint in [tokens.access.as_str(), "x"] {
-        let answer = response(&browser.get(&CodeRequest::new().with("id_token_hint", hint).path()));
-        assert_eq!(answer["error"], "invalid_request");
+        let vague = CodeRequest::new().with("id_token_hint", hint);
+        assert_eq!(response(&other.get(&vague.clone().with("prompt", "none").path()))["error"], "login_required");
+        assert!(response(&other.log_in(&other.get(&vague.path()), &eve)).contains_key("code"));
     }
+}
+
+#[test]
+fn a_log_in_that_rests_is_ended_as_well_and_tells_nobody_whose_it_was() {
+    let app = TestApp::start();
+    let (browser, _, tokens) = logged_in(&app);
+    app.advance(std::time::Duration::from_secs(2 * 3600));
+    let asked = browser.get("/logout");
+    assert!(asked.body.contains("Log out?") && !asked.body.contains("people.test"), "{}", asked.body);
+    let answer = Form::of(&asked).send(&browser, &[]);
+    is_out(&app, &browser, &answer, &tokens);
+}
+
+#[test]
+fn an_id_token_ends_its_log_in_when_the_browser_has_forgotten_it() {
+    let app = TestApp::start();
+    let (_, id_token, tokens) = logged_in(&app);
+    let restarted = Browser::new(&app);
+    let answer = restarted.get(&path(&[("id_token_hint", &id_token), ("post_logout_redirect_uri", AFTERWARDS)]));
+    assert_eq!((answer.status, answer.header("location")), (303, Some(AFTERWARDS)));
+    is_out(&app, &restarted, &answer, &tokens);
 }
