@@ -238,6 +238,16 @@ impl TestApp {
         );
     }
 
+    /// A person who has logged in at a browser and is asked whether `app` may: the browser, and the form.
+    pub fn at_consent(&self) -> (Browser, Form) {
+        self.code_client();
+        let (_, email) = self.account();
+        let browser = Browser::new(self);
+        let asked = browser.log_in(&browser.get(&CodeRequest::new().path()), &email);
+        let form = Form::of(&browser.follow(&asked));
+        (browser, form)
+    }
+
     /// A person who has logged in at a browser and allowed `app` what it wants: the browser, the e-mail address, and the
     /// code that the client got.
     pub fn at_browser(&self) -> (Browser, String, CodeRequest, String) {

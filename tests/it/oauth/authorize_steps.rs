@@ -148,11 +148,7 @@ fn what_was_shown_to_one_person_is_not_anothers_to_allow() {
 #[test]
 fn a_person_may_say_no() {
     let app = TestApp::start();
-    app.code_client();
-    let (_, email) = app.account();
-    let browser = Browser::new(&app);
-    let asked = browser.log_in(&browser.get(&CodeRequest::new().path()), &email);
-    let form = Form::of(&browser.follow(&asked));
+    let (browser, form) = app.at_consent();
     let answer = response(&form.send(&browser, &[("decision", "deny")]));
     assert_eq!(
         (answer["error"].as_str(), answer["state"].as_str(), answer["iss"].as_str()),
@@ -213,11 +209,7 @@ fn a_request_waits_half_an_hour() {
 #[test]
 fn whoever_changes_the_client_meanwhile_is_obeyed() {
     let app = TestApp::start();
-    app.code_client();
-    let (_, email) = app.account();
-    let browser = Browser::new(&app);
-    let asked = browser.log_in(&browser.get(&CodeRequest::new().path()), &email);
-    let form = Form::of(&browser.follow(&asked));
+    let (browser, form) = app.at_consent();
     countersign::admin::clients::disable(&app.app, "app").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     is_page(&form.send(&browser, &[("decision", "allow")]), 400);
