@@ -1,10 +1,19 @@
 //! What a browser is known by whether anybody is logged in there or not, and the proof that a form of ours was shown in it.
 
+use super::session::SessionToken;
 use crate::app::App;
 use crate::secret::{Digest, PlainSecret, Random, decode_base64url, encode_base64url};
 
 /// Random bytes of what the cookie says: 256 bits.
 const BYTES: usize = 32;
+
+/// Who sends a request: a browser, and whoever may be logged in there.
+pub struct Visitor {
+    /// The browser.
+    pub browser: Browser,
+    /// What its session cookie says.
+    pub session: Option<SessionToken>,
+}
 
 /// A browser, by a cookie that says nothing about anybody.
 pub struct Browser(PlainSecret);

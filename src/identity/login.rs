@@ -139,6 +139,11 @@ fn conclude(
 }
 
 impl ProvenPassword {
+    /// How the person logged in (RFC 8176 §2).
+    pub fn amr(&self) -> Vec<String> {
+        vec!["pwd".to_owned()]
+    }
+
     /// What a log-in that was made leaves behind: failures are forgotten, the network is known, the hash is renewed; most
     /// often nothing of that is due. The log-in stands even if this cannot be written.
     pub fn remember(self, app: &App) {

@@ -44,9 +44,7 @@ pub fn find(
     token: Option<&SessionToken>,
     client_id: Option<&ClientId>,
 ) -> Result<Option<SessionOfAccount>, Refusal> {
-    let Some(SessionToken(digest)) = token else { return Ok(None) };
-    let found = app.db.read(|tx| browser_sessions::find(tx, digest, client_id))?;
-    Ok(found.filter(|found| is_live(app, found)))
+    Ok(find_any(app, token, client_id)?.filter(|found| is_live(app, found)))
 }
 
 /// The session behind a cookie that was not ended, whether it still lets anybody in or not: what came from it may go on.
@@ -54,9 +52,16 @@ pub fn find(
 /// # Errors
 /// The store's own reasons.
 pub fn find_unended(app: &App, token: Option<&SessionToken>) -> Result<Option<SessionOfAccount>, Refusal> {
+    Ok(find_any(app, token, None)?.filter(|found| found.session.ended_at.is_none()))
+}
+
+fn find_any(
+    app: &App,
+    token: Option<&SessionToken>,
+    client_id: Option<&ClientId>,
+) -> Result<Option<SessionOfAccount>, Refusal> {
     let Some(SessionToken(digest)) = token else { return Ok(None) };
-    let found = app.db.read(|tx| browser_sessions::find(tx, digest, None))?;
-    Ok(found.filter(|found| found.session.ended_at.is_none()))
+    Ok(app.db.read(|tx| browser_sessions::find(tx, digest, client_id))?)
 }
 
 /// ASVS 7.3.1, 7.3.2: neither ended nor run out, of an account that is as it was.
@@ -100,8 +105,7 @@ pub fn begin(
     let session = BrowserSession {
         id: same.map_or_else(|| SessionId::new(now, &app.random), |same| same.session.id),
         account_id: proven.account.id,
-        // RFC 8176 §2: pwd.
-        amr: vec!["pwd".to_owned()],
+        amr: proven.amr(),
         auth_time: proven.auth_time,
         created_at: now,
         seen_at: now,

@@ -3,18 +3,18 @@
 //!
 //! | check | decided by | refused on |
 //! |---|---|---|
-//! | client | [`address`] | a page |
-//! | redirect URI | [`address`] | a page |
-//! | grant type, response type and mode, state | [`read`] | the redirect URI |
-//! | scope | [`read`] | the redirect URI |
-//! | PKCE | [`read`] | the redirect URI |
-//! | resources | [`read`] | the redirect URI |
-//! | log-in, and how long ago | [`next`] | the redirect URI, with `prompt=none` |
-//! | `id_token_hint` | [`next`] | the redirect URI, with `prompt=none` or when somebody else has logged in |
-//! | consent | [`next`] | the redirect URI, with `prompt=none` |
-//! | code | [`issue`] | the redirect URI |
+//! | client | `address` | a page |
+//! | redirect URI | `address` | a page |
+//! | grant type, response type and mode, state | `read` | the redirect URI |
+//! | scope | `read` | the redirect URI |
+//! | PKCE | `read` | the redirect URI |
+//! | resources | `read` | the redirect URI |
+//! | log-in, and how long ago | `next` | the redirect URI, with `prompt=none` |
+//! | `id_token_hint` | `next` | the redirect URI, with `prompt=none` or when somebody else has logged in |
+//! | consent | `next` | the redirect URI, with `prompt=none` |
+//! | code | `issue` | the redirect URI |
 //!
-//! Before a [`ReturnTo`] exists there is nothing but a page to show: no error leads to a URI that nobody registered.
+//! Before a `ReturnTo` exists there is nothing but a page to show: no error leads to a URI that nobody registered.
 
 pub mod steps;
 
@@ -26,8 +26,8 @@ use super::token::{resources_of_client, scope_of_client};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::SessionId;
-use crate::identity::browser::Browser;
-use crate::identity::session::{self, SessionToken};
+use crate::identity::browser::Visitor;
+use crate::identity::session;
 use crate::protocol::authorize_request::{AuthorizeRequest, PARAMETERS, Prompt, ResponseMode, parse_state};
 use crate::protocol::authorize_response::{AuthorizeResponse, ReturnTo};
 use crate::protocol::client_credentials::ClientId;
@@ -54,14 +54,6 @@ const REQUEST_TTL: Duration = Duration::from_mins(30);
 const MAX_WAITING_BYTES: usize = 8 * 1024;
 /// Random bytes of a waiting request's name: 128 bits.
 const REQUEST_ID_BYTES: usize = 16;
-
-/// Who sends a request: a browser, and whoever may be logged in there.
-pub struct Visitor {
-    /// The browser.
-    pub browser: Browser,
-    /// What its session cookie says.
-    pub session: Option<SessionToken>,
-}
 
 /// What comes of a request.
 pub enum Outcome {
@@ -91,9 +83,9 @@ pub(super) struct Asked {
 }
 
 /// What is to be done next about a request that is in order.
-enum Next {
-    /// There is nothing to ask.
-    Issue(Box<SessionOfAccount>),
+enum Next<'s> {
+    /// There is nothing to ask whoever is logged in.
+    Issue(&'s SessionOfAccount),
     /// A person is asked.
     Ask(Step),
 }
@@ -105,11 +97,13 @@ enum Next {
 pub fn authorize(app: &App, params: &Params, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
     let (client, return_to) = address(app, params)?;
     let now = app.clock.now();
-    let decided =
-        read(&client, params).and_then(|asked| match next(app, &asked, &return_to, visitor, (None, false))? {
-            Next::Issue(session) => issue(app, &asked, (&return_to, &session), None, context),
+    let decided = read(&client, params).and_then(|asked| {
+        let found = session::find(app, visitor.session.as_ref(), Some(&client.id))?;
+        match next(app, &asked, &return_to, found.as_ref(), (None, false))? {
+            Next::Issue(session) => issue(app, &asked, (&return_to, session), None, context),
             Next::Ask(step) => wait_for(app, params, visitor, (step, now), context),
-        });
+        }
+    });
     // RFC 6749 §4.1.2.1: told to the client, whose URI it is.
     Ok(decided.unwrap_or_else(|refusal| refuse(app, return_to, refusal.of_client(&client.id))))
 }
@@ -157,16 +151,15 @@ fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refusal> {
     Ok(Asked { client: client.clone(), request, scope, audiences })
 }
 
-/// What is to be done, as things stand: `logged_in` is the log-in that was made for this request, `consented` whether the
+/// What is to be done, as things stand: `found` is who is logged in at the browser, `logged_in` the log-in that was made for this request, `consented` whether the
 /// person has just allowed it.
-fn next(
+fn next<'s>(
     app: &App,
     asked: &Asked,
     return_to: &ReturnTo,
-    visitor: &Visitor,
+    found: Option<&'s SessionOfAccount>,
     (logged_in, consented): (Option<SessionId>, bool),
-) -> Result<Next, Refusal> {
-    let found = session::find(app, visitor.session.as_ref(), Some(&asked.client.id))?;
+) -> Result<Next<'s>, Refusal> {
     let silent = asked.request.prompts.contains(&Prompt::None);
     let Some(found) = found.filter(|found| is_fresh(asked, found, logged_in, app.clock.now())) else {
         // OpenID Connect Core §3.1.2.1: none MUST NOT show any page.
@@ -185,10 +178,10 @@ fn next(
     if refused {
         return if silent || anew { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
     }
-    if !consented && wants_consent(asked, return_to, &found) {
+    if !consented && wants_consent(asked, return_to, found) {
         return if silent { Err(AuthorizeRefusal::ConsentRequired.into()) } else { Ok(Next::Ask(Step::Consent)) };
     }
-    Ok(Next::Issue(Box::new(found)))
+    Ok(Next::Issue(found))
 }
 
 /// OpenID Connect Core §3.1.2.1: whether the log-in is as recent as the request wants it. One that was made for it always is.

@@ -3,9 +3,9 @@
 
 use crate::app::App;
 use crate::id::{GrantId, SessionId};
+use crate::identity::browser::Visitor;
 use crate::identity::session;
 use crate::oauth::RequestContext;
-use crate::oauth::authorize::Visitor;
 use crate::protocol::authorize_request::parse_state;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;

@@ -47,12 +47,10 @@ pub(super) fn refuse(request: &HttpRequest, state: &State, refusal: &Refusal) ->
     if status == StatusCode::UNAUTHORIZED || bearer {
         headers.insert(WWW_AUTHENTICATE, challenge(refusal));
     }
-    if let Some(wait) = refusal.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-    }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
+    say_when(&mut answer, refusal);
     answer
 }
 
@@ -78,8 +76,15 @@ fn challenge(refusal: &Refusal) -> HeaderValue {
     }
 }
 
+/// Says when to come back, where a refusal knows.
+pub(super) fn say_when(answer: &mut HttpResponse, refusal: &Refusal) {
+    if let Some(wait) = refusal.retry_after {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+    }
+}
+
 /// RFC 9110 §10.2.3: whole seconds, rounded up, so that whoever obeys does not come too early.
-pub(super) fn whole_seconds(wait: Duration) -> u64 {
+fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 

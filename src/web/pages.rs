@@ -7,12 +7,19 @@ mod forms;
 pub(super) mod logout;
 mod texts;
 
+use actix_web::cookie::Cookie;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderValue, LOCATION, REFERRER_POLICY};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use cookies::Kind;
+
+use super::oauth::hop;
 use super::{State, error, observe};
+use crate::app::App;
+use crate::identity::browser::Visitor;
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Reason, Refusal};
 use texts::Texts;
 
@@ -30,6 +37,24 @@ fn page(status: StatusCode, template: &impl Template, form_action: &str) -> Http
     // A browser that is to tell nobody where it comes from says "null" for its own pages' origin, too.
     answer.insert_header((REFERRER_POLICY, "same-origin"));
     answer.content_type("text/html; charset=utf-8").body(body)
+}
+
+/// RFC 9700 §4.12: 303, so that no browser posts again what a person typed.
+fn see_other(location: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
+}
+
+/// Works on the token lane, and says which browser cookie must be set first, if one must.
+async fn on_token_lane<T: Send + 'static>(
+    request: &HttpRequest,
+    state: &Data<State>,
+    work: impl FnOnce(&App, &Visitor) -> Result<T, Refusal> + Send + 'static,
+) -> Result<(T, Option<Cookie<'static>>), Refusal> {
+    let (visitor, was_here) = cookies::visitor(request, &state.app);
+    let fresh = (!was_here).then(|| cookies::cookie(&state.app, Kind::Browser, visitor.browser.cookie()));
+    let app = state.app.clone();
+    let done = hop(request, state, &state.lanes.token, move |()| work(&app, &visitor)).await?;
+    Ok((done, fresh))
 }
 
 #[derive(Template)]
@@ -54,9 +79,7 @@ fn refused(request: &HttpRequest, state: &State, refusal: &Refusal) -> HttpRespo
         trace: status.is_server_error().then_some(trace),
     };
     let mut answer = page(status, &shown, "");
-    if let Some(wait) = refusal.retry_after {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(error::whole_seconds(wait)));
-    }
+    error::say_when(&mut answer, refusal);
     answer
 }
 

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Next, Outcome, Step, Visitor, address, issue, next, read, refuse};
+use super::{Asked, Next, Outcome, Step, address, issue, next, read, refuse};
 use crate::app::App;
 use crate::id::SessionId;
+use crate::identity::browser::Visitor;
 use crate::identity::login;
 use crate::identity::session;
 use crate::oauth::RequestContext;
@@ -64,10 +65,10 @@ pub enum Shown {
 pub fn show(app: &App, id: &str, visitor: &Visitor, context: &RequestContext) -> Result<Shown, Refusal> {
     let waiting = load(app, id, visitor)?;
     let found = session::find(app, visitor.session.as_ref(), Some(&waiting.asked.client.id))?;
-    let due = next(app, &waiting.asked, &waiting.return_to, visitor, (waiting.logged_in, false));
+    let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, false));
     match due {
         Ok(Next::Ask(step)) => Ok(Shown::Question(Box::new(question(app, id, visitor, (step, waiting, found))?))),
-        Ok(Next::Issue(session)) => Ok(Shown::Done(conclude(app, waiting, &session, false, context))),
+        Ok(Next::Issue(session)) => Ok(Shown::Done(conclude(app, waiting, session, false, context))),
         Err(refusal) => Ok(Shown::Done(refuse(app, waiting.return_to, refusal))),
     }
 }
@@ -90,11 +91,11 @@ pub fn log_in(
     app: &App,
     memory: &mut HashMemory,
     form: &LogInForm,
-    mut visitor: Visitor,
+    visitor: &Visitor,
     context: &RequestContext,
 ) -> Result<(PlainSecret, Outcome), Refusal> {
-    let waiting = load(app, &form.request, &visitor)?;
-    refuse_foreign_form(app, &visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)?;
+    let waiting = load(app, &form.request, visitor)?;
+    refuse_foreign_form(app, visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)?;
     let client_id = waiting.asked.client.id.clone();
     let current = session::find_unended(app, visitor.session.as_ref())?;
     let proven = login::prove_password(app, memory, &form.credentials, context.network)
@@ -102,9 +103,9 @@ pub fn log_in(
     let begun = session::begin(app, &proven, (current.as_ref(), waiting.id), &context.deadline)?;
     tracing::info!(event = "logged_in", client_id = %client_id, account_id = %proven.account.id);
     proven.remember(app);
-    visitor.session = Some(begun.token);
-    let outcome = match next(app, &waiting.asked, &waiting.return_to, &visitor, (Some(begun.id), false)) {
-        Ok(Next::Issue(session)) => conclude(app, waiting, &session, false, context),
+    let found = session::find(app, Some(&begun.token), Some(&client_id))?;
+    let outcome = match next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (Some(begun.id), false)) {
+        Ok(Next::Issue(session)) => conclude(app, waiting, session, false, context),
         Ok(Next::Ask(step)) => Outcome::Ask(step, form.request.clone()),
         Err(refusal) => refuse(app, waiting.return_to, refusal),
     };
@@ -122,7 +123,8 @@ pub fn consent(
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
     let waiting = load(app, id, visitor)?;
-    let due = next(app, &waiting.asked, &waiting.return_to, visitor, (waiting.logged_in, true));
+    let found = session::find(app, visitor.session.as_ref(), Some(&waiting.asked.client.id))?;
+    let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, true));
     let session = match due {
         Ok(Next::Issue(session)) => session,
         // Whoever was logged in is no more.
@@ -130,11 +132,11 @@ pub fn consent(
         Err(refusal) => return Ok(refuse(app, waiting.return_to, refusal)),
     };
     // ASVS 3.5.1: what was shown to one person is not another's to allow.
-    refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(&session)), form_token)?;
+    refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(session)), form_token)?;
     let (account_id, client_id) = (session.session.account_id, waiting.asked.client.id.clone());
     tracing::info!(event = "consent", %account_id, %client_id, allowed);
     if allowed {
-        return Ok(conclude(app, waiting, &session, true, context));
+        return Ok(conclude(app, waiting, session, true, context));
     }
     let claimed = waiting.id;
     let denied = app.db.write_before(&context.deadline, move |tx| {

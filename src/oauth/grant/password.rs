@@ -37,8 +37,7 @@ pub fn authorize(
         client_id: client.id.clone(),
         scope,
         audiences,
-        // RFC 8176 §2: pwd.
-        amr: vec!["pwd".to_owned()],
+        amr: proven.amr(),
         auth_time: proven.auth_time,
         session_id: None,
     };

@@ -2,17 +2,16 @@
 
 use actix_web::cookie::Cookie;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::cookies::{self, Kind};
 use super::texts::{self, Texts};
-use super::{forms, page, refused};
+use super::{forms, on_token_lane, page, refused, see_other};
 use crate::oauth::RequestContext;
 use crate::oauth::authorize::steps::{self, LogInForm, Question, Shown};
-use crate::oauth::authorize::{Outcome, Step, Visitor, authorize};
+use crate::oauth::authorize::{Outcome, Step, authorize};
 use crate::password_hash::HashMemory;
 use crate::protocol::authorize_request::ResponseMode;
 use crate::protocol::authorize_response::AuthorizeResponse;
@@ -70,6 +69,7 @@ struct FormPostPage<'a> {
         ("nonce" = Option<String>, Query, description = "For the ID token"),
         ("prompt" = Option<String>, Query, description = "`none`, `login`, `consent`, `select_account`"),
         ("max_age" = Option<u64>, Query, description = "How many seconds ago the person may have logged in"),
+        ("id_token_hint" = Option<String>, Query, description = "An ID token of whom the client means"),
         ("login_hint" = Option<String>, Query, description = "The name that the log-in page begins with"),
         ("ui_locales" = Option<String>, Query, description = "Languages that the person reads"),
         ("resource" = Option<Vec<String>>, Query, description = "RFC 8707")),
@@ -147,7 +147,7 @@ async fn shown(
 /// Logs a person in.
 pub(in crate::web) async fn log_in(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let context = extract::context(&request, &state);
-    let sent = match form(&request, payload).await.and_then(|params| {
+    let sent = match forms::read(&request, payload).await.and_then(|params| {
         forms::refuse_cross_site(&request, &state.app)?;
         forms::log_in(&params)
     }) {
@@ -172,7 +172,7 @@ async fn try_log_in(
 ) -> Result<(Cookie<'static>, Outcome), Refusal> {
     let (visitor, _) = cookies::visitor(request, &state.app);
     let app = state.app.clone();
-    let work = move |memory: &mut HashMemory| steps::log_in(&app, memory, &sent, visitor, &context);
+    let work = move |memory: &mut HashMemory| steps::log_in(&app, memory, &sent, &visitor, &context);
     let (cookie, outcome) = hop(request, state, &state.lanes.hash, work).await?;
     Ok((cookies::cookie(&state.app, Kind::Session, &cookie), outcome))
 }
@@ -200,9 +200,7 @@ async fn ask_again(
     };
     let mut answer = ask(request, state, &question, (id, Some((username, problem))));
     *answer.status_mut() = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    if let Some(wait) = refusal.retry_after {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(error::whole_seconds(wait)));
-    }
+    error::say_when(&mut answer, refusal);
     answer
 }
 
@@ -210,7 +208,7 @@ async fn ask_again(
 pub(in crate::web) async fn consent(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let context = extract::context(&request, &state);
     let outcome = async {
-        let params = form(&request, payload).await?;
+        let params = forms::read(&request, payload).await?;
         forms::refuse_cross_site(&request, &state.app)?;
         let text = |name| params.find(name).unwrap_or_default().to_owned();
         let (id, form_token) = (text("request"), text("form_token"));
@@ -225,24 +223,6 @@ pub(in crate::web) async fn consent(request: HttpRequest, payload: Payload, stat
         .await
     };
     deliver(&request, &state, outcome.await)
-}
-
-pub(super) async fn form(request: &HttpRequest, payload: Payload) -> Result<Params, Refusal> {
-    let body = body::read(request, payload).await?;
-    Params::parse_form(extract::content_type(request.headers()), &body)
-}
-
-/// Works on the token lane, and says which browser cookie must be set first, if one must.
-pub(super) async fn on_token_lane<T: Send + 'static>(
-    request: &HttpRequest,
-    state: &Data<State>,
-    work: impl FnOnce(&crate::app::App, &Visitor) -> Result<T, Refusal> + Send + 'static,
-) -> Result<(T, Option<Cookie<'static>>), Refusal> {
-    let (visitor, was_here) = cookies::visitor(request, &state.app);
-    let fresh = (!was_here).then(|| cookies::cookie(&state.app, Kind::Browser, visitor.browser.cookie()));
-    let app = state.app.clone();
-    let done = hop(request, state, &state.lanes.token, move |()| work(&app, &visitor)).await?;
-    Ok((done, fresh))
 }
 
 fn deliver(
@@ -281,11 +261,6 @@ fn respond(request: &HttpRequest, response: &AuthorizeResponse) -> HttpResponse 
         parameters: response.parameters().collect(),
     };
     page(StatusCode::OK, &shown, &redirect.form_action())
-}
-
-/// RFC 9700 §4.12: 303, so that no browser posts again what a person typed.
-pub(super) fn see_other(location: &str) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 
 fn step_path(step: Step, id: &str) -> String {

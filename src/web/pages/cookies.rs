@@ -5,9 +5,8 @@ use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header::{COOKIE, HeaderMap};
 
 use crate::app::App;
-use crate::identity::browser::Browser;
+use crate::identity::browser::{Browser, Visitor};
 use crate::identity::session::SessionToken;
-use crate::oauth::authorize::Visitor;
 use crate::secret::PlainSecret;
 
 /// Which cookie.

@@ -2,12 +2,20 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, ORIGIN};
+use actix_web::web::Payload;
 
 use crate::app::App;
 use crate::oauth::authorize::steps::LogInForm;
 use crate::protocol::params::Params;
 use crate::protocol::token_request::Credentials;
 use crate::reason::{AuthorizeRefusal, Refusal};
+use crate::web::{body, extract};
+
+/// Reads a form; what is in it twice is noted and not refused yet.
+pub(super) async fn read(request: &HttpRequest, payload: Payload) -> Result<Params, Refusal> {
+    let body = body::read(request, payload).await?;
+    Params::parse_form(extract::content_type(request.headers()), &body)
+}
 
 /// ASVS 3.5.1, OWASP CSRF: a form that another site's page sends does nothing, whatever else it holds.
 pub(super) fn refuse_cross_site(request: &HttpRequest, app: &App) -> Result<(), Refusal> {

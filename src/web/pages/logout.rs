@@ -6,10 +6,9 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::authorize::{form, on_token_lane, see_other};
 use super::cookies::{self, Kind};
 use super::texts::{self, Texts};
-use super::{forms, page, refused};
+use super::{forms, on_token_lane, page, refused, see_other};
 use crate::oauth::end_session::{Ended, end_session};
 use crate::protocol::params::Params;
 use crate::reason::Refusal;
@@ -56,8 +55,11 @@ pub(in crate::web) async fn logout(request: HttpRequest, payload: Payload, state
 async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) -> Result<HttpResponse, Refusal> {
     let context = extract::context(request, state);
     let is_post = request.method() == actix_web::http::Method::POST;
-    let params =
-        if is_post { form(request, payload).await? } else { Params::parse_query(request.query_string().as_bytes())? };
+    let params = if is_post {
+        forms::read(request, payload).await?
+    } else {
+        Params::parse_query(request.query_string().as_bytes())?
+    };
     let form_token = params.find("form_token").filter(|_| is_post).map(str::to_owned);
     if form_token.is_some() {
         forms::refuse_cross_site(request, &state.app)?;
