@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::cache::{Cache, CacheError};
 use crate::clients::Clients;
 use crate::clock::Clock;
+use crate::fetch::Fetcher;
 use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
@@ -124,6 +125,8 @@ pub struct App {
     pub clients: Clients,
     /// What is over, and places in the status lists.
     pub status: Status,
+    /// Calls out.
+    pub fetcher: Fetcher,
     /// Password hashing.
     pub hasher: Hasher,
     /// The rule for networks that fail to log in.
@@ -195,6 +198,7 @@ impl App {
             clients: Clients::open(&db)?,
             status: Status::new(random),
             cache: Cache::open(&settings.cache, &clock)?,
+            fetcher: Fetcher::new(&settings.fetch),
             hasher: Hasher::new(&settings.passwords, &random)?,
             address_failures: AddressFailures { allowed: settings.limits.address_failures },
             authorize_requests: AuthorizeRequests {

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod lane;
 pub mod store;
 pub mod cache;
+pub mod fetch;
 pub mod password_hash;
 pub mod keys;
 pub mod limits;

@@ -34,6 +34,7 @@ struct Written {
     sessions: Sessions,
     passwords: Passwords,
     limits: Limits,
+    fetch: Fetch,
     log: Log,
 }
 
@@ -162,6 +163,16 @@ pub struct Limits {
     pub codes: u32,
 }
 
+/// `[fetch]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetch {
+    /// Whether calls out may go to this machine, over http if need be.
+    pub allow_loopback: bool,
+    /// Networks beside the public ones that calls out may go to.
+    pub allowed_networks: Vec<IpNet>,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -243,6 +254,8 @@ pub struct Settings {
     pub passwords: Passwords,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[fetch]`.
+    pub fetch: Fetch,
     /// `[log]`.
     pub log: Log,
     written: Box<Written>,
@@ -315,6 +328,7 @@ fn environment() -> Environment {
         .ignore_empty(true)
         .list_separator(",")
         .with_list_parse_key("http.trusted_proxies")
+        .with_list_parse_key("fetch.allowed_networks")
 }
 
 /// Reads a secret from a file: its content without the line break at the end.

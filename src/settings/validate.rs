@@ -45,6 +45,7 @@ pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
     sessions(&written)?;
     passwords(&written)?;
     limits(&written)?;
+    fetch(&written, issuer.as_deref())?;
     let database = database(&written)?;
     if written.database.connections == 0 || written.database.connections > 1000 {
         return rule("database.connections", "1 to 1000");
@@ -61,6 +62,7 @@ pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
         sessions: written.sessions.clone(),
         passwords: written.passwords.clone(),
         limits: written.limits.clone(),
+        fetch: written.fetch.clone(),
         log: written.log.clone(),
         written: Box::new(written),
     })
@@ -193,6 +195,15 @@ fn limits(written: &Written) -> Result<(), SettingsError> {
     }
     if limits.codes == 0 {
         return rule("limits.codes", "at least 1");
+    }
+    Ok(())
+}
+
+fn fetch(written: &Written, issuer: Option<&str>) -> Result<(), SettingsError> {
+    let on_loopback = issuer.is_none_or(|issuer| Url::parse(issuer).is_ok_and(|url| is_loopback(&url)));
+    // CWE-918: whoever registers a client would make us call what only this machine may.
+    if written.fetch.allow_loopback && !on_loopback {
+        return rule("fetch.allow_loopback", "true only with an issuer on loopback");
     }
     Ok(())
 }

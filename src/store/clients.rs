@@ -51,6 +51,23 @@ pub struct ClientSecret {
 }
 
 type ClientRow = (String, String, i64, Option<i64>, i64, i64);
+/// What a [`ClientRow`] is made of.
+const ROW: (
+    clients::id,
+    clients::metadata,
+    clients::created_at,
+    clients::disabled_at,
+    clients::not_before,
+    clients::status_position,
+) = (
+    clients::id,
+    clients::metadata,
+    clients::created_at,
+    clients::disabled_at,
+    clients::not_before,
+    clients::status_position,
+);
+
 type SecretRow = (Vec<u8>, String, Vec<u8>, i32, i64);
 
 fn parse_client((id, metadata, created_at, disabled_at, not_before, status_position): ClientRow) -> Option<Client> {
@@ -81,7 +98,7 @@ fn parse_secret((id, _, digest, key_version, created_at): SecretRow) -> Option<C
 /// # Errors
 /// The store's own reasons.
 pub fn load_all(tx: &mut Read<'_>) -> Result<(Vec<Client>, Vec<String>), Error> {
-    let rows: Vec<ClientRow> = clients::table.load(tx.conn())?;
+    let rows: Vec<ClientRow> = clients::table.select(ROW).load(tx.conn())?;
     let secrets: Vec<SecretRow> =
         client_secrets::table.order((client_secrets::created_at, client_secrets::id)).load(tx.conn())?;
     let mut unreadable = Vec::new();
@@ -108,7 +125,7 @@ pub fn load_all(tx: &mut Read<'_>) -> Result<(Vec<Client>, Vec<String>), Error> 
 /// # Errors
 /// [`Error::Corrupt`] when its row cannot be read; the store's own reasons.
 pub fn find(tx: &mut Read<'_>, id: &ClientId) -> Result<Option<Client>, Error> {
-    let row: Option<ClientRow> = clients::table.find(id.as_str()).get_result(tx.conn()).optional()?;
+    let row: Option<ClientRow> = clients::table.find(id.as_str()).select(ROW).get_result(tx.conn()).optional()?;
     let Some(row) = row else { return Ok(None) };
     let mut client = parse_client(row).ok_or(Error::Corrupt { table: TABLE })?;
     let secrets: Vec<SecretRow> = client_secrets::table

@@ -28,6 +28,9 @@ diesel::table! {
         seen_at -> BigInt,
         expires_at -> BigInt,
         ended_at -> Nullable<BigInt>,
+        network -> Nullable<Text>,
+        user_agent -> Nullable<Text>,
+        remembered_id -> Nullable<Binary>,
     }
 }
 
@@ -68,6 +71,80 @@ diesel::table! {
         expires_at -> BigInt,
         failures -> SmallInt,
         grant_id -> Nullable<Binary>,
+        confirmation -> Nullable<Text>,
+        claims -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    one_time_values (digest) {
+        digest -> Binary,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    pushed_requests (id_digest) {
+        id_digest -> Binary,
+        client_id -> Text,
+        parameters -> Text,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    device_codes (handle) {
+        handle -> Binary,
+        user_code_digest -> Binary,
+        client_id -> Text,
+        scope -> Text,
+        audiences -> Text,
+        confirmation -> Nullable<Text>,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        decision -> Nullable<Text>,
+        session_id -> Nullable<Binary>,
+        account_id -> Nullable<Binary>,
+        credentials_version -> Nullable<BigInt>,
+        amr -> Nullable<Text>,
+        auth_time -> Nullable<BigInt>,
+        grant_id -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    logout_notices (id) {
+        id -> Binary,
+        client_id -> Text,
+        account_id -> Binary,
+        grant_id -> Binary,
+        attempts -> SmallInt,
+        due_at -> BigInt,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    remembered_log_ins (id) {
+        id -> Binary,
+        secret_digest -> Binary,
+        spent_digest -> Nullable<Binary>,
+        account_id -> Binary,
+        credentials_version -> BigInt,
+        amr -> Text,
+        auth_time -> BigInt,
+        moved_at -> BigInt,
+        expires_at -> BigInt,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    initial_access_tokens (digest) {
+        digest -> Binary,
+        uses_left -> Integer,
+        created_at -> BigInt,
+        expires_at -> BigInt,
     }
 }
 
@@ -89,6 +166,7 @@ diesel::table! {
         disabled_at -> Nullable<BigInt>,
         not_before -> BigInt,
         status_position -> BigInt,
+        registration_digest -> Nullable<Binary>,
     }
 }
 
@@ -125,6 +203,8 @@ diesel::table! {
         credentials_version -> BigInt,
         status_position -> BigInt,
         session_id -> Nullable<Binary>,
+        confirmation -> Nullable<Text>,
+        claims -> Nullable<Text>,
     }
 }
 

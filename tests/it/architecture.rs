@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in dependency order.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "clock",
     "secret",
     "id",
@@ -17,6 +17,7 @@ const ORDER: [&str; 26] = [
     "lane",
     "store",
     "cache",
+    "fetch",
     "password_hash",
     "keys",
     "limits",
@@ -51,7 +52,7 @@ const DOORS: [(&str, &[&str]); 27] = [
     ("jsonwebtoken", &["keys"]),
     ("rsa", &["keys"]),
     ("fastrand", &["keys"]),
-    ("reqwest", &["web", "cli"]),
+    ("reqwest", &["fetch", "web", "cli"]),
     ("flate2", &["token"]),
     ("countersign_verifier", &["metrics", "store", "keys", "status", "token", "oauth", "web", "cli"]),
     ("argon2", &["password_hash"]),
@@ -59,7 +60,7 @@ const DOORS: [(&str, &[&str]); 27] = [
     ("clap", &["cli"]),
     ("aws_lc_rs", &["secret", "keys"]),
     ("prometheus", &["metrics"]),
-    ("ipnet", &["settings", "web"]),
+    ("ipnet", &["settings", "fetch", "web"]),
     ("utoipa", &["web", "protocol"]),
     ("uuid", &["id"]),
     ("caseless", &["login_name"]),
