@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::cache::{Cache, CacheError};
+use crate::client_keys::ClientKeys;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::fetch::Fetcher;
@@ -17,7 +18,7 @@ use crate::lane::{Lane, LaneShape};
 use crate::limits::{AddressFailures, AuthorizeRequests, Codes};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
-use crate::protocol::discovery_document::DiscoveryDocument;
+use crate::protocol::discovery_document::{DiscoveryDocument, With};
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{PurposeKey, Random};
 use crate::settings::Settings;
@@ -84,6 +85,8 @@ pub struct Secrets {
     pub authorization_code_mac: Vec<(u8, PurposeKey)>,
     /// Bind the forms of our pages to a browser.
     pub form_mac: Vec<(u8, PurposeKey)>,
+    /// Authenticate the nonces of DPoP proofs.
+    pub dpop_nonce_mac: Vec<(u8, PurposeKey)>,
 }
 
 impl Secrets {
@@ -93,6 +96,7 @@ impl Secrets {
             client_secret_hash: master_key.derive_all(Purpose::ClientSecretHash),
             authorization_code_mac: master_key.derive_all(Purpose::AuthorizationCodeMac),
             form_mac: master_key.derive_all(Purpose::FormMac),
+            dpop_nonce_mac: master_key.derive_all(Purpose::DpopNonceMac),
             login_attempt: master_key
                 .derive(master_key.version(), Purpose::LoginAttemptKey)
                 .ok_or(KeysError::NoActiveKey)?,
@@ -123,6 +127,8 @@ pub struct App {
     pub keyring: Keyring,
     /// Clients.
     pub clients: Clients,
+    /// Keys that clients publish at URIs of their own.
+    pub client_keys: ClientKeys,
     /// What is over, and places in the status lists.
     pub status: Status,
     /// Calls out.
@@ -196,6 +202,7 @@ impl App {
         keyring.confirm(clock.monotonic());
         Ok(Self {
             clients: Clients::open(&db)?,
+            client_keys: ClientKeys::default(),
             status: Status::new(random),
             cache: Cache::open(&settings.cache, &clock)?,
             fetcher: Fetcher::new(&settings.fetch),
@@ -207,7 +214,10 @@ impl App {
             },
             codes: Codes { allowed: settings.limits.codes },
             metrics: Metrics::new()?,
-            discovery: Document::new(&DiscoveryDocument::new(&issuer)),
+            discovery: Document::new(&DiscoveryDocument::new(
+                &issuer,
+                With { certificates: settings.http.takes_certificates() },
+            )),
             settings,
             issuer,
             clock,

@@ -51,6 +51,7 @@ endpoints! {
     Consent "/consent"
     Logout "/logout"
     UserInfo "/userinfo"
+    PushedRequest "/par"
     Jwks "/jwks.json"
     StatusLists "/status"
     StatusList "/status/{list}"

@@ -90,6 +90,16 @@ impl Digest {
         Self::from_tag(digest::digest(&digest::SHA256, bytes).as_ref())
     }
 
+    /// SHA-256 of the parts, each preceded by its length so that no two lists of parts collide.
+    pub fn sha256_of(parts: &[&[u8]]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            context.update(part);
+        }
+        Self::from_tag(context.finish().as_ref())
+    }
+
     /// From stored bytes; `None` unless there are 32.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)

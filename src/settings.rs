@@ -51,11 +51,20 @@ pub struct Http {
     pub trusted_proxies: Vec<IpNet>,
     /// That header's name, in lower case.
     pub client_address_header: String,
+    /// The header with the certificate of a client, in lower case; empty for none.
+    pub client_certificate_header: String,
     /// The most connections at once.
     pub max_connections: usize,
     /// How long readiness is denied before the listener closes.
     #[serde(with = "duration")]
     pub drain: Duration,
+}
+
+impl Http {
+    /// Whether clients may show certificates.
+    pub fn takes_certificates(&self) -> bool {
+        !self.client_certificate_header.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -110,6 +119,8 @@ pub struct Tokens {
     /// How long a grant lives at most.
     #[serde(with = "duration")]
     pub refresh_absolute_ttl: Duration,
+    /// Whether every DPoP proof must have a nonce of ours.
+    pub dpop_nonce_required: bool,
 }
 
 /// `[sessions]`.

@@ -27,7 +27,7 @@ pub fn create(
     // RFC 9068 §5: a client_id that could be an account's sub would let a client pass as that account.
     let looks_like_a_sub = client_id.parse::<AccountId>().is_ok();
     let id = ClientId::parse(client_id).filter(|_| !looks_like_a_sub).ok_or(AdminError::MalformedClientId)?;
-    let secret = (!metadata.is_public()).then(|| new_secret(app, &id)).transpose()?;
+    let secret = metadata.has_secret().then(|| new_secret(app, &id)).transpose()?;
     let now = app.clock.now();
     let kept: Vec<ClientSecret> = secret.iter().map(|(kept, _)| kept.clone()).collect();
     let random = app.random;
@@ -95,7 +95,7 @@ pub fn enable(app: &App, client_id: &str) -> Result<(), AdminError> {
 /// [`AdminError::TwoSecretsInForce`], [`AdminError::PublicClientHasNoSecret`], [`AdminError::NotFound`].
 pub fn rotate_secret(app: &App, client_id: &str) -> Result<PlainSecret, AdminError> {
     let client = find(app, client_id)?;
-    if client.metadata.is_public() {
+    if !client.metadata.has_secret() {
         return Err(AdminError::PublicClientHasNoSecret);
     }
     let (kept, plain) = new_secret(app, &client.id)?;

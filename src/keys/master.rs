@@ -86,6 +86,8 @@ pub enum Purpose {
     AuthorizationCodeMac,
     /// Binds the forms of our pages to the browser that they were shown in.
     FormMac,
+    /// Authenticates the nonces of DPoP proofs.
+    DpopNonceMac,
 }
 
 impl Purpose {
@@ -100,6 +102,7 @@ impl Purpose {
             Self::LoginAttemptKey => b"countersign login attempt key",
             Self::AuthorizationCodeMac => b"countersign authorization code mac",
             Self::FormMac => b"countersign form mac",
+            Self::DpopNonceMac => b"countersign dpop nonce mac",
         }
     }
 }

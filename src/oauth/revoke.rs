@@ -22,7 +22,7 @@ const LARGEST_LEEWAY: Duration = Duration::from_mins(2);
 /// # Errors
 /// The client is not who it says, or a part is away: success always means that the end is durable.
 pub fn revoke(app: &App, call: &PresentedToken, context: &RequestContext) -> Result<(), Refusal> {
-    let client = client_auth::authenticate(app, &call.presented)?;
+    let client = client_auth::authenticate(app, &call.presented, context)?;
     if let Some(token) = RefreshToken::open(call.token.expose(), &app.secrets.load().refresh_token_mac) {
         // A spent token revokes as well as a live one: its holder wants the whole grant gone.
         if let Some(found) = app.db.read(|tx| grants::find_by_handle(tx, token.handle))? {

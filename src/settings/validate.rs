@@ -103,11 +103,19 @@ fn issuer(written: &Written) -> Result<Option<String>, SettingsError> {
 }
 
 fn http(written: &Written) -> Result<(), SettingsError> {
+    let is_name =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     let header = &written.http.client_address_header;
-    if header.is_empty()
-        || !header.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    {
+    if header.is_empty() || !is_name(header) {
         return rule("http.client_address_header", "a header name in lower case");
+    }
+    let certificates = &written.http.client_certificate_header;
+    if !is_name(certificates) || certificates == header {
+        return rule("http.client_certificate_header", "a header name in lower case, other than client_address_header");
+    }
+    // RFC 9440 §4: from anyone but a trusted proxy the header is a forgery.
+    if !certificates.is_empty() && written.http.trusted_proxies.is_empty() {
+        return rule("http.client_certificate_header", "needs the proxy in http.trusted_proxies");
     }
     if written.http.max_connections == 0 {
         return rule("http.max_connections", "at least 1");

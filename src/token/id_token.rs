@@ -1,6 +1,7 @@
 //! ID tokens (OpenID Connect Core §2): who logged in, for the client alone. Never an access token: `typ` and `aud` differ.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::Authorization;
 use super::issue::{ACR_ONE_FACTOR, access_ttl, sign};
@@ -11,7 +12,7 @@ use crate::secret::{Digest, encode_base64url};
 #[derive(Serialize)]
 struct IdClaims<'a> {
     iss: &'a str,
-    sub: String,
+    sub: &'a str,
     aud: &'a str,
     exp: i64,
     iat: i64,
@@ -22,6 +23,8 @@ struct IdClaims<'a> {
     amr: &'a [String],
     at_hash: String,
     sid: String,
+    #[serde(flatten)]
+    asked_for: &'a Map<String, Value>,
 }
 
 /// The ID token beside an access token; none unless the scope says `openid` and a person is behind it.
@@ -37,7 +40,7 @@ pub(super) fn issue(app: &App, authorization: &Authorization, access_token: &str
     let life = access_ttl(app, &authorization.client);
     let claims = IdClaims {
         iss: &app.issuer,
-        sub: person.account_id.to_string(),
+        sub: &person.subject,
         aud: authorization.client.id.as_str(),
         exp: now.plus(life).unix_seconds(),
         iat: now.unix_seconds(),
@@ -47,6 +50,7 @@ pub(super) fn issue(app: &App, authorization: &Authorization, access_token: &str
         amr: &person.amr,
         at_hash: half_hash(access_token),
         sid: person.grant_id.to_string(),
+        asked_for: &authorization.id_claims,
     };
     sign(app, TokenType::IdToken, &claims, life).map(Some)
 }

@@ -10,6 +10,7 @@ use super::{Authorization, Person, id_token};
 use crate::app::App;
 use crate::keys::{KeysError, TokenType};
 use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
+use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::{Resource, Resources};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
@@ -19,7 +20,7 @@ use crate::store::clients::Client;
 /// Random bits of a `jti`: 128.
 const JTI_BYTES: usize = 16;
 /// The assurance of one factor (NIST SP 800-63-4 AAL1).
-pub(super) const ACR_ONE_FACTOR: &str = "aal1";
+pub const ACR_ONE_FACTOR: &str = "aal1";
 
 #[derive(Serialize)]
 struct AccessClaims<'a> {
@@ -32,6 +33,8 @@ struct AccessClaims<'a> {
     jti: String,
     scope: String,
     status: StatusClaim,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<&'a Confirmation>,
     #[serde(flatten)]
     person: Option<PersonClaims<'a>>,
     #[serde(flatten)]
@@ -72,11 +75,11 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
     let wanted = now.plus(access_ttl(app, client));
     // RFC 9700 §2.2.1: an access token does not outlive the grant it came from.
     let expires_at = authorization.person.as_ref().map_or(wanted, |person| wanted.min(person.grant_expires_at));
-    let subject = authorization.person.as_ref().map(|person| person.account_id.to_string());
+    let subject = authorization.person.as_ref().map(|person| person.subject.as_str());
     let claims = AccessClaims {
         iss: &app.issuer,
         // RFC 9068 §2.2: without a resource owner, sub identifies the client.
-        sub: subject.as_deref().unwrap_or(client.id.as_str()),
+        sub: subject.unwrap_or(client.id.as_str()),
         aud: audience(app, &authorization.audiences),
         client_id: client.id.as_str(),
         exp: expires_at.unix_seconds(),
@@ -84,6 +87,7 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         jti: encode_base64url(&app.random.bytes::<JTI_BYTES>()),
         scope: authorization.scope.to_string(),
         status: status(app, authorization)?,
+        cnf: authorization.confirmation.as_ref(),
         person: authorization.person.as_ref().map(person_claims),
         extra: &client.metadata.extra_claims,
     };
@@ -93,7 +97,7 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
     app.metrics.record_access_token(authorization.grant_type);
     Ok(TokenResponse {
         access_token,
-        token_type: "Bearer",
+        token_type: Confirmation::token_type(authorization.confirmation.as_ref()),
         expires_in: u64::try_from(expires_at.unix_seconds() - now.unix_seconds()).unwrap_or(0),
         refresh_token,
         id_token,
@@ -134,6 +138,16 @@ pub(super) fn sign(
         }
         outcome => outcome,
     }
+}
+
+/// OpenID Connect Core §5.3.2: the answer of the userinfo endpoint as a JWT, for the client alone.
+///
+/// # Errors
+/// [`CapacityRefusal::CannotSign`]; [`CapacityRefusal::KeysUnconfirmed`].
+pub fn sign_userinfo(app: &App, client: &Client, mut claims: Map<String, Value>) -> Result<String, Refusal> {
+    claims.insert("iss".to_owned(), app.issuer.clone().into());
+    claims.insert("aud".to_owned(), client.id.as_str().into());
+    sign(app, TokenType::UserInfo, &claims, access_ttl(app, client)).map_err(|error| cannot_sign(&error))
 }
 
 fn cannot_sign(error: &KeysError) -> Refusal {

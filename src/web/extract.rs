@@ -1,5 +1,7 @@
 //! What handlers take from a request beside its body.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
@@ -7,8 +9,14 @@ use super::State;
 use super::client_address::client_address;
 use crate::clock::Deadline;
 use crate::limits::Network;
-use crate::oauth::RequestContext;
+use crate::oauth::{RequestContext, Shown};
+use crate::protocol::client_certificate::ClientCertificate;
 use crate::reason::{Refusal, RequestRefusal};
+use crate::secret::PlainSecret;
+use crate::settings::Http;
+
+/// RFC 9449 §4.1.
+pub(super) const DPOP: &str = "dpop";
 
 /// After this long a request changes nothing any more.
 pub(super) const REQUEST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -16,7 +24,7 @@ pub(super) const REQUEST_DEADLINE: std::time::Duration = std::time::Duration::fr
 /// Network and deadline of a request whose head was just read.
 pub(super) fn context(request: &HttpRequest, state: &State) -> RequestContext {
     let http = &state.app.settings.http;
-    let peer = request.peer_addr().map_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let chain: Vec<&str> = request
         .headers()
         .get_all(http.client_address_header.as_str())
@@ -25,6 +33,25 @@ pub(super) fn context(request: &HttpRequest, state: &State) -> RequestContext {
     RequestContext {
         network: Network::of(client_address(peer, &chain, &http.trusted_proxies)),
         deadline: Deadline::after(&state.app.clock, REQUEST_DEADLINE),
+        shown: Shown { proofs: proofs(request.headers()), certificate: certificate(request, peer, http) },
+    }
+}
+
+fn proofs(headers: &HeaderMap) -> Vec<PlainSecret> {
+    let text = |value: &HeaderValue| PlainSecret::new(value.to_str().unwrap_or_default());
+    headers.get_all(DPOP).map(text).collect()
+}
+
+/// RFC 9440 §4: the header of a trusted proxy, and of nobody else; one that came twice says nothing.
+fn certificate(request: &HttpRequest, peer: IpAddr, http: &Http) -> Option<ClientCertificate> {
+    let trusted = http.trusted_proxies.iter().any(|network| network.contains(&peer.to_canonical()));
+    if !http.takes_certificates() || !trusted {
+        return None;
+    }
+    let mut all = request.headers().get_all(http.client_certificate_header.as_str());
+    match (all.next(), all.next()) {
+        (Some(value), None) => ClientCertificate::parse(value.to_str().ok()?),
+        _ => None,
     }
 }
 

@@ -17,6 +17,7 @@ use super::{documents, health, oauth, pages, status};
         oauth::revocation,
         oauth::introspection,
         oauth::user_information,
+        oauth::pushed_request,
         documents::jwks,
         documents::metadata,
         status::aggregation,

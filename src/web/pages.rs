@@ -95,6 +95,7 @@ fn explanation(texts: &Texts, reason: Reason) -> &str {
         | Reason::Grant(_)
         | Reason::Authorize(_)
         | Reason::Code(_)
+        | Reason::Dpop(_)
         | Reason::Bearer(_) => texts.application_at_fault,
     }
 }

@@ -22,6 +22,11 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .default_service(post_only()),
         )
         .service(
+            resource(Endpoint::PushedRequest.path())
+                .route(web::post().to(oauth::pushed_request))
+                .default_service(post_only()),
+        )
+        .service(
             resource(Endpoint::Authorize.path())
                 .route(web::get().to(authorize::authorization))
                 .route(web::post().to(authorize::authorization))

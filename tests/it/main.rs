@@ -22,6 +22,7 @@ mod app;
 mod architecture;
 mod browser;
 mod cli;
+mod client_key;
 mod connections;
 mod drills;
 mod examples;

@@ -188,6 +188,7 @@ fn the_description_is_made_from_the_code() {
             "/livez",
             "/logout",
             "/metrics",
+            "/par",
             "/readyz",
             "/revoke",
             "/status",

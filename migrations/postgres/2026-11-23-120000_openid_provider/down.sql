@@ -1,3 +1,4 @@
+ALTER TABLE grants DROP COLUMN subject;
 ALTER TABLE grants DROP COLUMN claims;
 ALTER TABLE grants DROP COLUMN confirmation;
 UPDATE grants SET ended_by = 'operator' WHERE ended_by = 'person';
@@ -16,4 +17,5 @@ DROP TABLE remembered_log_ins;
 DROP TABLE logout_notices;
 DROP TABLE device_codes;
 DROP TABLE pushed_requests;
+DROP TABLE pairwise_subjects;
 DROP TABLE one_time_values;

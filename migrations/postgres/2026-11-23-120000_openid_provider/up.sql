@@ -84,6 +84,14 @@ ALTER TABLE browser_sessions ADD COLUMN network TEXT;
 ALTER TABLE browser_sessions ADD COLUMN user_agent TEXT;
 ALTER TABLE browser_sessions ADD COLUMN remembered_id BYTEA;
 
+-- What an account is called where clients must not know that two of them know the same person.
+CREATE TABLE pairwise_subjects (
+    account_id BYTEA NOT NULL REFERENCES accounts (id),
+    sector TEXT NOT NULL,
+    subject TEXT NOT NULL UNIQUE,
+    PRIMARY KEY (account_id, sector)
+);
+
 -- The key that what is bought must be used with, and the claims that were asked for by name.
 ALTER TABLE authorization_codes ADD COLUMN confirmation TEXT;
 ALTER TABLE authorization_codes ADD COLUMN claims TEXT;
@@ -95,3 +103,4 @@ ALTER TABLE grants ADD CONSTRAINT grants_ended_by_check CHECK (ended_by IN
     'log_out', 'code_replay', 'person'));
 ALTER TABLE grants ADD COLUMN confirmation TEXT;
 ALTER TABLE grants ADD COLUMN claims TEXT;
+ALTER TABLE grants ADD COLUMN subject TEXT;

@@ -44,4 +44,5 @@ DROP TABLE remembered_log_ins;
 DROP TABLE logout_notices;
 DROP TABLE device_codes;
 DROP TABLE pushed_requests;
+DROP TABLE pairwise_subjects;
 DROP TABLE one_time_values;

@@ -81,6 +81,14 @@ ALTER TABLE browser_sessions ADD COLUMN network TEXT;
 ALTER TABLE browser_sessions ADD COLUMN user_agent TEXT;
 ALTER TABLE browser_sessions ADD COLUMN remembered_id BLOB;
 
+-- What an account is called where clients must not know that two of them know the same person.
+CREATE TABLE pairwise_subjects (
+    account_id BLOB NOT NULL REFERENCES accounts (id),
+    sector TEXT NOT NULL,
+    subject TEXT NOT NULL UNIQUE,
+    PRIMARY KEY (account_id, sector)
+);
+
 -- The key that what is bought must be used with, and the claims that were asked for by name.
 ALTER TABLE authorization_codes ADD COLUMN confirmation TEXT;
 ALTER TABLE authorization_codes ADD COLUMN claims TEXT;
@@ -110,12 +118,13 @@ CREATE TABLE grants_with_keys (
     status_position BIGINT NOT NULL,
     session_id BLOB,
     confirmation TEXT,
-    claims TEXT
+    claims TEXT,
+    subject TEXT
 );
 INSERT INTO grants_with_keys
     SELECT id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, generation, winner, siblings,
         rotated_at, attempt, idle_expires_at, expires_at, ended_at, ended_by, credentials_version, status_position,
-        session_id, NULL, NULL
+        session_id, NULL, NULL, NULL
     FROM grants;
 DROP TABLE grants;
 ALTER TABLE grants_with_keys RENAME TO grants;

@@ -94,7 +94,7 @@ pub(in crate::web) async fn authorization(request: HttpRequest, payload: Payload
     };
     let outcome = async {
         let params = params?;
-        on_token_lane(&request, &state, move |app, visitor| authorize(app, &params, visitor, &context)).await
+        on_token_lane(&request, &state, move |app, visitor| authorize(app, params, visitor, &context)).await
     };
     deliver(&request, &state, outcome.await)
 }
