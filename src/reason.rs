@@ -293,6 +293,21 @@ refusals! {
         /// OpenID Connect Core §5.3: it was not issued for this.
         NotOpenId = "bearer.not_openid", InsufficientScope, Some("the access token does not have the scope openid"), Routine;
     }
+    /// A token was not exchanged for another.
+    Exchange in ExchangeRefusal {
+        /// RFC 8693 §2.2.2: not an access token of ours that is in force.
+        SubjectToken = "exchange.subject_token", InvalidRequest, Some("the subject_token is not valid"), Routine;
+        /// RFC 8693 §2.2.2: neither meant for the client that exchanges it nor issued to it.
+        NotForClient = "exchange.not_for_client", InvalidRequest, Some("the subject_token is not for this client to exchange"), Suspicious;
+        /// A client's own token: there is no grant that what is made of it could die with.
+        NoPerson = "exchange.no_person", InvalidRequest, Some("the subject_token has no person behind it"), Routine;
+        /// RFC 8693 §2.1: not a token that is in force and for this client, or the client acts for nobody.
+        ActorToken = "exchange.actor_token", InvalidRequest, Some("the actor_token is not valid, or not to be used by this client"), Routine;
+        /// More have acted for the subject than a token tells of.
+        TooManyActors = "exchange.too_many_actors", InvalidRequest, Some("too many have acted for the subject of the subject_token"), Suspicious;
+        /// RFC 8693 §3: only access tokens are exchanged, and only for access tokens.
+        TokenType = "exchange.token_type", InvalidRequest, Some("only access tokens are exchanged, for access tokens"), Routine;
+    }
     /// A proof of possession does not prove it.
     Dpop in DpopRefusal {
         /// RFC 9449 §5: the client's tokens are bound to a key, and there is no proof.

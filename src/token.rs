@@ -38,6 +38,10 @@ pub struct Authorization {
     pub nonce: Option<String>,
     /// Claims that the ID token holds beside its own.
     pub id_claims: Map<String, Value>,
+    /// Who acts for the person (RFC 8693 §4.1).
+    pub act: Option<Value>,
+    /// When the access token is over at the latest, if it was made of another.
+    pub not_after: Option<Timestamp>,
     /// The key that the access token is bound to.
     pub confirmation: Option<Confirmation>,
 }

@@ -4,6 +4,7 @@ pub mod authorization_code;
 pub mod client_credentials;
 pub mod password;
 pub mod refresh;
+pub mod token_exchange;
 
 use std::sync::Arc;
 

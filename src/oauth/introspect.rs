@@ -85,26 +85,31 @@ fn active_access_token(app: &App, caller: &Client, token: &str) -> Result<Option
         jti: Some(claims.jti),
         sid: claims.sid,
         cnf: claims.other.cnf,
+        act: claims.other.act,
     }))
 }
 
 /// RFC 7662 §4: the caller is the client that the token was issued to, or a resource server that it is for.
-fn is_for(caller: &Client, claims: &Claims<OwnClaims>) -> bool {
+pub(super) fn is_for(caller: &Client, claims: &Claims<OwnClaims>) -> bool {
     let addressed =
         |audience: &String| caller.metadata.audiences.iter().map(Resource::as_str).any(|own| own == audience);
     claims.client_id == caller.id.as_str() || claims.aud.iter().any(addressed)
 }
 
 /// Whether nothing has ended the token since it was signed.
-fn is_honoured(app: &App, claims: &Claims<OwnClaims>) -> Result<bool, Refusal> {
+pub(super) fn is_honoured(app: &App, claims: &Claims<OwnClaims>) -> Result<bool, Refusal> {
     if let Some(sid) = &claims.sid {
         let Ok(id) = sid.parse::<GrantId>() else { return Ok(false) };
         let found = app.db.read(|tx| grants::find(tx, id))?;
-        return Ok(found.is_some_and(|found| is_alive(app, &found)));
+        let alive = found.as_ref().is_some_and(|found| is_alive(app, found));
+        let exchanged = found.is_some_and(|found| found.grant.client_id.as_str() != claims.client_id);
+        if !alive || !exchanged {
+            return Ok(alive);
+        }
+        // RFC 8693 §2.2: what was made of another client's token can be ended by itself, and with its own client.
+        return Ok(is_clients(app, claims) && !app.db.read(|tx| revoked_tokens::contains(tx, &claims.jti))?);
     }
-    let client = ClientId::parse(&claims.client_id).and_then(|id| app.clients.find(&id));
-    let current = |client: &Client| client.disabled_at.is_none() && claims.iat > client.not_before.unix_seconds();
-    if !client.is_some_and(|client| current(&client)) {
+    if !is_clients(app, claims) {
         return Ok(false);
     }
     // All of a client's own tokens end together by their bit, without a row for each.
@@ -112,6 +117,12 @@ fn is_honoured(app: &App, claims: &Claims<OwnClaims>) -> Result<bool, Refusal> {
         return Ok(false);
     }
     Ok(!app.db.read(|tx| revoked_tokens::contains(tx, &claims.jti))?)
+}
+
+/// Whether the client that the token was issued to is in force, and was all the time since.
+fn is_clients(app: &App, claims: &Claims<OwnClaims>) -> bool {
+    let client = ClientId::parse(&claims.client_id).and_then(|id| app.clients.find(&id));
+    client.is_some_and(|client| client.disabled_at.is_none() && claims.iat > client.not_before.unix_seconds())
 }
 
 /// Whether grant, account and client are all in force.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::grant::{ProvenClient, authorization_code, client_credentials, password, refresh};
+use super::grant::{ProvenClient, authorization_code, client_credentials, password, refresh, token_exchange};
 use super::{RequestContext, client_auth, possession};
 use crate::app::App;
 use crate::password_hash::HashMemory;
@@ -57,7 +57,7 @@ impl TokenCall {
             // A life that the active key has not signed yet is written into its row first.
             Offer::ClientCredentials if proves || !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,
             Offer::ClientCredentials => LaneKind::Here,
-            Offer::RefreshToken { .. } | Offer::AuthorizationCode(_) => LaneKind::Token,
+            Offer::RefreshToken { .. } | Offer::AuthorizationCode(_) | Offer::TokenExchange(_) => LaneKind::Token,
             Offer::Password(_) => LaneKind::Hash,
         }
     }
@@ -90,6 +90,11 @@ pub fn exchange(
     let client = &asking.client;
     let (authorization, refresh_token) = match &request.offer {
         Offer::ClientCredentials => (client_credentials::authorize(&asking, &request)?, None),
+        Offer::TokenExchange(presented) => (
+            token_exchange::authorize(app, &asking, (&request, presented))
+                .map_err(|refusal| refusal.of_client(&client.id))?,
+            None,
+        ),
         Offer::RefreshToken { token, attempt } => {
             let (authorization, next) = refresh::redeem(app, &asking, &request, (token, *attempt), context)?;
             (authorization, Some(next))

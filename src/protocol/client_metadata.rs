@@ -1,6 +1,7 @@
 //! What a client is registered with (RFC 7591 §2, and members of our own). Every rule about it stands here,
 //! whichever way the metadata came.
 
+mod exchange;
 mod json;
 mod proof;
 mod subject;
@@ -16,6 +17,7 @@ use super::resource::{Resource, Resources};
 use super::scope::Scope;
 use super::token_request::GrantType;
 
+pub use exchange::ExchangeMode;
 pub use json::ClientMetadataJson;
 pub use proof::{AuthMethod, CertificateName, Keys, Proof, RequestRules};
 pub use subject::{OwnAlgorithm, SubjectRules, SubjectType};
@@ -89,6 +91,8 @@ pub struct ClientMetadata {
     pub requests: RequestRules,
     /// What it is told of people.
     pub subjects: SubjectRules,
+    /// What becomes of tokens that it exchanges.
+    pub exchange: ExchangeMode,
     /// What it may exchange for tokens.
     pub grant_types: BTreeSet<GrantType>,
     /// Everything that it may ask for.
@@ -185,6 +189,7 @@ impl ClientMetadata {
             request_object_signing_alg: requests.alg,
             subject_type: if self.subjects.sector.is_some() { SubjectType::Pairwise } else { SubjectType::Public },
             sector_identifier_uri: self.subjects.sector_identifier_uri.clone(),
+            token_exchange: self.exchange,
             userinfo_signed_response_alg: self.subjects.signs_userinfo.then_some(OwnAlgorithm::Rs256),
             ..ClientMetadataJson::default()
         }
@@ -237,6 +242,7 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             proof,
             requests,
             subjects,
+            exchange: json.token_exchange,
             grant_types,
             scope,
             audiences,
@@ -259,12 +265,13 @@ fn parse_grant_types(json: &ClientMetadataJson) -> Result<BTreeSet<GrantType>, M
         let Some(grant_type) = GrantType::parse(name) else {
             return refuse(
                 "grant_types",
-                "each is one of authorization_code, password, client_credentials, refresh_token",
+                "each is one of authorization_code, password, client_credentials, refresh_token, \
+                 urn:ietf:params:oauth:grant-type:token-exchange",
             );
         };
         // RFC 6749 §4.4: the client credentials grant MUST only be used by confidential clients.
-        if public && grant_type == GrantType::ClientCredentials {
-            return refuse("grant_types", "a public client may not use client_credentials");
+        if public && matches!(grant_type, GrantType::ClientCredentials | GrantType::TokenExchange) {
+            return refuse("grant_types", "a public client may use neither client_credentials nor token-exchange");
         }
         grant_types.insert(grant_type);
     }

@@ -125,6 +125,7 @@ impl DiscoveryDocument {
                 GrantType::AuthorizationCode.as_str(),
                 GrantType::ClientCredentials.as_str(),
                 GrantType::RefreshToken.as_str(),
+                GrantType::TokenExchange.as_str(),
             ],
             response_types_supported: vec!["code"],
             response_modes_supported: ResponseMode::ALL.to_vec(),

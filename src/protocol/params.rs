@@ -17,7 +17,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 36] = [
+const KNOWN: [&str; 41] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -54,10 +54,15 @@ const KNOWN: [&str; 36] = [
     "acr_values",
     "claims_locales",
     "dpop_jkt",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
 ];
 
-/// The one parameter that may be repeated (RFC 8707 §2).
-const RESOURCE: &str = "resource";
+/// The parameters that may be repeated (RFC 8707 §2, RFC 8693 §2.1).
+const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
 /// The recognised parameters of one request. Values are wiped when dropped: any of them may be a secret.
 pub struct Params {
@@ -107,13 +112,13 @@ impl Params {
             let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
             let name = decode(name)?;
             let value = decode(value)?;
-            let Some(name) = KNOWN.iter().chain(&[RESOURCE]).find(|known| **known == *name).copied() else {
+            let Some(name) = KNOWN.iter().chain(&REPEATABLE).find(|known| **known == *name).copied() else {
                 continue;
             };
             if value.len() > MAX_VALUE_BYTES {
                 return Err(Refusal::from(RequestRefusal::ParameterTooLarge).about(name));
             }
-            if name != RESOURCE && values.iter().any(|(seen, _)| *seen == name) {
+            if !REPEATABLE.contains(&name) && values.iter().any(|(seen, _)| *seen == name) {
                 repeated.push(name);
                 continue;
             }
@@ -192,7 +197,16 @@ impl Params {
 
     /// Every value of `resource` (RFC 8707 §2).
     pub fn resources(&self) -> impl Iterator<Item = &str> {
-        self.values.iter().filter(|(name, _)| *name == RESOURCE).map(|(_, value)| value.as_str())
+        self.all("resource")
+    }
+
+    /// Every value of `audience` (RFC 8693 §2.1).
+    pub fn audiences(&self) -> impl Iterator<Item = &str> {
+        self.all("audience")
+    }
+
+    fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.values.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 }
 

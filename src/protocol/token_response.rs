@@ -22,6 +22,9 @@ pub struct TokenResponse {
     pub id_token: Option<String>,
     /// The scope of the access token.
     pub scope: String,
+    /// RFC 8693 §2.2.1: what the access token is, when it was made of another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<&'static str>,
 }
 
 /// RFC 9126 §2.2.
@@ -72,4 +75,8 @@ pub struct IntrospectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub cnf: Option<Confirmation>,
+    /// RFC 8693 §4.1: who acts for the subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub act: Option<serde_json::Value>,
 }

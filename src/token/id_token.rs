@@ -7,6 +7,7 @@ use super::Authorization;
 use super::issue::{ACR_ONE_FACTOR, access_ttl, sign};
 use crate::app::App;
 use crate::keys::{KeysError, TokenType};
+use crate::protocol::token_request::GrantType;
 use crate::secret::{Digest, encode_base64url};
 
 #[derive(Serialize)]
@@ -33,7 +34,7 @@ struct IdClaims<'a> {
 /// [`KeysError`].
 pub(super) fn issue(app: &App, authorization: &Authorization, access_token: &str) -> Result<Option<String>, KeysError> {
     // OpenID Connect Core §3.1.2.1: without openid it is no OpenID Connect request.
-    let Some(person) = authorization.person.as_ref().filter(|_| authorization.scope.contains("openid")) else {
+    let Some(person) = authorization.person.as_ref().filter(|_| logs_in(authorization)) else {
         return Ok(None);
     };
     let now = app.clock.now();
@@ -53,6 +54,11 @@ pub(super) fn issue(app: &App, authorization: &Authorization, access_token: &str
         asked_for: &authorization.id_claims,
     };
     sign(app, TokenType::IdToken, &claims, life).map(Some)
+}
+
+/// Whether a client learns who logged in at it: not of somebody whom another client sent.
+fn logs_in(authorization: &Authorization) -> bool {
+    authorization.scope.contains("openid") && authorization.grant_type != GrantType::TokenExchange
 }
 
 /// OpenID Connect Core §3.1.3.6: the left half of the SHA-256, since the algorithm is RS256.

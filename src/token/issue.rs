@@ -12,6 +12,7 @@ use crate::keys::{KeysError, TokenType};
 use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
 use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::{Resource, Resources};
+use crate::protocol::token_request::{ACCESS_TOKEN_TYPE, GrantType};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
 use crate::secret::encode_base64url;
@@ -35,6 +36,8 @@ struct AccessClaims<'a> {
     status: StatusClaim,
     #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<&'a Confirmation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<&'a Value>,
     #[serde(flatten)]
     person: Option<PersonClaims<'a>>,
     #[serde(flatten)]
@@ -75,6 +78,7 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
     let wanted = now.plus(access_ttl(app, client));
     // RFC 9700 §2.2.1: an access token does not outlive the grant it came from.
     let expires_at = authorization.person.as_ref().map_or(wanted, |person| wanted.min(person.grant_expires_at));
+    let expires_at = authorization.not_after.map_or(expires_at, |latest| expires_at.min(latest));
     let subject = authorization.person.as_ref().map(|person| person.subject.as_str());
     let claims = AccessClaims {
         iss: &app.issuer,
@@ -88,11 +92,13 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         scope: authorization.scope.to_string(),
         status: status(app, authorization)?,
         cnf: authorization.confirmation.as_ref(),
+        act: authorization.act.as_ref(),
         person: authorization.person.as_ref().map(person_claims),
         extra: &client.metadata.extra_claims,
     };
     let life = expires_at.since(now);
     let access_token = sign(app, TokenType::AccessToken, &claims, life).map_err(|error| cannot_sign(&error))?;
+    let exchanged = authorization.grant_type == GrantType::TokenExchange;
     let id_token = id_token::issue(app, authorization, &access_token).map_err(|error| cannot_sign(&error))?;
     app.metrics.record_access_token(authorization.grant_type);
     Ok(TokenResponse {
@@ -102,6 +108,7 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         refresh_token,
         id_token,
         scope: claims.scope,
+        issued_token_type: exchanged.then_some(ACCESS_TOKEN_TYPE),
     })
 }
 

@@ -96,6 +96,7 @@ fn challenge(refusal: &Refusal) -> HeaderValue {
         | Reason::Authorize(_)
         | Reason::Code(_)
         | Reason::Dpop(_)
+        | Reason::Exchange(_)
         | Reason::Capacity(_) => HeaderValue::from_static(r#"Basic realm="countersign", charset="UTF-8""#),
     }
 }

@@ -96,6 +96,7 @@ fn explanation(texts: &Texts, reason: Reason) -> &str {
         | Reason::Authorize(_)
         | Reason::Code(_)
         | Reason::Dpop(_)
+        | Reason::Exchange(_)
         | Reason::Bearer(_) => texts.application_at_fault,
     }
 }

@@ -20,4 +20,5 @@ mod revocation;
 mod rotation;
 mod rotation_model;
 mod rotation_races;
+mod token_exchange;
 mod userinfo;

@@ -87,6 +87,8 @@ pub fn redeem(
         nonce: code.nonce.clone(),
         id_claims: claims_of(&known(account), |name| code.claims.id_token.contains(name)),
         confirmation: asking.confirmation.clone(),
+        act: None,
+        not_after: None,
     };
     // Signed before the code is used up: whoever is told to come back can.
     let tokens = issue::mint(app, &authorization, refresh_token)?;

@@ -22,5 +22,7 @@ pub fn authorize(asking: &ProvenClient, request: &TokenRequest) -> Result<Author
         nonce: None,
         id_claims: serde_json::Map::new(),
         confirmation: asking.confirmation.clone(),
+        act: None,
+        not_after: None,
     })
 }

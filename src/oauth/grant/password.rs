@@ -67,6 +67,8 @@ pub fn authorize(
         nonce: None,
         id_claims: serde_json::Map::new(),
         confirmation: asking.confirmation.clone(),
+        act: None,
+        not_after: None,
     };
     Ok((authorization, refresh_token))
 }

@@ -143,5 +143,7 @@ fn authorization(asking: &ProvenClient, found: GrantOfAccount, scope: Scope, aud
         nonce: None,
         id_claims: serde_json::Map::new(),
         confirmation: asking.confirmation.clone(),
+        act: None,
+        not_after: None,
     }
 }

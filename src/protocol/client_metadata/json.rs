@@ -5,6 +5,7 @@ use std::ops::Not;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::exchange::ExchangeMode;
 use super::proof::AuthMethod;
 use super::subject::{OwnAlgorithm, SubjectType};
 use crate::protocol::jose::Algorithm;
@@ -103,4 +104,7 @@ pub struct ClientMetadataJson {
     /// OpenID Connect Registration §2: `RS256`, which every ID token is signed with; may be left out.
     #[serde(skip_serializing)]
     pub id_token_signed_response_alg: Option<OwnAlgorithm>,
+    /// Ours: how its exchanged tokens name it (RFC 8693 §1.1).
+    #[serde(skip_serializing_if = "ExchangeMode::is_delegation")]
+    pub token_exchange: ExchangeMode,
 }
