@@ -47,7 +47,7 @@ pub fn authorize(
     let refuse = |reason: ExchangeRefusal| Refusal::from(reason).of_grant(id);
     let parent = app.clients.find(&found.grant.client_id).ok_or_else(|| refuse(ExchangeRefusal::SubjectToken))?;
     refuse_dead(&parent, &found, app.clock.now()).map_err(|_| refuse(ExchangeRefusal::SubjectToken))?;
-    let scope = narrow(client.metadata.scope.clone(), &subject, request.scope.as_ref())?;
+    let scope = narrow(&client.metadata.scope, &subject, request.scope.as_ref())?;
     let audiences = resources_of_client(client, &request.resources)?;
     refuse_large_claims(client, &found.roles)?;
     let act = act(app, asking, &subject, presented.actor_token.as_ref())?;
@@ -78,7 +78,7 @@ fn as_actor(refusal: Refusal) -> Refusal {
 }
 
 /// RFC 6749 §3.3: of what both the client and the token have, what is asked for, or all of it.
-fn narrow(of_client: Scope, subject: &Claims<OwnClaims>, asked: Option<&Scope>) -> Result<Scope, Refusal> {
+fn narrow(of_client: &Scope, subject: &Claims<OwnClaims>, asked: Option<&Scope>) -> Result<Scope, Refusal> {
     let of_token = Scope::from_stored(&subject.scope.to_string()).unwrap_or_default();
     let both = of_client.intersection(&of_token);
     match asked {
