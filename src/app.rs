@@ -15,13 +15,13 @@ use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
-use crate::limits::{AddressFailures, AuthorizeRequests, Codes};
+use crate::limits::{AddressFailures, AuthorizeRequests, Codes, Registrations};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
 use crate::protocol::discovery_document::{DiscoveryDocument, With};
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{PurposeKey, Random};
-use crate::settings::Settings;
+use crate::settings::{RegistrationMode, Settings};
 use crate::status::Status;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::signing_keys::{self, KeyState, StoredKey};
@@ -141,6 +141,8 @@ pub struct App {
     pub authorize_requests: AuthorizeRequests,
     /// The rule for log-ins that ask for codes.
     pub codes: Codes,
+    /// The rule for networks that register clients.
+    pub registrations: Registrations,
     /// Counters and timings.
     pub metrics: Metrics,
     /// RFC 8414 metadata as it is served.
@@ -213,10 +215,17 @@ impl App {
                 allowed_everywhere: settings.limits.authorize_requests_everywhere,
             },
             codes: Codes { allowed: settings.limits.codes },
+            registrations: Registrations {
+                allowed: settings.limits.registrations,
+                allowed_everywhere: settings.limits.registrations_everywhere,
+            },
             metrics: Metrics::new()?,
             discovery: Document::new(&DiscoveryDocument::new(
                 &issuer,
-                With { certificates: settings.http.takes_certificates() },
+                With {
+                    certificates: settings.http.takes_certificates(),
+                    registration: settings.registration.mode != RegistrationMode::Off,
+                },
             )),
             settings,
             issuer,

@@ -19,7 +19,7 @@ macro_rules! endpoints {
         /// What a request was for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Endpoint {
-            $(#[doc = $path] $name,)*
+            $(#[doc = concat!("`", $path, "`")] $name,)*
         }
 
         impl Endpoint {
@@ -35,6 +35,7 @@ macro_rules! endpoints {
                 match path {
                     $($path => Self::$name,)*
                     _ if path.starts_with("/status/") => Self::StatusList,
+                    _ if path.starts_with("/register/") => Self::Registration,
                     _ => Self::Other,
                 }
             }
@@ -52,6 +53,8 @@ endpoints! {
     Logout "/logout"
     UserInfo "/userinfo"
     PushedRequest "/par"
+    Register "/register"
+    Registration "/register/{client_id}"
     Jwks "/jwks.json"
     StatusLists "/status"
     StatusList "/status/{list}"

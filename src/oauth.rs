@@ -7,6 +7,7 @@ pub mod grant;
 pub mod introspect;
 pub mod possession;
 pub mod pushed_request;
+pub mod register;
 pub mod revoke;
 pub mod status;
 pub mod token;

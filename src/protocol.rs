@@ -16,6 +16,7 @@ pub mod jose;
 pub mod params;
 pub mod pkce;
 pub mod redirect_uri;
+pub mod registration_response;
 pub mod resource;
 pub mod scope;
 pub mod standard_claims;

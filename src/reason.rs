@@ -321,6 +321,23 @@ refusals! {
         /// RFC 9449 §8: too old or too far ahead without a nonce, or with one that is over.
         NonceWanted = "dpop.nonce_wanted", UseDpopNonce, Some("the DPoP proof must have the nonce of the header DPoP-Nonce"), Routine;
     }
+    /// A client that registers itself did not get what it asked for.
+    Registration in RegistrationRefusal {
+        /// RFC 7591 §3.1.
+        NotJson = "registration.not_json", InvalidClientMetadata as 415, Some("the body must be application/json"), Routine;
+        /// Not an object, a member twice, or one of the wrong type.
+        Unreadable = "registration.unreadable", InvalidClientMetadata, Some("the metadata cannot be read"), Routine;
+        /// RFC 7591 §3.2.2, RFC 9700 §4.1.3.
+        RedirectUri = "registration.redirect_uri", InvalidRedirectUri, Some("a value of the member cannot be registered"), Routine;
+        /// RFC 7591 §3.2.2.
+        Member = "registration.member", InvalidClientMetadata, Some("the value of the member cannot be registered"), Routine;
+        /// RFC 7591 §5: an operator's to give.
+        NotForRegistrants = "registration.not_for_registrants", InvalidClientMetadata, Some("the member, or its value, is not for clients that register themselves"), Routine;
+        /// RFC 7592 §2.2: what is changed must be who asks.
+        OtherClient = "registration.other_client", InvalidClientMetadata, Some("the member is not that of the client"), Suspicious;
+        /// As many clients as may have registered themselves have.
+        Full = "registration.full", TemporarilyUnavailable, Some("no more clients are registered now"), Fault;
+    }
     /// We cannot do it now.
     Capacity in CapacityRefusal {
         /// The lane for this kind of work is full.

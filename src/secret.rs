@@ -152,6 +152,22 @@ pub fn new_client_secret(random: &Random) -> PlainSecret {
     PlainSecret::new(format!("{CLIENT_SECRET_PREFIX}{}", encode_base64url(bytes.as_slice())))
 }
 
+/// What an initial access token starts with, and what lets a client change its registration.
+const INITIAL_ACCESS_TOKEN_PREFIX: &str = "csi_";
+const REGISTRATION_TOKEN_PREFIX: &str = "csm_";
+
+/// A new initial access token (RFC 7591 §1.2) of 256 random bits. It is shown once and kept as a digest only.
+pub fn new_initial_access_token(random: &Random) -> PlainSecret {
+    let bytes = Zeroizing::new(random.bytes::<32>());
+    PlainSecret::new(format!("{INITIAL_ACCESS_TOKEN_PREFIX}{}", encode_base64url(bytes.as_slice())))
+}
+
+/// A new registration access token (RFC 7592 §1.2) of 256 random bits, kept as a digest only.
+pub fn new_registration_token(random: &Random) -> PlainSecret {
+    let bytes = Zeroizing::new(random.bytes::<32>());
+    PlainSecret::new(format!("{REGISTRATION_TOKEN_PREFIX}{}", encode_base64url(bytes.as_slice())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

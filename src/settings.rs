@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use refused::SettingsError;
 
+use crate::protocol::client_metadata::registrant::Registrable;
 use crate::secret::PlainSecret;
 
 /// Every setting with its default; the manual of the settings.
@@ -35,6 +36,7 @@ struct Written {
     passwords: Passwords,
     limits: Limits,
     fetch: Fetch,
+    registration: WrittenRegistration,
     log: Log,
 }
 
@@ -172,6 +174,10 @@ pub struct Limits {
     pub authorize_requests_everywhere: u32,
     /// Authorization codes a minute for one log-in at a browser.
     pub codes: u32,
+    /// Registrations a minute from one network.
+    pub registrations: u32,
+    /// The same from all networks together.
+    pub registrations_everywhere: u32,
 }
 
 /// `[fetch]`.
@@ -182,6 +188,38 @@ pub struct Fetch {
     pub allow_loopback: bool,
     /// Networks beside the public ones that calls out may go to.
     pub allowed_networks: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRegistration {
+    mode: RegistrationMode,
+    allowed_scope: String,
+    allowed_audiences: Vec<String>,
+    max_clients: u32,
+}
+
+/// Who may register clients by themselves (RFC 7591 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistrationMode {
+    /// Nobody.
+    Off,
+    /// Whoever has an initial access token.
+    Token,
+    /// Everybody.
+    Open,
+}
+
+/// `[registration]`.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Who may.
+    pub mode: RegistrationMode,
+    /// What such clients may have.
+    pub allowed: Registrable,
+    /// The most clients that may have registered themselves.
+    pub max_clients: u32,
 }
 
 /// `[log]`.
@@ -267,6 +305,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[fetch]`.
     pub fetch: Fetch,
+    /// `[registration]`.
+    pub registration: Registration,
     /// `[log]`.
     pub log: Log,
     written: Box<Written>,
@@ -340,6 +380,7 @@ fn environment() -> Environment {
         .list_separator(",")
         .with_list_parse_key("http.trusted_proxies")
         .with_list_parse_key("fetch.allowed_networks")
+        .with_list_parse_key("registration.allowed_audiences")
 }
 
 /// Reads a secret from a file: its content without the line break at the end.

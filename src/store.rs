@@ -15,6 +15,7 @@ pub mod epochs;
 #[cfg(debug_assertions)]
 pub mod faults;
 pub mod grants;
+pub mod initial_access_tokens;
 pub mod instances;
 pub mod login_attempts;
 pub mod migrate;

@@ -14,6 +14,7 @@ mod oauth;
 mod observe;
 mod openapi;
 mod pages;
+mod registration;
 mod routes;
 mod seats;
 mod server;

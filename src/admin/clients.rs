@@ -3,12 +3,11 @@
 use super::{AdminError, taken};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, ClientSecretId};
-use crate::keys::Purpose;
-use crate::oauth::client_auth::secret_digest;
+use crate::id::AccountId;
+use crate::oauth::client_auth;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::ClientMetadata;
-use crate::secret::{PlainSecret, new_client_secret};
+use crate::secret::PlainSecret;
 use crate::store::clients::{self, Client, ClientSecret};
 use crate::store::{Error, Read, status_positions};
 
@@ -42,6 +41,7 @@ pub fn create(
                 not_before: Timestamp::from_micros(0),
                 status_position: status_positions::find_free(tx, random)?,
                 secrets: kept.clone(),
+                registration: None,
             };
             clients::insert(tx, &client)?;
             client.secrets.iter().try_for_each(|secret| clients::insert_secret(tx, &client.id, secret))?;
@@ -127,16 +127,5 @@ fn secrets_of(tx: &mut Read<'_>, id: &ClientId) -> Result<Vec<ClientSecret>, Err
 }
 
 fn new_secret(app: &App, id: &ClientId) -> Result<(ClientSecret, PlainSecret), AdminError> {
-    let plain = new_client_secret(&app.random);
-    let version = app.secrets.load().master_key.version();
-    let gone = AdminError::Store(Error::Corrupt { table: "client_secrets" });
-    let key = app.secrets.load().master_key.derive(version, Purpose::ClientSecretHash).ok_or(gone)?;
-    let now = app.clock.now();
-    let kept = ClientSecret {
-        id: ClientSecretId::new(now, &app.random),
-        digest: secret_digest(&key, id, &plain),
-        key_version: version,
-        created_at: now,
-    };
-    Ok((kept, plain))
+    client_auth::new_secret(app, id).ok_or(AdminError::Store(Error::Corrupt { table: "client_secrets" }))
 }

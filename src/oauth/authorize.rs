@@ -101,7 +101,7 @@ enum Next<'s> {
 /// Answers a request that just came.
 ///
 /// # Errors
-/// What only a page can say: the client or its redirect URI is not known.
+/// What only a page can say: the client or its redirect URI is not known, or nobody knows the client.
 pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
     let resolved = match sources::resolve(app, params)? {
         Brought::Request(resolved) => resolved,
@@ -120,8 +120,16 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
             Next::Ask(step) => wait_for(app, &resolved, visitor, step, context),
         }
     });
-    // RFC 6749 §4.1.2.1: told to the client, whose URI it is.
-    Ok(decided.unwrap_or_else(|refusal| refuse(app, return_to, refusal.of_client(&client.id))))
+    decided.or_else(|refusal| {
+        let refusal = refusal.of_client(&client.id);
+        // RFC 9700 §4.11.2: nobody vouches for a client that registered itself, so that nobody is sent on to it by a mere link
+        // to here: somebody has logged in first.
+        if client.registration.is_some() && session::find(app, visitor.session.as_ref(), None)?.is_none() {
+            return Err(refusal);
+        }
+        // RFC 6749 §4.1.2.1: told to the client, whose URI it is.
+        Ok(refuse(app, return_to, refusal))
+    })
 }
 
 /// A pushed request that was brought before: the browser that brought it goes on where it was.

@@ -6,15 +6,16 @@ use super::RequestContext;
 use crate::app::App;
 use crate::client_keys::KeysAway;
 use crate::clock::Deadline;
-use crate::keys::peer;
+use crate::id::ClientSecretId;
+use crate::keys::{Purpose, peer};
 use crate::protocol::client_assertion::{Assertion, Audience};
 use crate::protocol::client_certificate::ClientCertificate;
 use crate::protocol::client_credentials::{ClientId, Method, PresentedClient};
 use crate::protocol::client_metadata::{AuthMethod, Keys};
 use crate::protocol::jose::{JwkSet, JwsHeader, UnverifiedJws};
 use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
-use crate::secret::{Digest, PlainSecret, PurposeKey};
-use crate::store::clients::Client;
+use crate::secret::{Digest, PlainSecret, PurposeKey, new_client_secret};
+use crate::store::clients::{Client, ClientSecret};
 use crate::store::one_time_values;
 
 /// Proves that the request comes from the client that it names, by that client's registered method.
@@ -142,8 +143,29 @@ pub fn secret_digest(key: &PurposeKey, client_id: &ClientId, secret: &PlainSecre
     key.mac(&[client_id.as_str().as_bytes(), secret.expose().as_bytes()])
 }
 
+/// A new secret for a client, and what is kept of it; `None` when there is no key to hash it with.
+pub fn new_secret(app: &App, id: &ClientId) -> Option<(ClientSecret, PlainSecret)> {
+    let plain = new_client_secret(&app.random);
+    let master_key = app.secrets.load().master_key.clone();
+    let version = master_key.version();
+    let key = master_key.derive(version, Purpose::ClientSecretHash)?;
+    let now = app.clock.now();
+    let kept = ClientSecret {
+        id: ClientSecretId::new(now, &app.random),
+        digest: secret_digest(&key, id, &plain),
+        key_version: version,
+        created_at: now,
+    };
+    Some((kept, plain))
+}
+
 /// Compares with each of the client's secrets, without stopping at the first that fits.
-fn secret_fits(keys: &[(u8, PurposeKey)], client: Option<&Client>, id: &ClientId, secret: &PlainSecret) -> bool {
+pub(super) fn secret_fits(
+    keys: &[(u8, PurposeKey)],
+    client: Option<&Client>,
+    id: &ClientId,
+    secret: &PlainSecret,
+) -> bool {
     let mut fits = false;
     for (version, key) in keys {
         let digest = secret_digest(key, id, secret);

@@ -129,6 +129,14 @@ enum Scheme {
     Dpop,
 }
 
+/// RFC 6750 §2.1: the header alone; a token that is bound to nothing.
+pub(super) fn bearer(authorization: &[u8]) -> Option<&str> {
+    match presented(authorization)? {
+        (Scheme::Bearer, token) => Some(token),
+        (Scheme::Dpop, _) => None,
+    }
+}
+
 /// RFC 6750 §2.1, RFC 9449 §7.1: the header alone; neither form nor query is read.
 fn presented(authorization: &[u8]) -> Option<(Scheme, &str)> {
     let (scheme, token) = std::str::from_utf8(authorization).ok()?.split_once(' ')?;

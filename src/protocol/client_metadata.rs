@@ -2,8 +2,10 @@
 //! whichever way the metadata came.
 
 mod exchange;
+mod about;
 mod json;
 mod proof;
+pub mod registrant;
 mod subject;
 
 use std::collections::BTreeSet;
@@ -18,6 +20,7 @@ use super::scope::Scope;
 use super::token_request::GrantType;
 
 pub use exchange::ExchangeMode;
+pub use about::About;
 pub use json::ClientMetadataJson;
 pub use proof::{AuthMethod, CertificateName, Keys, Proof, RequestRules};
 pub use subject::{OwnAlgorithm, SubjectRules, SubjectType};
@@ -72,6 +75,12 @@ pub enum MetadataError {
         /// The rule it broke.
         rule: &'static str,
     },
+    /// A member, or a value of it, that is an operator's to give.
+    #[error("client metadata: {member}: not for a client that registers itself")]
+    NotForRegistrants {
+        /// The member's name.
+        member: &'static str,
+    },
 }
 
 fn refuse<T>(member: &'static str, rule: &'static str) -> Result<T, MetadataError> {
@@ -115,6 +124,8 @@ pub struct ClientMetadata {
     pub first_party: bool,
     /// Whether it may do without PKCE when it sends a nonce.
     pub pkce_optional: bool,
+    /// What it says of itself.
+    pub about: About,
 }
 
 impl ClientMetadata {
@@ -165,7 +176,7 @@ impl ClientMetadata {
         }
     }
 
-    /// The members of the JSON form that are about proofs and requests.
+    /// The members of the JSON form that are about proofs and requests, and what it says of itself.
     fn proof_json(&self) -> ClientMetadataJson {
         let (proof, requests) = (&self.proof, &self.requests);
         let (jwks, jwks_uri) = match &proof.keys {
@@ -190,6 +201,10 @@ impl ClientMetadata {
             subject_type: if self.subjects.sector.is_some() { SubjectType::Pairwise } else { SubjectType::Public },
             sector_identifier_uri: self.subjects.sector_identifier_uri.clone(),
             token_exchange: self.exchange,
+            client_uri: self.about.client_uri.clone(),
+            policy_uri: self.about.policy_uri.clone(),
+            tos_uri: self.about.tos_uri.clone(),
+            contacts: self.about.contacts.clone(),
             userinfo_signed_response_alg: self.subjects.signs_userinfo.then_some(OwnAlgorithm::Rs256),
             ..ClientMetadataJson::default()
         }
@@ -211,6 +226,7 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
         let grant_types = parse_grant_types(&json)?;
         let (proof, requests) = (Proof::parse(&json)?, RequestRules::parse(&json)?);
         let redirects = parse_redirects(&json, &grant_types)?;
+        let about = About::parse(&json)?;
         let subjects = SubjectRules::parse(&json, &redirects.redirect_uris)?;
         let Ok(scope) = Scope::from_stored(&json.scope) else {
             return refuse("scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
@@ -254,6 +270,7 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             default_max_age: json.default_max_age.map(Duration::from_secs),
             first_party: json.first_party,
             pkce_optional: json.pkce_optional,
+            about,
         })
     }
 }
@@ -334,7 +351,8 @@ mod tests {
         let json = r#"{"client_id":"app","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],
             "redirect_uris":["com.example.app:/cb","http://127.0.0.1/cb"],"response_types":["code"],"application_type":"native",
             "post_logout_redirect_uris":["com.example.app:/out"],"default_max_age":3600,"first_party":true,
-            "dpop_bound_access_tokens":true,"require_pushed_authorization_requests":true}"#;
+            "dpop_bound_access_tokens":true,"require_pushed_authorization_requests":true,"client_uri":"https://app.example",
+            "policy_uri":"https://app.example/p","tos_uri":"https://app.example/t","contacts":["ada@app.example"]}"#;
         survives(json, "app");
         let json = r#"{"client_id":"bank","token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"ES256",
             "jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]},
@@ -402,6 +420,11 @@ mod tests {
             ),
             (r#"{"pkce_optional":true,"token_endpoint_auth_method":"none"}"#, "pkce_optional"),
             (r#"{"application_type":"desktop"}"#, "desktop"),
+            (r#"{"client_uri":"http://app.example"}"#, "client_uri"),
+            (r#"{"policy_uri":"javascript:alert(1)"}"#, "policy_uri"),
+            (r#"{"tos_uri":"https://app.example/a b"}"#, "tos_uri"),
+            (r#"{"contacts":[""]}"#, "contacts"),
+            (r#"{"contacts":["a\nb"]}"#, "contacts"),
         ] {
             assert!(refused(json).contains(member), "{json}: {}", refused(json));
         }

@@ -37,6 +37,9 @@ pub struct DiscoveryDocument {
     pub status_events_endpoint: String,
     /// Where verifiers say how far they have come.
     pub status_receipts_endpoint: String,
+    /// RFC 7591 §3, where clients may register themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration_endpoint: Option<String>,
     /// Grant types that a third party may be given. `password` exists for first-party clients alone and is not listed.
     pub grant_types_supported: Vec<&'static str>,
     /// `code` alone.
@@ -98,6 +101,8 @@ pub struct DiscoveryDocument {
 pub struct With {
     /// Client certificates that a trusted proxy shows.
     pub certificates: bool,
+    /// Clients may register themselves.
+    pub registration: bool,
 }
 
 impl DiscoveryDocument {
@@ -121,6 +126,7 @@ impl DiscoveryDocument {
             status_list_aggregation_endpoint: at("/status"),
             status_events_endpoint: at("/status/events"),
             status_receipts_endpoint: at("/status/receipts"),
+            registration_endpoint: with.registration.then(|| at("/register")),
             grant_types_supported: vec![
                 GrantType::AuthorizationCode.as_str(),
                 GrantType::ClientCredentials.as_str(),

@@ -1,4 +1,5 @@
-//! The error codes that our protocol endpoints answer with, as RFC 6749 §5.2, RFC 8707 §2 and RFC 7009 §2.2.1 name them.
+//! The error codes that our protocol endpoints answer with, as RFC 6749 §5.2, RFC 8707 §2, RFC 7009 §2.2.1 and
+//! RFC 7591 §3.2.2 name them.
 
 /// The `error` member of a refusal's JSON body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,10 @@ pub enum ErrorCode {
     InvalidRequestObject,
     /// RFC 9101 §7: nobody pushed such a request, or it is over.
     InvalidRequestUri,
+    /// RFC 7591 §3.2.2: a redirect URI cannot be registered.
+    InvalidRedirectUri,
+    /// RFC 7591 §3.2.2: another member cannot be registered.
+    InvalidClientMetadata,
     /// RFC 6749 §4.1.2.1, borrowed for the token endpoint: come back later.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1, borrowed for the token endpoint: our fault.
@@ -70,6 +75,8 @@ impl ErrorCode {
             Self::UseDpopNonce => "use_dpop_nonce",
             Self::InvalidRequestObject => "invalid_request_object",
             Self::InvalidRequestUri => "invalid_request_uri",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -94,7 +101,9 @@ impl ErrorCode {
             | Self::InvalidDpopProof
             | Self::UseDpopNonce
             | Self::InvalidRequestObject
-            | Self::InvalidRequestUri => 400,
+            | Self::InvalidRequestUri
+            | Self::InvalidRedirectUri
+            | Self::InvalidClientMetadata => 400,
             Self::InvalidToken => 401,
             Self::InsufficientScope => 403,
             Self::TemporarilyUnavailable => 503,

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{CacheUrl, DatabaseUrl, Settings, SettingsError, Written, read_secret};
+use super::{CacheUrl, DatabaseUrl, Registration, Settings, SettingsError, Written, read_secret};
 use crate::protocol::client_metadata::MAX_ACCESS_TTL;
+use crate::protocol::client_metadata::registrant::Registrable;
+use crate::protocol::resource::{Resource, Resources};
+use crate::protocol::scope::Scope;
 use crate::secret::PlainSecret;
 
 /// Passwords that come with examples and tutorials; none may guard a database of credentials (ASVS 13.2.3).
@@ -63,6 +66,7 @@ pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
         passwords: written.passwords.clone(),
         limits: written.limits.clone(),
         fetch: written.fetch.clone(),
+        registration: registration(&written)?,
         log: written.log.clone(),
         written: Box::new(written),
     })
@@ -204,6 +208,9 @@ fn limits(written: &Written) -> Result<(), SettingsError> {
     if limits.codes == 0 {
         return rule("limits.codes", "at least 1");
     }
+    if limits.registrations == 0 || limits.registrations_everywhere < limits.registrations {
+        return rule("limits.registrations", "at least 1 and at most limits.registrations_everywhere");
+    }
     Ok(())
 }
 
@@ -214,6 +221,22 @@ fn fetch(written: &Written, issuer: Option<&str>) -> Result<(), SettingsError> {
         return rule("fetch.allow_loopback", "true only with an issuer on loopback");
     }
     Ok(())
+}
+
+fn registration(written: &Written) -> Result<Registration, SettingsError> {
+    let registration = &written.registration;
+    let Ok(scope) = Scope::from_stored(&registration.allowed_scope) else {
+        return rule("registration.allowed_scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
+    };
+    let audiences = registration.allowed_audiences.iter().map(|text| Resource::parse(text));
+    let Ok(audiences) = audiences.collect::<Result<Resources, _>>() else {
+        return rule("registration.allowed_audiences", "each is an absolute URI without a fragment");
+    };
+    if !(1..=100_000).contains(&registration.max_clients) {
+        return rule("registration.max_clients", "1 to 100000");
+    }
+    let allowed = Registrable { scope, audiences };
+    Ok(Registration { mode: registration.mode, allowed, max_clients: registration.max_clients })
 }
 
 fn secret_url(

@@ -97,6 +97,7 @@ fn challenge(refusal: &Refusal) -> HeaderValue {
         | Reason::Code(_)
         | Reason::Dpop(_)
         | Reason::Exchange(_)
+        | Reason::Registration(_)
         | Reason::Capacity(_) => HeaderValue::from_static(r#"Basic realm="countersign", charset="UTF-8""#),
     }
 }
@@ -154,6 +155,14 @@ pub(super) async fn get_and_post(request: HttpRequest, payload: Payload) -> Http
     body::discard(&request, payload).await;
     let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST");
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+    answer
+}
+
+/// The answer to a method that a client's registration does not take (RFC 7592 §2).
+pub(super) async fn get_put_and_delete(request: HttpRequest, payload: Payload) -> HttpResponse {
+    body::discard(&request, payload).await;
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, PUT and DELETE");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, PUT, DELETE"));
     answer
 }
 

@@ -97,6 +97,7 @@ fn explanation(texts: &Texts, reason: Reason) -> &str {
         | Reason::Code(_)
         | Reason::Dpop(_)
         | Reason::Exchange(_)
+        | Reason::Registration(_)
         | Reason::Bearer(_) => texts.application_at_fault,
     }
 }

@@ -3,7 +3,7 @@
 use actix_web::web::{self, ServiceConfig, resource};
 
 use super::pages::{assets, authorize, logout};
-use super::{documents, error, health, oauth, openapi, status};
+use super::{documents, error, health, oauth, openapi, registration, status};
 use crate::metrics::Endpoint;
 
 /// The protocol's endpoints and everything public.
@@ -55,6 +55,18 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .route(web::get().to(oauth::user_information))
                 .route(web::post().to(oauth::user_information))
                 .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::Register.path())
+                .route(web::post().to(registration::register))
+                .default_service(post_only()),
+        )
+        .service(
+            resource(Endpoint::Registration.path())
+                .route(web::get().to(registration::show))
+                .route(web::put().to(registration::replace))
+                .route(web::delete().to(registration::remove))
+                .default_service(web::route().to(error::get_put_and_delete)),
         )
         .service(document(Endpoint::Style, assets::style))
         .service(document(Endpoint::Submit, assets::submit))

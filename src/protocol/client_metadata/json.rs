@@ -56,6 +56,18 @@ pub struct ClientMetadataJson {
     /// Ours: a confidential client that sends a nonce with each OpenID request may do without PKCE (RFC 9700 §2.1.1).
     #[serde(skip_serializing_if = "Not::not")]
     pub pkce_optional: bool,
+    /// RFC 7591 §2: a page about the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_uri: Option<String>,
+    /// RFC 7591 §2: what it does with people's data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_uri: Option<String>,
+    /// RFC 7591 §2: its terms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tos_uri: Option<String>,
+    /// RFC 7591 §2: how to reach whoever answers for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<String>,
     /// RFC 7591 §2: the keys that the client signs with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<Value>,

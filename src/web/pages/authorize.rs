@@ -43,6 +43,7 @@ struct ConsentPage<'a> {
     scopes: Vec<String>,
     destination: String,
     days: String,
+    registered_itself: bool,
     request: &'a str,
     form_token: &'a str,
 }
@@ -301,6 +302,7 @@ fn ask(
                 scopes: texts.scopes(&question.scope),
                 destination: question.return_to.redirect.destination(),
                 days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
+                registered_itself: question.client.registration.is_some(),
                 request: id,
                 form_token: &question.form_token,
             };

@@ -24,6 +24,7 @@ pub(super) struct Texts {
     pub it_wants: &'static str,
     pub answer_goes_to: &'static str,
     pub for_at_most: &'static str,
+    pub registered_itself: &'static str,
     pub allow: &'static str,
     pub deny: &'static str,
     pub refused_title: &'static str,
@@ -56,6 +57,8 @@ const ENGLISH: Texts = Texts {
     it_wants: "It wants to:",
     answer_goes_to: "If you allow it, you are sent back to",
     for_at_most: "It may keep the access for at most",
+    registered_itself: "This application registered itself. Nobody here has looked at who it is: go on only if you know the \
+                        address above.",
     allow: "Allow",
     deny: "Do not allow",
     refused_title: "This did not work",
@@ -96,6 +99,8 @@ const GERMAN: Texts = Texts {
     it_wants: "Die Anwendung möchte:",
     answer_goes_to: "Wenn du es erlaubst, geht es zurück zu",
     for_at_most: "Der Zugriff gilt höchstens",
+    registered_itself: "Diese Anwendung hat sich selbst angemeldet. Niemand hat geprüft, wem sie gehört: Mach nur weiter, wenn \
+                        du die Adresse oben kennst.",
     allow: "Erlauben",
     deny: "Nicht erlauben",
     refused_title: "Das ging nicht",
