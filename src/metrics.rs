@@ -63,6 +63,7 @@ endpoints! {
     Metadata "/.well-known/oauth-authorization-server"
     OpenIdMetadata "/.well-known/openid-configuration"
     Style "/assets/style.css"
+    Logo "/assets/logo"
     Submit "/assets/submit.js"
     OpenApi "/openapi.json"
     Livez "/livez"

@@ -387,12 +387,22 @@ pub struct Refusal {
     pub client_id: Option<ClientId>,
     /// The grant concerned, once it is known.
     pub grant_id: Option<GrantId>,
+    /// Languages that the person reads to whom it is shown, as far as the client said.
+    pub ui_locales: Vec<String>,
 }
 
 impl Refusal {
     fn new(reason: Reason) -> Self {
         let retry_after = matches!(reason.row().status, 429 | 503).then_some(Duration::from_secs(1));
-        Self { reason, parameter: None, retry_after, basic: false, client_id: None, grant_id: None }
+        Self {
+            reason,
+            parameter: None,
+            retry_after,
+            basic: false,
+            client_id: None,
+            grant_id: None,
+            ui_locales: Vec::new(),
+        }
     }
 
     /// Names the parameter at fault.
@@ -427,6 +437,13 @@ impl Refusal {
     #[must_use]
     pub fn of_grant(mut self, grant_id: GrantId) -> Self {
         self.grant_id = Some(grant_id);
+        self
+    }
+
+    /// Names the languages of whoever it is shown to.
+    #[must_use]
+    pub fn read_in(mut self, ui_locales: &[String]) -> Self {
+        ui_locales.clone_into(&mut self.ui_locales);
         self
     }
 

@@ -3,6 +3,7 @@
 
 mod duration;
 mod refused;
+mod theme;
 mod validate;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use refused::SettingsError;
+pub use theme::{Logo, Theme};
 
 use crate::protocol::client_metadata::registrant::Registrable;
 use crate::secret::PlainSecret;
@@ -37,6 +39,7 @@ struct Written {
     limits: Limits,
     fetch: Fetch,
     registration: WrittenRegistration,
+    pages: WrittenPages,
     log: Log,
 }
 
@@ -222,6 +225,35 @@ pub struct Registration {
     pub max_clients: u32,
 }
 
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPages {
+    service_name: String,
+    theme: PathBuf,
+    theme_style: ThemeStyle,
+}
+
+/// What a theme's style does to ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ThemeStyle {
+    /// It comes after ours and changes some of it.
+    After,
+    /// It comes in the place of ours.
+    Instead,
+}
+
+/// `[pages]`.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    /// What the service is called where the theme does not say otherwise.
+    pub service_name: String,
+    /// The theme, if there is one.
+    pub theme: Option<Theme>,
+    /// What its style does to ours.
+    pub theme_style: ThemeStyle,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -307,6 +339,8 @@ pub struct Settings {
     pub fetch: Fetch,
     /// `[registration]`.
     pub registration: Registration,
+    /// `[pages]`.
+    pub pages: Pages,
     /// `[log]`.
     pub log: Log,
     written: Box<Written>,

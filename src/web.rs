@@ -37,4 +37,5 @@ pub struct State {
     /// What the last check found.
     pub health: Arc<Health>,
     seats: seats::Seats,
+    look: pages::Look,
 }

@@ -34,7 +34,9 @@ use crate::clock::Timestamp;
 use crate::id::SessionId;
 use crate::identity::browser::Visitor;
 use crate::identity::session;
-use crate::protocol::authorize_request::{AuthorizeRequest, PARAMETERS, Prompt, ResponseMode, parse_state};
+use crate::protocol::authorize_request::{
+    AuthorizeRequest, PARAMETERS, Prompt, ResponseMode, parse_state, parse_ui_locales,
+};
 use crate::protocol::authorize_response::{AuthorizeResponse, ReturnTo};
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::confirmation::Confirmation;
@@ -108,7 +110,8 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
         Brought::Spent(name) => return again(app, &name, visitor, context),
     };
     let params = &resolved.params;
-    let (client, return_to) = address(app, params)?;
+    let ui_locales = parse_ui_locales(params);
+    let (client, return_to) = address(app, params).map_err(|refusal| refusal.read_in(&ui_locales))?;
     let decided = sources::refuse_other_way(&client, &resolved.source, false).and_then(|()| read(&client, params));
     let decided = decided.and_then(|asked| {
         let found = session::find(app, visitor.session.as_ref(), Some(&client.id))?;
@@ -121,7 +124,7 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
         }
     });
     decided.or_else(|refusal| {
-        let refusal = refusal.of_client(&client.id);
+        let refusal = refusal.of_client(&client.id).read_in(&ui_locales);
         // RFC 9700 §4.11.2: nobody vouches for a client that registered itself, so that nobody is sent on to it by a mere link
         // to here: somebody has logged in first.
         if client.registration.is_some() && session::find(app, visitor.session.as_ref(), None)?.is_none() {
@@ -136,7 +139,7 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
 fn again(app: &App, name: &str, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
     match steps::show(app, name, visitor, context).map_err(|_| sources::spent())? {
         Shown::Question(question) => Ok(Outcome::Ask(question.step, name.to_owned())),
-        Shown::Done(outcome) => Ok(outcome),
+        Shown::Done(outcome) => Ok(*outcome),
     }
 }
 
@@ -168,7 +171,7 @@ pub(super) fn address(app: &App, params: &Params) -> Result<(Arc<Client>, Return
             .ok_or_else(|| Refusal::from(AuthorizeRefusal::RedirectNotRegistered).of_client(&client.id))?;
     let mode = ResponseMode::parse(params).unwrap_or_default();
     let state = parse_state(params).unwrap_or_default();
-    Ok((client, ReturnTo { redirect, mode, state }))
+    Ok((client, ReturnTo { redirect, mode, state, ui_locales: parse_ui_locales(params) }))
 }
 
 /// What is asked, as far as the client may ask it.

@@ -158,7 +158,7 @@ impl AuthorizeRequest {
             max_age: params.find("max_age").map(parse_max_age).transpose()?,
             login_hint: params.find("login_hint").and_then(|text| bounded("login_hint", text, MAX_HINT_BYTES).ok()),
             id_token_hint: params.find("id_token_hint").map(PlainSecret::new),
-            ui_locales: params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect(),
+            ui_locales: parse_ui_locales(params),
             claims,
             insisted,
             dpop_jkt: params.find("dpop_jkt").map(parse_jkt).transpose()?,
@@ -203,6 +203,11 @@ fn bounded(name: &'static str, text: &str, most: usize) -> Result<String, Refusa
         return Err(Refusal::from(RequestRefusal::MalformedParameter).about(name));
     }
     Ok(text.to_owned())
+}
+
+/// OpenID Connect Core §3.1.2.1: the languages that the person reads, the best first. Any text is one; none is refused.
+pub fn parse_ui_locales(params: &Params) -> Vec<String> {
+    params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use super::pkce;
 use super::standard_claims::SCOPES;
 use super::token_request::GrantType;
 
+/// The languages that pages speak, the first for whoever reads none of them.
+pub const UI_LOCALES: [&str; 2] = ["en", "de"];
+
 /// The document at `/.well-known/oauth-authorization-server` and at `/.well-known/openid-configuration` (OpenID Connect
 /// Discovery §3).
 #[derive(Serialize, ToSchema)]
@@ -150,7 +153,7 @@ impl DiscoveryDocument {
             subject_types_supported: vec!["public", "pairwise"],
             id_token_signing_alg_values_supported: vec!["RS256"],
             acr_values_supported: vec!["aal1"],
-            ui_locales_supported: vec!["en", "de"],
+            ui_locales_supported: UI_LOCALES.to_vec(),
             pushed_authorization_request_endpoint: at("/par"),
             require_pushed_authorization_requests: false,
             request_parameter_supported: true,

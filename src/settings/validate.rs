@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{CacheUrl, DatabaseUrl, Registration, Settings, SettingsError, Written, read_secret};
+use super::theme::{self, Theme};
+use super::{CacheUrl, DatabaseUrl, Pages, Registration, Settings, SettingsError, Written, read_secret};
 use crate::protocol::client_metadata::MAX_ACCESS_TTL;
 use crate::protocol::client_metadata::registrant::Registrable;
 use crate::protocol::resource::{Resource, Resources};
@@ -67,6 +68,7 @@ pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
         limits: written.limits.clone(),
         fetch: written.fetch.clone(),
         registration: registration(&written)?,
+        pages: pages(&written)?,
         log: written.log.clone(),
         written: Box::new(written),
     })
@@ -237,6 +239,19 @@ fn registration(written: &Written) -> Result<Registration, SettingsError> {
     }
     let allowed = Registrable { scope, audiences };
     Ok(Registration { mode: registration.mode, allowed, max_clients: registration.max_clients })
+}
+
+fn pages(written: &Written) -> Result<Pages, SettingsError> {
+    let pages = &written.pages;
+    if !theme::is_name(&pages.service_name) {
+        return rule("pages.service_name", "1 to 64 bytes without control characters");
+    }
+    let theme = Some(&pages.theme).filter(|folder| !folder.as_os_str().is_empty());
+    Ok(Pages {
+        service_name: pages.service_name.clone(),
+        theme: theme.map(|folder| Theme::load(folder)).transpose()?,
+        theme_style: pages.theme_style,
+    })
 }
 
 fn secret_url(

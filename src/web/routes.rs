@@ -69,6 +69,7 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .default_service(web::route().to(error::get_put_and_delete)),
         )
         .service(document(Endpoint::Style, assets::style))
+        .service(document(Endpoint::Logo, assets::logo))
         .service(document(Endpoint::Submit, assets::submit))
         .service(document(Endpoint::Jwks, documents::jwks))
         .service(document(Endpoint::Metadata, documents::metadata))

@@ -36,6 +36,7 @@ mod login;
 mod model;
 mod oauth;
 mod operation;
+mod pages;
 mod postgres;
 mod readme;
 mod refusals;

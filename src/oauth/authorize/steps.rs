@@ -12,6 +12,7 @@ use crate::identity::login;
 use crate::identity::session;
 use crate::oauth::RequestContext;
 use crate::password_hash::HashMemory;
+use crate::protocol::authorize_request::parse_ui_locales;
 use crate::protocol::authorize_response::ReturnTo;
 use crate::protocol::params::Params;
 use crate::protocol::scope::Scope;
@@ -55,7 +56,7 @@ pub enum Shown {
     /// A question.
     Question(Box<Question>),
     /// There is nothing left to ask.
-    Done(Outcome),
+    Done(Box<Outcome>),
 }
 
 /// Finds out what is due of a request that waits.
@@ -68,8 +69,8 @@ pub fn show(app: &App, id: &str, visitor: &Visitor, context: &RequestContext) ->
     let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, false));
     match due {
         Ok(Next::Ask(step)) => Ok(Shown::Question(Box::new(question(app, id, visitor, (step, waiting, found))?))),
-        Ok(Next::Issue(session)) => Ok(Shown::Done(conclude(app, waiting, session, false, context))),
-        Err(refusal) => Ok(Shown::Done(refuse(app, waiting.return_to, refusal))),
+        Ok(Next::Issue(session)) => Ok(Shown::Done(Box::new(conclude(app, waiting, session, false, context)))),
+        Err(refusal) => Ok(Shown::Done(Box::new(refuse(app, waiting.return_to, refusal)))),
     }
 }
 
@@ -95,7 +96,8 @@ pub fn log_in(
     context: &RequestContext,
 ) -> Result<(PlainSecret, Outcome), Refusal> {
     let waiting = load(app, &form.request, visitor)?;
-    refuse_foreign_form(app, visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)?;
+    refuse_foreign_form(app, visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)
+        .map_err(|refusal| refusal.read_in(&waiting.return_to.ui_locales))?;
     let client_id = waiting.asked.client.id.clone();
     let current = session::find_unended(app, visitor.session.as_ref())?;
     let proven = login::prove_password(app, memory, &form.credentials, context.network)
@@ -132,7 +134,8 @@ pub fn consent(
         Err(refusal) => return Ok(refuse(app, waiting.return_to, refusal)),
     };
     // ASVS 3.5.1: what was shown to one person is not another's to allow.
-    refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(session)), form_token)?;
+    refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(session)), form_token)
+        .map_err(|refusal| refusal.read_in(&waiting.return_to.ui_locales))?;
     let (account_id, client_id) = (session.session.account_id, waiting.asked.client.id.clone());
     tracing::info!(event = "consent", %account_id, %client_id, allowed);
     if allowed {
@@ -162,8 +165,10 @@ fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Waiting, Refusal> {
     let found = mine.ok_or(AuthorizeRefusal::StepUnknown)?;
     // The client may have been changed since.
     let params = Params::parse_query(found.parameters.as_bytes())?;
-    let (client, return_to) = address(app, &params)?;
-    let asked = read(&client, &params).map_err(|refusal| refusal.of_client(&client.id))?;
+    let ui_locales = parse_ui_locales(&params);
+    let (client, return_to) = address(app, &params).map_err(|refusal| refusal.read_in(&ui_locales))?;
+    let asked =
+        read(&client, &params).map_err(|refusal| refusal.of_client(&client.id).read_in(&return_to.ui_locales))?;
     Ok(Waiting { id: found.id, logged_in: found.session_id, asked, return_to })
 }
 

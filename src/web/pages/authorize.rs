@@ -128,7 +128,7 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
         Ok(Shown::Question(question)) if question.step == step => ask(request, state, &question, (&id, None)),
         // Another step is due.
         Ok(Shown::Question(question)) => see_other(&step_path(question.step, &id)),
-        Ok(Shown::Done(outcome)) => deliver(request, state, Ok((outcome, None))),
+        Ok(Shown::Done(outcome)) => deliver(request, state, Ok((*outcome, None))),
         Err(refusal) => refused(request, state, &refusal),
     }
 }
@@ -188,7 +188,7 @@ async fn ask_again(
 ) -> HttpResponse {
     let question = match shown(request, state, id, context).await {
         Ok(Shown::Question(question)) => question,
-        Ok(Shown::Done(outcome)) => return deliver(request, state, Ok((outcome, None))),
+        Ok(Shown::Done(outcome)) => return deliver(request, state, Ok((*outcome, None))),
         Err(refusal) => return refused(request, state, &refusal),
     };
     let trace = observe::trace(request, state).to_string();
@@ -257,7 +257,7 @@ fn respond(request: &HttpRequest, response: &AuthorizeResponse) -> HttpResponse 
     }
     let redirect = &response.return_to.redirect;
     let shown = FormPostPage {
-        texts: texts::of(request, &[]),
+        texts: texts::of(request, &response.return_to.ui_locales),
         action: redirect.as_str(),
         parameters: response.parameters().collect(),
     };

@@ -10,6 +10,7 @@ use super::cookies::{self, Kind};
 use super::texts::{self, Texts};
 use super::{forms, on_token_lane, page, refused, see_other};
 use crate::oauth::end_session::{Ended, end_session};
+use crate::protocol::authorize_request::parse_ui_locales;
 use crate::protocol::params::Params;
 use crate::reason::Refusal;
 use crate::secret::PlainSecret;
@@ -69,10 +70,10 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
     }
     let kept: Vec<(&str, String)> =
         KEPT.into_iter().filter_map(|name| Some((name, params.find(name)?.to_owned()))).collect();
-    let locales: Vec<String> = params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect();
+    let locales = parse_ui_locales(&params);
     let work =
         move |app: &crate::app::App, visitor: &_| end_session(app, (&params, form_token.as_deref()), visitor, &context);
-    let (ended, fresh) = on_token_lane(request, state, work).await?;
+    let (ended, fresh) = on_token_lane(request, state, work).await.map_err(|refusal| refusal.read_in(&locales))?;
     let texts = texts::of(request, &locales);
     match ended {
         Ended::Ask { form_token, email, form_action } => {

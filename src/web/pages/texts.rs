@@ -4,13 +4,20 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::ACCEPT_LANGUAGE;
+use actix_web::web::Data;
 
 use crate::protocol::scope::Scope;
+use crate::web::State;
 
 /// The words of one language.
+#[derive(Clone)]
 pub(super) struct Texts {
     /// BCP 47.
     pub language: &'static str,
+    /// What the service is called, which its operator says.
+    pub service_name: String,
+    /// Whether there is a logo beside it.
+    pub has_logo: bool,
     pub log_in: &'static str,
     pub to_go_on_to: &'static str,
     pub username: &'static str,
@@ -42,8 +49,10 @@ pub(super) struct Texts {
     scopes: [(&'static str, &'static str); 6],
 }
 
-const ENGLISH: Texts = Texts {
+static ENGLISH: Texts = Texts {
     language: "en",
+    service_name: String::new(),
+    has_logo: false,
     log_in: "Log in",
     to_go_on_to: "to go on to",
     username: "E-mail address or user name",
@@ -84,8 +93,10 @@ const ENGLISH: Texts = Texts {
     ],
 };
 
-const GERMAN: Texts = Texts {
+static GERMAN: Texts = Texts {
     language: "de",
+    service_name: String::new(),
+    has_logo: false,
     log_in: "Anmelden",
     to_go_on_to: "und weiter zu",
     username: "E-Mail-Adresse oder Benutzername",
@@ -128,7 +139,7 @@ const GERMAN: Texts = Texts {
 };
 
 /// The languages, the first for whoever reads none of them.
-const ALL: [&Texts; 2] = [&ENGLISH, &GERMAN];
+pub(super) static ALL: [&Texts; 2] = [&ENGLISH, &GERMAN];
 
 impl Texts {
     /// What a client wants, in words where there are some and by name otherwise.
@@ -146,9 +157,11 @@ impl Texts {
 
 /// The language that a person reads best: what the client says of that first (OpenID Connect Core §3.1.2.1, `ui_locales`),
 /// then the browser (RFC 9110 §12.5.4).
-pub(super) fn of(request: &HttpRequest, ui_locales: &[String]) -> &'static Texts {
+pub(super) fn of<'r>(request: &'r HttpRequest, ui_locales: &[String]) -> &'r Texts {
     let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    best(ui_locales.iter().map(String::as_str), header)
+    let best = best(ui_locales.iter().map(String::as_str), header);
+    let state: Option<&Data<State>> = request.app_data();
+    state.and_then(|state| state.look.texts.iter().find(|texts| texts.language == best.language)).unwrap_or(best)
 }
 
 fn best<'a>(ui_locales: impl Iterator<Item = &'a str>, header: &'a str) -> &'static Texts {
@@ -199,6 +212,11 @@ mod tests {
         ] {
             assert_eq!(best(ui_locales.split(' '), header).language, language, "{ui_locales:?} {header:?}");
         }
+    }
+
+    #[test]
+    fn the_metadata_lists_the_languages_that_there_are() {
+        assert_eq!(ALL.map(|texts| texts.language), crate::protocol::discovery_document::UI_LOCALES);
     }
 
     #[test]
