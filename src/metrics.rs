@@ -64,6 +64,7 @@ endpoints! {
     OpenIdMetadata "/.well-known/openid-configuration"
     Style "/assets/style.css"
     Logo "/assets/logo"
+    Icon "/assets/icon.svg"
     Submit "/assets/submit.js"
     OpenApi "/openapi.json"
     Livez "/livez"

@@ -70,6 +70,7 @@ pub(super) fn public(config: &mut ServiceConfig) {
         )
         .service(document(Endpoint::Style, assets::style))
         .service(document(Endpoint::Logo, assets::logo))
+        .service(document(Endpoint::Icon, assets::icon))
         .service(document(Endpoint::Submit, assets::submit))
         .service(document(Endpoint::Jwks, documents::jwks))
         .service(document(Endpoint::Metadata, documents::metadata))

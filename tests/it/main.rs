@@ -37,6 +37,7 @@ mod model;
 mod oauth;
 mod operation;
 mod pages;
+mod pages_in_chromium;
 mod postgres;
 mod readme;
 mod refusals;

@@ -35,6 +35,12 @@ pub(in crate::web) async fn logo(request: HttpRequest, payload: Payload, state: 
     }
 }
 
+/// What a browser shows of us in its tabs, where there is no logo.
+pub(in crate::web) async fn icon(request: HttpRequest) -> HttpResponse {
+    let document = Document::of(Bytes::from_static(include_bytes!("../assets/icon.svg")));
+    asset(&request, &document, "image/svg+xml")
+}
+
 pub(in crate::web) async fn submit(request: HttpRequest) -> HttpResponse {
     let document = Document::of(Bytes::from_static(include_bytes!("../assets/submit.js")));
     asset(&request, &document, "application/javascript; charset=utf-8")

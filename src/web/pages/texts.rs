@@ -142,10 +142,11 @@ static GERMAN: Texts = Texts {
 pub(super) static ALL: [&Texts; 2] = [&ENGLISH, &GERMAN];
 
 impl Texts {
-    /// What a client wants, in words where there are some and by name otherwise.
+    /// What a client wants, in words where there are some, and then by name.
     pub fn scopes(&self, scope: &Scope) -> Vec<String> {
-        let words = |token: &str| self.scopes.iter().find(|(name, _)| *name == token).map(|(_, words)| *words);
-        scope.tokens().map(|token| words(token).unwrap_or(token).to_owned()).collect()
+        let known = self.scopes.iter().filter(|(name, _)| scope.contains(name)).map(|(_, words)| *words);
+        let named = scope.tokens().filter(|token| self.scopes.iter().all(|(name, _)| name != token));
+        known.chain(named).map(str::to_owned).collect()
     }
 
     /// A span in whole days, at least one.
@@ -221,8 +222,8 @@ mod tests {
 
     #[test]
     fn what_has_no_words_is_named() {
-        let scope = Scope::parse("email orders:read").map_err(|refusal| refusal.reason.id()).unwrap();
-        assert_eq!(ENGLISH.scopes(&scope), ["see your e-mail address", "orders:read"]);
+        let scope = Scope::parse("email openid a:read").map_err(|refusal| refusal.reason.id()).unwrap();
+        assert_eq!(ENGLISH.scopes(&scope), ["know who you are", "see your e-mail address", "a:read"]);
         assert_eq!(ENGLISH.days(Duration::from_secs(1)), "1 day");
         assert_eq!(GERMAN.days(Duration::from_hours(90 * 24)), "90 Tage");
     }
