@@ -17,7 +17,7 @@ fn chromium_goes_past_every_page_and_neither_it_nor_axe_complains() {
     let (_, email) = app.account();
     let asked = json!({ "issuer": app.base, "person": { "username": email, "password": PASSWORD } });
     let mut child = Command::new(required("COUNTERSIGN_TEST_PYTHON"))
-        .arg("tests/interop/pages_in_chromium.py")
+        .args(["-B", "tests/interop/pages_in_chromium.py"])
         .arg(Path::new(&required("COUNTERSIGN_TEST_NODE_MODULES")).join("axe-core/axe.min.js"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
