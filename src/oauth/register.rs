@@ -147,6 +147,8 @@ pub fn replace(
     context: &RequestContext,
 ) -> Result<RegistrationResponse, Refusal> {
     let (mut client, digest, token) = own(app, id, call)?;
+    // ASVS 2.4.1: every instance takes all clients anew after a change.
+    app.registrations.admit(&app.cache, context.network)?;
     let registrant = read(app, call)?;
     let other = |member| Err(Refusal::from(RegistrationRefusal::OtherClient).about(member).of_client(&client.id));
     // RFC 7592 §2.2: the client_id MUST be that of the client, and so must a secret.

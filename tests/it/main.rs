@@ -29,6 +29,7 @@ mod examples;
 mod examples_nginx;
 mod gate;
 mod interop;
+mod interop_apache;
 mod interop_clients;
 mod key_faults;
 mod key_life;

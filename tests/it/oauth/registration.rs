@@ -421,7 +421,16 @@ fn registrations_are_bounded_by_the_minute_and_altogether() {
         let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", address)];
         party.send("POST", "/register", &headers, body.to_string().as_bytes())
     };
-    assert_eq!(from("192.0.2.1", &public()).status, 201);
+    let first = from("192.0.2.1", &public());
+    assert_eq!(first.status, 201);
+    let told = first.json();
+    let change = || {
+        let mut body = public();
+        body["client_id"] = told["client_id"].clone();
+        let path = format!("/register/{}", text(&told, "client_id"));
+        send(&party, "PUT", &path, told["registration_access_token"].as_str(), &body).status
+    };
+    assert_eq!([change(), change(), change()], [200, 200, 429], "every instance hears of a change");
     assert_eq!(from("192.0.2.1", &json!({})).status, 400);
     let third = from("192.0.2.1", &public());
     assert_eq!((third.status, third.header("retry-after")), (429, Some("60")));
