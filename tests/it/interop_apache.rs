@@ -38,7 +38,7 @@ impl Apache {
             assert!(began.elapsed() < Duration::from_secs(20), "apache2 does not listen: {}", log());
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { child, folder: folder }
+        Self { child, folder }
     }
 }
 

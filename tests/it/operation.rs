@@ -190,6 +190,8 @@ fn the_description_is_made_from_the_code() {
             "/metrics",
             "/par",
             "/readyz",
+            "/register",
+            "/register/{client_id}",
             "/revoke",
             "/status",
             "/status/events",
