@@ -14,12 +14,13 @@ use crate::secret::PlainSecret;
 
 /// Members that give power over other people's things, or that nobody has looked into: an operator's to give. What a
 /// `sector_identifier_uri` lists would have to be read first (OpenID Connect Registration §5), and who a certificate names.
-const OPERATORS: [&str; 10] = [
+const OPERATORS: [&str; 11] = [
     "first_party",
     "extra_claims",
     "pkce_optional",
     "access_token_ttl",
     "token_endpoint_audience",
+    "token_exchange",
     "sector_identifier_uri",
     "tls_client_auth_subject_dn",
     "tls_client_auth_san_dns",
@@ -128,7 +129,7 @@ fn refuse_beyond(metadata: &ClientMetadata, allowed: &Registrable) -> Result<(),
     // RFC 9700 §2.4: nobody's password, and nothing without a person behind it: both are an operator's to give.
     let by_code = |grant_type: &GrantType| match grant_type {
         GrantType::AuthorizationCode | GrantType::RefreshToken => true,
-        GrantType::Password | GrantType::ClientCredentials => false,
+        GrantType::Password | GrantType::ClientCredentials | GrantType::TokenExchange => false,
     };
     if !metadata.grant_types.iter().all(by_code) || !metadata.grant_types.contains(&GrantType::AuthorizationCode) {
         return refuse("grant_types");
