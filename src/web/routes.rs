@@ -56,18 +56,7 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .route(web::post().to(oauth::user_information))
                 .default_service(get_and_post()),
         )
-        .service(
-            resource(Endpoint::Register.path())
-                .route(web::post().to(registration::register))
-                .default_service(post_only()),
-        )
-        .service(
-            resource(Endpoint::Registration.path())
-                .route(web::get().to(registration::show))
-                .route(web::put().to(registration::replace))
-                .route(web::delete().to(registration::remove))
-                .default_service(web::route().to(error::get_put_and_delete)),
-        )
+        .configure(registrations)
         .service(document(Endpoint::Style, assets::style))
         .service(document(Endpoint::Logo, assets::logo))
         .service(document(Endpoint::Icon, assets::icon))
@@ -89,6 +78,24 @@ pub(super) fn public(config: &mut ServiceConfig) {
         .service(document(Endpoint::Livez, health::livez))
         .service(document(Endpoint::Readyz, health::readyz))
         .default_service(web::route().to(error::not_found));
+}
+
+/// Where clients register themselves and look after that.
+fn registrations(config: &mut ServiceConfig) {
+    let post_only = || web::route().to(oauth::method_not_allowed);
+    config
+        .service(
+            resource(Endpoint::Register.path())
+                .route(web::post().to(registration::register))
+                .default_service(post_only()),
+        )
+        .service(
+            resource(Endpoint::Registration.path())
+                .route(web::get().to(registration::show))
+                .route(web::put().to(registration::replace))
+                .route(web::delete().to(registration::remove))
+                .default_service(web::route().to(error::get_put_and_delete)),
+        );
 }
 
 /// What only the operator's network should see.
