@@ -19,8 +19,8 @@ use super::resource::{Resource, Resources};
 use super::scope::Scope;
 use super::token_request::GrantType;
 
-pub use exchange::ExchangeMode;
 pub use about::About;
+pub use exchange::ExchangeMode;
 pub use json::ClientMetadataJson;
 pub use proof::{AuthMethod, CertificateName, Keys, Proof, RequestRules};
 pub use subject::{OwnAlgorithm, SubjectRules, SubjectType};

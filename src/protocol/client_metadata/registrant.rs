@@ -210,6 +210,16 @@ mod tests {
     }
 
     #[test]
+    fn of_every_member_it_is_said_whose_it_is_to_give() {
+        let refused = serde_json::from_str::<ClientMetadataJson>(r#"{"?":0}"#).map(drop).unwrap_err().to_string();
+        let named: Vec<&str> = refused.split('`').skip(3).step_by(2).collect();
+        assert!(named.len() > 30, "{refused}");
+        for name in named.into_iter().filter(|name| *name != "client_id") {
+            assert_ne!(TAKEN.contains(&name), OPERATORS.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_an_operators_to_give_is_refused_by_name() {
         for (member, named) in [
             (r#""first_party":true"#, "first_party"),
