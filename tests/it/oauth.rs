@@ -16,6 +16,7 @@ mod pushed_requests;
 mod request_claims;
 mod request_objects;
 mod logout;
+mod metadata;
 mod registration;
 mod revocation;
 mod rotation;
