@@ -36,6 +36,8 @@ const CHANGES_TTL: Duration = Duration::from_hours(1);
 const RECEIPTS_TTL: Duration = Duration::from_hours(1);
 /// How long a code is kept that bought nothing: there is nothing that its second use could end.
 const UNUSED_CODES_TTL: Duration = Duration::from_mins(5);
+/// How far instances' clocks are apart at the most: a value that one has given up could be good for another.
+const BETWEEN_CLOCKS: Duration = Duration::from_mins(5);
 /// How long counts of log-ins are kept: of failures only, and of networks that are remembered as known.
 const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
 const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
@@ -54,7 +56,7 @@ const TABLES: [(&str, Remove); 12] = [
     ("authorization_codes", |tx, now, rows| {
         authorization_codes::remove_expired(tx, (now.minus(UNUSED_CODES_TTL), now.minus(MARGIN)), rows)
     }),
-    ("one_time_values", |tx, now, rows| one_time_values::remove_expired(tx, now.minus(MARGIN), rows)),
+    ("one_time_values", |tx, now, rows| one_time_values::remove_expired(tx, now.minus(BETWEEN_CLOCKS), rows)),
     ("browser_sessions", |tx, now, rows| browser_sessions::remove_expired(tx, now.minus(MARGIN), rows)),
     ("initial_access_tokens", |tx, now, rows| initial_access_tokens::remove_expired(tx, now, rows)),
     ("login_attempts", |tx, now, rows| {

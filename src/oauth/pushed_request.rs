@@ -48,6 +48,8 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     let client = client_auth::authenticate(app, &presented, context)?;
     let refuse = |refusal: Refusal| refusal.of_client(&client.id);
     refuse_nested(&params).map_err(refuse)?;
+    // ASVS 2.4.1: a public client is anybody, and each request may be a row, and its proof another.
+    app.authorize_requests.admit(&app.cache, context.network).map_err(refuse)?;
     params.set("client_id", client.id.as_str());
     let mut resolved = resolve_object(app, params).map_err(refuse)?;
     bind(app, &mut resolved.params, context).map_err(refuse)?;
@@ -62,8 +64,6 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     if parameters.len() > MAX_WAITING_BYTES {
         return Err(refuse(RequestRefusal::ParameterTooLarge.into()));
     }
-    // ASVS 2.4.1: a public client is anybody.
-    app.authorize_requests.admit(&app.cache, context.network).map_err(refuse)?;
     let name = encode_base64url(&app.random.bytes::<NAME_BYTES>());
     let row = PushedRequest {
         id: Digest::sha256(name.as_bytes()),
