@@ -7,6 +7,7 @@ pub mod client_credentials;
 pub mod client_metadata;
 pub mod discovery_document;
 pub mod error_code;
+pub mod logout;
 pub mod params;
 pub mod pkce;
 pub mod redirect_uri;

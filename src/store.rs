@@ -17,6 +17,7 @@ pub mod faults;
 pub mod grants;
 pub mod instances;
 pub mod login_attempts;
+pub mod logout_notices;
 pub mod migrate;
 pub mod outbox;
 mod prepared;

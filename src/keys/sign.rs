@@ -101,6 +101,8 @@ pub enum TokenType {
     StatusCheckpoint,
     /// OpenID Connect Core §2.
     IdToken,
+    /// OpenID Connect Back-Channel Logout §2.4.
+    LogoutToken,
 }
 
 impl TokenType {
@@ -110,6 +112,7 @@ impl TokenType {
             Self::StatusList => "statuslist+jwt",
             Self::StatusCheckpoint => "status-checkpoint+jwt",
             Self::IdToken => "JWT",
+            Self::LogoutToken => "logout+jwt",
         }
     }
 }
@@ -146,7 +149,7 @@ impl ActiveKey {
         let other;
         let header = match token_type {
             TokenType::AccessToken => &self.header,
-            TokenType::StatusList | TokenType::StatusCheckpoint | TokenType::IdToken => {
+            TokenType::StatusList | TokenType::StatusCheckpoint | TokenType::IdToken | TokenType::LogoutToken => {
                 other = Header { typ: Some(token_type.typ().to_owned()), ..self.header.clone() };
                 &other
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::logout::LogoutUri;
 use super::params::has_control_characters;
 use super::redirect_uri::{ApplicationType, RedirectUri};
 use super::resource::{Resource, Resources};
@@ -122,6 +123,18 @@ pub struct ClientMetadataJson {
     /// OpenID Connect RP-Initiated Logout §3.1: where a browser may go after it has logged out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub post_logout_redirect_uris: Vec<String>,
+    /// OpenID Connect Back-Channel Logout §2.2: where it is told that somebody logged out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backchannel_logout_uri: Option<String>,
+    /// The same: whether it needs `sid`, which it gets anyway.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub backchannel_logout_session_required: bool,
+    /// OpenID Connect Front-Channel Logout §2: what a browser shows in a frame when somebody logged out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontchannel_logout_uri: Option<String>,
+    /// The same: whether it needs `iss` and `sid`, which it gets anyway.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub frontchannel_logout_session_required: bool,
     /// OpenID Connect Registration §2: how old a log-in may be, in seconds, when a request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,
@@ -156,6 +169,10 @@ pub struct ClientMetadata {
     pub application_type: ApplicationType,
     /// Where a browser may go after it has logged out.
     pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// Where it is told that somebody logged out.
+    pub backchannel_logout: Option<LogoutUri>,
+    /// What a browser shows in a frame when somebody logged out.
+    pub frontchannel_logout: Option<LogoutUri>,
     /// How old a log-in may be when a request does not say.
     pub default_max_age: Option<Duration>,
     /// Whether it belongs to whoever runs this server.
@@ -195,6 +212,16 @@ impl ClientMetadata {
             response_types: Vec::new(),
             application_type: self.application_type,
             post_logout_redirect_uris: texts(&self.post_logout_redirect_uris),
+            backchannel_logout_uri: self.backchannel_logout.as_ref().map(|uri| uri.as_str().to_owned()),
+            backchannel_logout_session_required: self
+                .backchannel_logout
+                .as_ref()
+                .is_some_and(|uri| uri.session_required),
+            frontchannel_logout_uri: self.frontchannel_logout.as_ref().map(|uri| uri.as_str().to_owned()),
+            frontchannel_logout_session_required: self
+                .frontchannel_logout
+                .as_ref()
+                .is_some_and(|uri| uri.session_required),
             default_max_age: self.default_max_age.map(|age| age.as_secs()),
             first_party: self.first_party,
             pkce_optional: self.pkce_optional,
@@ -216,6 +243,7 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
         }
         let grant_types = parse_grant_types(&json)?;
         let redirects = parse_redirects(&json, &grant_types)?;
+        let (backchannel_logout, frontchannel_logout) = parse_logout_uris(&json, &redirects)?;
         let Ok(scope) = Scope::from_stored(&json.scope) else {
             return refuse("scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
         };
@@ -251,6 +279,8 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             redirect_uris: redirects.redirect_uris,
             application_type: json.application_type,
             post_logout_redirect_uris: redirects.post_logout,
+            backchannel_logout,
+            frontchannel_logout,
             default_max_age: json.default_max_age.map(Duration::from_secs),
             first_party: json.first_party,
             pkce_optional: json.pkce_optional,
@@ -316,6 +346,36 @@ fn parse_redirects(json: &ClientMetadataJson, grant_types: &BTreeSet<GrantType>)
     Ok(Redirects { redirect_uris, post_logout })
 }
 
+/// Where a client is told that somebody logged out: called there, and shown in a frame.
+type LogoutUris = (Option<LogoutUri>, Option<LogoutUri>);
+
+fn parse_logout_uris(json: &ClientMetadataJson, redirects: &Redirects) -> Result<LogoutUris, MetadataError> {
+    let backchannel = parse_logout_uri(
+        ("backchannel_logout_uri", json.backchannel_logout_uri.as_deref()),
+        ("backchannel_logout_session_required", json.backchannel_logout_session_required),
+    )?;
+    let frontchannel = parse_logout_uri(
+        ("frontchannel_logout_uri", json.frontchannel_logout_uri.as_deref()),
+        ("frontchannel_logout_session_required", json.frontchannel_logout_session_required),
+    )?;
+    // Front-Channel Logout §2: scheme, host and port of a redirect URI, so that nobody frames others.
+    if frontchannel.as_ref().is_some_and(|uri| !uri.is_beside(&redirects.redirect_uris)) {
+        return refuse("frontchannel_logout_uri", "of the scheme, host and port of one of the redirect_uris");
+    }
+    Ok((backchannel, frontchannel))
+}
+
+fn parse_logout_uri(
+    (member, uri): (&'static str, Option<&str>),
+    (required_member, required): (&'static str, bool),
+) -> Result<Option<LogoutUri>, MetadataError> {
+    match uri {
+        Some(uri) => LogoutUri::parse(uri, required).map(Some).or_else(|rule| refuse(member, rule)),
+        None if required => refuse(required_member, "true only beside the URI that is told"),
+        None => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,7 +392,9 @@ mod tests {
         survives(json, "web");
         let json = r#"{"client_id":"app","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],
             "redirect_uris":["com.example.app:/cb","http://127.0.0.1/cb"],"response_types":["code"],"application_type":"native",
-            "post_logout_redirect_uris":["com.example.app:/out"],"default_max_age":3600,"first_party":true}"#;
+            "post_logout_redirect_uris":["com.example.app:/out"],"backchannel_logout_uri":"https://app.example/out?x=1",
+            "backchannel_logout_session_required":true,"frontchannel_logout_uri":"http://127.0.0.1/out",
+            "frontchannel_logout_session_required":true,"default_max_age":3600,"first_party":true}"#;
         survives(json, "app");
     }
 
@@ -363,6 +425,16 @@ mod tests {
             (r#"{"redirect_uris":["https://app.example/cb#x"]}"#, "redirect_uris"),
             (r#"{"redirect_uris":["com.example.app:/cb"]}"#, "redirect_uris"),
             (r#"{"post_logout_redirect_uris":["javascript:x"]}"#, "post_logout_redirect_uris"),
+            (r#"{"backchannel_logout_uri":"http://app.example/"}"#, "backchannel_logout_uri"),
+            (r#"{"backchannel_logout_uri":"https://app.example/#x"}"#, "backchannel_logout_uri"),
+            (r#"{"backchannel_logout_uri":"com.example.app:/out"}"#, "backchannel_logout_uri"),
+            (r#"{"backchannel_logout_session_required":true}"#, "backchannel_logout_session_required"),
+            (r#"{"frontchannel_logout_uri":"https://app.example/"}"#, "frontchannel_logout_uri"),
+            (
+                r#"{"frontchannel_logout_uri":"https://app.example:8443/","redirect_uris":["https://app.example/cb"]}"#,
+                "frontchannel_logout_uri",
+            ),
+            (r#"{"frontchannel_logout_session_required":true}"#, "frontchannel_logout_session_required"),
             (r#"{"response_types":["code"]}"#, "response_types"),
             (
                 r#"{"response_types":["token"],"grant_types":["authorization_code"],"redirect_uris":["https://a.example"]}"#,

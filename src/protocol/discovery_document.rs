@@ -12,6 +12,7 @@ use super::token_request::GrantType;
 /// The document at `/.well-known/oauth-authorization-server` and at `/.well-known/openid-configuration` (OpenID Connect
 /// Discovery §3).
 #[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "the specifications say so what is there")]
 pub struct DiscoveryDocument {
     /// Equal to the setting and to every token's `iss`, byte for byte.
     pub issuer: String,
@@ -25,6 +26,14 @@ pub struct DiscoveryDocument {
     pub jwks_uri: String,
     /// OpenID Connect RP-Initiated Logout §2.1.
     pub end_session_endpoint: String,
+    /// OpenID Connect Back-Channel Logout §2.1.
+    pub backchannel_logout_supported: bool,
+    /// With `sid`.
+    pub backchannel_logout_session_supported: bool,
+    /// OpenID Connect Front-Channel Logout §3.
+    pub frontchannel_logout_supported: bool,
+    /// With `iss` and `sid`.
+    pub frontchannel_logout_session_supported: bool,
     /// RFC 7009.
     pub revocation_endpoint: String,
     /// RFC 7662.
@@ -81,6 +90,10 @@ impl DiscoveryDocument {
             userinfo_endpoint: at("/userinfo"),
             jwks_uri: at("/jwks.json"),
             end_session_endpoint: at("/logout"),
+            backchannel_logout_supported: true,
+            backchannel_logout_session_supported: true,
+            frontchannel_logout_supported: true,
+            frontchannel_logout_session_supported: true,
             revocation_endpoint: at("/revoke"),
             introspection_endpoint: at("/introspect"),
             status_list_aggregation_endpoint: at("/status"),

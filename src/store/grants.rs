@@ -1,5 +1,7 @@
 //! Rows of grants: one row a grant, whatever its age. Every change of a row is one conditional statement.
 
+pub mod listing;
+
 use countersign_verifier::feed::CutKind;
 use diesel::dsl::AsSelect;
 use diesel::prelude::*;
@@ -8,7 +10,7 @@ use super::dialect::{Conn, DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, grants};
 use super::status_changes::{self, Over};
-use super::{Error, Read, Write};
+use super::{Error, Read, Write, logout_notices};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
 use crate::protocol::client_credentials::ClientId;
@@ -70,6 +72,15 @@ impl EndedBy {
             Self::ClientDisabled => "client_disabled",
             Self::LogOut => "log_out",
             Self::CodeReplay => "code_replay",
+        }
+    }
+
+    /// Whether the client is told (OpenID Connect Back-Channel Logout §2.5): not of what it did itself, nor of a theft, by
+    /// which nobody logged out.
+    const fn is_log_out(self) -> bool {
+        match self {
+            Self::Operator | Self::PasswordChange | Self::AccountDisabled | Self::LogOut => true,
+            Self::Replay | Self::Revocation | Self::ClientDisabled | Self::CodeReplay => false,
         }
     }
 }
@@ -326,6 +337,9 @@ pub fn add_sibling(tx: &mut Write<'_>, id: GrantId, seen: &Rotation, not_after: 
 /// # Errors
 /// The store's own reasons.
 pub fn end(tx: &mut Write<'_>, id: GrantId, by: EndedBy, now: Timestamp) -> Result<bool, Error> {
+    if by.is_log_out() {
+        logout_notices::insert_of_grant(tx, id, now)?;
+    }
     let live = grants::table.filter(grants::id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
     let ended = diesel::update(live)
         .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
@@ -346,6 +360,9 @@ fn make_known(tx: &mut Write<'_>, positions: Vec<i64>, now: Timestamp) -> Result
 /// # Errors
 /// The store's own reasons.
 pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Timestamp) -> Result<usize, Error> {
+    if by.is_log_out() {
+        logout_notices::insert_of_account(tx, id, now)?;
+    }
     let live = grants::table.filter(grants::account_id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
     let ended = diesel::update(live)
         .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
@@ -364,6 +381,8 @@ pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Times
 /// # Errors
 /// The store's own reasons.
 pub fn end_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<usize, Error> {
+    // All of their clients are told, also of those that go on.
+    logout_notices::insert_of_session(tx, id, now)?;
     // OpenID Connect Back-Channel Logout §2.7: what was issued for offline access outlives the log-in.
     let offline = |pattern: &'static str| grants::scope.not_like(pattern).escape('\\');
     let of_session = grants::table
@@ -388,6 +407,7 @@ pub fn end_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Resu
 pub fn end_outdated(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Timestamp) -> Result<usize, Error> {
     let version: Option<i64> =
         accounts::table.find(id.as_bytes()).select(accounts::credentials_version).get_result(tx.conn()).optional()?;
+    logout_notices::insert_outdated(tx, (id, version.unwrap_or(-1)), now)?;
     let outdated = grants::table
         .filter(grants::account_id.eq(id.as_bytes()))
         .filter(grants::ended_at.is_null())

@@ -113,11 +113,10 @@ diesel::table! {
 }
 
 diesel::table! {
-    logout_notices (id) {
-        id -> Binary,
+    logout_notices (grant_id) {
+        grant_id -> Binary,
         client_id -> Text,
         account_id -> Binary,
-        grant_id -> Binary,
         attempts -> SmallInt,
         due_at -> BigInt,
         created_at -> BigInt,

@@ -25,10 +25,20 @@ use texts::Texts;
 
 /// A page. `form_action` is where its form may end beside here.
 fn page(status: StatusCode, template: &impl Template, form_action: &str) -> HttpResponse {
+    page_with_frames(status, template, form_action, "'none'")
+}
+
+/// A page with frames of these sources.
+fn page_with_frames(
+    status: StatusCode,
+    template: &impl Template,
+    form_action: &str,
+    frame_sources: &str,
+) -> HttpResponse {
     let Ok(body) = template.render() else { return HttpResponse::InternalServerError().finish() };
     let policy = format!(
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self' {form_action}; \
-         frame-ancestors 'none'; base-uri 'none'"
+         frame-src {frame_sources}; frame-ancestors 'none'; base-uri 'none'"
     );
     let mut answer = HttpResponse::build(status);
     if let Ok(policy) = HeaderValue::from_str(&policy) {

@@ -37,6 +37,7 @@ mod oauth;
 mod operation;
 mod postgres;
 mod readme;
+mod receiver;
 mod refusals;
 mod rehearsal;
 mod relying_party;

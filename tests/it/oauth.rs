@@ -4,6 +4,7 @@ mod access_token;
 mod authorization_code;
 mod authorize;
 mod authorize_steps;
+mod backchannel_logout;
 mod bad_input;
 mod browser_sessions;
 mod client_credentials;

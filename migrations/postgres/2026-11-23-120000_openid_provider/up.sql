@@ -39,12 +39,11 @@ CREATE TABLE device_codes (
 );
 CREATE INDEX device_codes_expires_at ON device_codes (expires_at);
 
--- Clients that are to be told that somebody logged out.
+-- Clients that are to be told that somebody logged out, one notice for a grant.
 CREATE TABLE logout_notices (
-    id BYTEA PRIMARY KEY,
+    grant_id BYTEA PRIMARY KEY,
     client_id TEXT NOT NULL REFERENCES clients (id),
     account_id BYTEA NOT NULL,
-    grant_id BYTEA NOT NULL,
     attempts SMALLINT NOT NULL,
     due_at BIGINT NOT NULL,
     created_at BIGINT NOT NULL

@@ -36,12 +36,11 @@ CREATE TABLE device_codes (
 );
 CREATE INDEX device_codes_expires_at ON device_codes (expires_at);
 
--- Clients that are to be told that somebody logged out.
+-- Clients that are to be told that somebody logged out, one notice for a grant.
 CREATE TABLE logout_notices (
-    id BLOB PRIMARY KEY NOT NULL,
+    grant_id BLOB PRIMARY KEY NOT NULL,
     client_id TEXT NOT NULL REFERENCES clients (id),
     account_id BLOB NOT NULL,
-    grant_id BLOB NOT NULL,
     attempts SMALLINT NOT NULL,
     due_at BIGINT NOT NULL,
     created_at BIGINT NOT NULL
