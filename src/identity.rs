@@ -2,4 +2,6 @@
 
 pub mod browser;
 pub mod login;
+pub mod place;
+pub mod self_service;
 pub mod session;

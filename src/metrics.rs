@@ -50,6 +50,7 @@ endpoints! {
     LogIn "/login"
     Consent "/consent"
     Logout "/logout"
+    Account "/account"
     UserInfo "/userinfo"
     Jwks "/jwks.json"
     StatusLists "/status"

@@ -122,6 +122,9 @@ pub struct Sessions {
     /// How long it lives at most.
     #[serde(with = "duration")]
     pub absolute_ttl: Duration,
+    /// How long after a log-in what is sensitive needs no password.
+    #[serde(with = "duration")]
+    pub fresh_for: Duration,
 }
 
 /// `[passwords]`.

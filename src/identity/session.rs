@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::login::ProvenPassword;
+use super::place::Place;
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::id::SessionId;
@@ -72,6 +73,11 @@ pub fn is_live(app: &App, found: &SessionOfAccount) -> bool {
     !over && !idle && now < session.expires_at
 }
 
+/// Whether the person logged in so lately that what is sensitive may be done without a password.
+pub fn is_fresh(app: &App, found: &SessionOfAccount) -> bool {
+    app.clock.now() <= found.session.auth_time.plus(app.settings.sessions.fresh_for)
+}
+
 /// Whether its use is worth writing down.
 pub fn wants_touch(app: &App, session: &BrowserSession) -> bool {
     app.clock.now() >= session.seen_at.plus(TOUCH_AFTER)
@@ -87,18 +93,28 @@ pub struct Begun {
     pub cookie: PlainSecret,
 }
 
+/// What a session begins with, beside the proof.
+pub struct Beginning<'a> {
+    /// The session that the browser had.
+    pub current: Option<&'a SessionOfAccount>,
+    /// What waits for the person to log in.
+    pub request: Digest,
+    /// Where the person is.
+    pub place: &'a Place,
+}
+
 /// Begins a session for whoever proved a password, with a cookie that nobody had before (ASVS 7.2.4). In the place of
-/// `current`: a later log-in of the same account goes on with it, another account's ends it. `request` is the waiting
-/// authorization request for which the person logged in.
+/// the current one: a later log-in of the same account goes on with it, another account's ends it.
 ///
 /// # Errors
 /// [`LoginRefusal::AccountChanged`]; the store's own reasons.
 pub fn begin(
     app: &App,
     proven: &ProvenPassword,
-    (current, request): (Option<&SessionOfAccount>, Digest),
+    beginning: &Beginning<'_>,
     deadline: &Deadline,
 ) -> Result<Begun, Refusal> {
+    let (current, request) = (beginning.current, beginning.request);
     let now = app.clock.now();
     let (token, cookie) = SessionToken::new(app);
     let same = current.filter(|current| current.session.account_id == proven.account.id);
@@ -111,6 +127,8 @@ pub fn begin(
         seen_at: now,
         expires_at: now.plus(app.settings.sessions.absolute_ttl),
         ended_at: None,
+        network: Some(beginning.place.network.to_string()),
+        user_agent: Some(beginning.place.user_agent.clone()),
     };
     let (digest, version, random) = (token.0, proven.account.credentials_version, app.random);
     let not_after = proven.read_at.plus(deadline.remaining());

@@ -40,7 +40,7 @@ use crate::reason::{AuthorizeRefusal, CapacityRefusal, ClientRefusal, Refusal, R
 use crate::secret::{Digest, encode_base64url};
 use crate::store::Write;
 use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
-use crate::store::authorize_requests::{self, WaitingRequest};
+use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, SessionOfAccount};
 use crate::store::clients::Client;
 use crate::store::consents;
@@ -48,12 +48,8 @@ use crate::token::authorization_code;
 
 /// RFC 6749 §4.1.2: a code is short-lived.
 const CODE_TTL: Duration = Duration::from_mins(1);
-/// How long a request waits for a person.
-const REQUEST_TTL: Duration = Duration::from_mins(30);
 /// The most bytes of a request that waits.
 const MAX_WAITING_BYTES: usize = 8 * 1024;
-/// Random bytes of a waiting request's name: 128 bits.
-const REQUEST_ID_BYTES: usize = 16;
 
 /// What comes of a request.
 pub enum Outcome {
@@ -63,6 +59,8 @@ pub enum Outcome {
     Refuse(AuthorizeResponse, Refusal),
     /// A person is asked first, under the name of the waiting request.
     Ask(Step, String),
+    /// No client waited for the person, but the account's own page.
+    Account,
 }
 
 /// What a person is asked.
@@ -221,7 +219,7 @@ fn wait_for(
     let waiting = WaitingRequest {
         id: Digest::sha256(id.as_bytes()),
         browser: visitor.browser.digest(),
-        parameters,
+        waits: Waits::Client(parameters),
         session_id: None,
         expires_at: now.plus(REQUEST_TTL),
     };

@@ -91,6 +91,7 @@ impl AuthMethod {
 /// The JSON form of [`ClientMetadata`]: what is sent to register a client and what is stored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "the specifications have them so")]
 pub struct ClientMetadataJson {
     /// RFC 7591 §3.2.1.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 32] = [
+const KNOWN: [&str; 37] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -49,6 +49,11 @@ const KNOWN: [&str; 32] = [
     "post_logout_redirect_uri",
     "form_token",
     "decision",
+    "another",
+    "remember",
+    "session",
+    "grant",
+    "everything",
 ];
 
 /// The one parameter that may be repeated (RFC 8707 §2).

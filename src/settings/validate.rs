@@ -148,6 +148,9 @@ fn sessions(written: &Written) -> Result<(), SettingsError> {
     if sessions.absolute_ttl < sessions.idle_ttl || sessions.absolute_ttl > Duration::from_hours(90 * 24) {
         return rule("sessions.absolute_ttl", "at least sessions.idle_ttl, at most 90d");
     }
+    if sessions.fresh_for < Duration::from_mins(1) || sessions.fresh_for > Duration::from_hours(24) {
+        return rule("sessions.fresh_for", "1m to 24h");
+    }
     Ok(())
 }
 

@@ -17,7 +17,7 @@ const TABLE: &str = "browser_sessions";
 /// An account that is logged in at a browser.
 #[derive(Clone)]
 pub struct BrowserSession {
-    /// Its identifier, which no browser is told.
+    /// Its identifier, which only its owner's own page shows.
     pub id: SessionId,
     /// Whose it is.
     pub account_id: AccountId,
@@ -33,6 +33,10 @@ pub struct BrowserSession {
     pub expires_at: Timestamp,
     /// When it was ended, if it was.
     pub ended_at: Option<Timestamp>,
+    /// The network that the person logged in from.
+    pub network: Option<String>,
+    /// The kind of browser and of system that the person logged in with.
+    pub user_agent: Option<String>,
 }
 
 /// A session with what must be known of its account to honour it.
@@ -65,6 +69,8 @@ struct Row {
     seen_at: i64,
     expires_at: i64,
     ended_at: Option<i64>,
+    network: Option<String>,
+    user_agent: Option<String>,
 }
 
 impl Row {
@@ -78,6 +84,8 @@ impl Row {
             seen_at: Timestamp::from_micros(self.seen_at),
             expires_at: Timestamp::from_micros(self.expires_at),
             ended_at: self.ended_at.map(Timestamp::from_micros),
+            network: self.network,
+            user_agent: self.user_agent,
         })
     }
 }
@@ -87,8 +95,8 @@ impl Row {
 type Joined = (Row, i64, Option<i64>, String, Option<String>, i64);
 
 const INSERT: &str = "INSERT INTO browser_sessions (id, token_digest, account_id, credentials_version, amr, auth_time, \
-    created_at, seen_at, expires_at) \
-    SELECT ?, ?, id, credentials_version, ?, ?, ?, ?, ? \
+    created_at, seen_at, expires_at, network, user_agent) \
+    SELECT ?, ?, id, credentials_version, ?, ?, ?, ?, ?, ?, ? \
     FROM accounts WHERE id = ? AND credentials_version = ? AND disabled_at IS NULL AND database_now() <= ?";
 
 /// Adds the session of a log-in for which the account was read when its credentials had `seen_version`. `false` when the
@@ -112,6 +120,8 @@ pub fn insert(
         Bind::Big(session.created_at.as_micros()),
         Bind::Big(session.seen_at.as_micros()),
         Bind::Big(session.expires_at.as_micros()),
+        Bind::MaybeText(session.network.as_deref()),
+        Bind::MaybeText(session.user_agent.as_deref()),
         Bind::Bytes(session.account_id.as_bytes()),
         Bind::Big(seen_version),
         Bind::Big(not_after.0),
@@ -120,7 +130,7 @@ pub fn insert(
 }
 
 const RENEW: &str = "UPDATE browser_sessions \
-    SET token_digest = ?, amr = ?, auth_time = ?, seen_at = ?, expires_at = ? \
+    SET token_digest = ?, amr = ?, auth_time = ?, seen_at = ?, expires_at = ?, network = ?, user_agent = ? \
     WHERE id = ? AND ended_at IS NULL AND credentials_version = ? AND database_now() <= ? \
     AND EXISTS (SELECT 1 FROM accounts WHERE accounts.id = browser_sessions.account_id \
     AND accounts.credentials_version = browser_sessions.credentials_version AND accounts.disabled_at IS NULL)";
@@ -145,6 +155,8 @@ pub fn renew(
         Bind::Big(session.auth_time.as_micros()),
         Bind::Big(session.seen_at.as_micros()),
         Bind::Big(session.expires_at.as_micros()),
+        Bind::MaybeText(session.network.as_deref()),
+        Bind::MaybeText(session.user_agent.as_deref()),
         Bind::Bytes(session.id.as_bytes()),
         Bind::Big(seen_version),
         Bind::Big(not_after.0),
@@ -218,6 +230,56 @@ pub fn end(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Er
     let ended = Statement::new(END, binds).execute(tx.conn())? == 1;
     grants::end_of_session(tx, id, now)?;
     Ok(ended)
+}
+
+/// The sessions of an account that let somebody in at `now`, the one that was used last first; those that were used last before
+/// `rested` do not.
+///
+/// # Errors
+/// [`Error::Corrupt`] when one cannot be read; the store's own reasons.
+pub fn list_live(
+    tx: &mut Read<'_>,
+    id: AccountId,
+    (now, rested): (Timestamp, Timestamp),
+    limit: i64,
+) -> Result<Vec<BrowserSession>, Error> {
+    let rows: Vec<Row> = browser_sessions::table
+        .inner_join(accounts::table)
+        .filter(browser_sessions::account_id.eq(id.as_bytes()))
+        .filter(browser_sessions::credentials_version.eq(accounts::credentials_version))
+        .filter(browser_sessions::ended_at.is_null())
+        .filter(browser_sessions::expires_at.gt(now.as_micros()))
+        .filter(browser_sessions::seen_at.gt(rested.as_micros()))
+        .order((browser_sessions::seen_at.desc(), browser_sessions::id))
+        .limit(limit)
+        .select(Row::as_select())
+        .load(tx.conn())?;
+    rows.into_iter().map(|row| row.parse().ok_or(Error::Corrupt { table: TABLE })).collect()
+}
+
+/// Ends a session and what came from it, if it is that account's. `false` when it is not, or was over already.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_of_owner(tx: &mut Write<'_>, (id, owner): (SessionId, AccountId), now: Timestamp) -> Result<bool, Error> {
+    let found: Option<Vec<u8>> = browser_sessions::table
+        .find(id.as_bytes())
+        .select(browser_sessions::account_id)
+        .get_result(tx.conn())
+        .optional()?;
+    // CWE-639: no session changes hands.
+    if found.as_deref() == Some(owner.as_bytes()) { end(tx, id, now) } else { Ok(false) }
+}
+
+/// Ends every session of an account; what came from them is for the caller to end.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, now: Timestamp) -> Result<usize, Error> {
+    let live = browser_sessions::table
+        .filter(browser_sessions::account_id.eq(id.as_bytes()))
+        .filter(browser_sessions::ended_at.is_null());
+    Ok(diesel::update(live).set(browser_sessions::ended_at.eq(now.as_micros())).execute(tx.conn())?)
 }
 
 const REMOVE_EXPIRED: &str = "DELETE FROM browser_sessions WHERE id IN \

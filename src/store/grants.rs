@@ -58,6 +58,8 @@ pub enum EndedBy {
     LogOut,
     /// The authorization code that it came from was used again.
     CodeReplay,
+    /// The person asked, at the account's own page.
+    Person,
 }
 
 impl EndedBy {
@@ -72,6 +74,7 @@ impl EndedBy {
             Self::ClientDisabled => "client_disabled",
             Self::LogOut => "log_out",
             Self::CodeReplay => "code_replay",
+            Self::Person => "person",
         }
     }
 
@@ -79,7 +82,7 @@ impl EndedBy {
     /// which nobody logged out.
     const fn is_log_out(self) -> bool {
         match self {
-            Self::Operator | Self::PasswordChange | Self::AccountDisabled | Self::LogOut => true,
+            Self::Operator | Self::PasswordChange | Self::AccountDisabled | Self::LogOut | Self::Person => true,
             Self::Replay | Self::Revocation | Self::ClientDisabled | Self::CodeReplay => false,
         }
     }

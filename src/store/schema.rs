@@ -41,6 +41,7 @@ diesel::table! {
         parameters -> Text,
         session_id -> Nullable<Binary>,
         expires_at -> BigInt,
+        page -> Nullable<Text>,
     }
 }
 

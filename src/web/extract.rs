@@ -5,6 +5,7 @@ use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 
 use super::State;
 use super::client_address::client_address;
+use crate::app::App;
 use crate::clock::Deadline;
 use crate::limits::Network;
 use crate::oauth::RequestContext;
@@ -15,17 +16,22 @@ pub(super) const REQUEST_DEADLINE: std::time::Duration = std::time::Duration::fr
 
 /// Network and deadline of a request whose head was just read.
 pub(super) fn context(request: &HttpRequest, state: &State) -> RequestContext {
-    let http = &state.app.settings.http;
+    RequestContext {
+        network: network(request, &state.app),
+        deadline: Deadline::after(&state.app.clock, REQUEST_DEADLINE),
+    }
+}
+
+/// The network that a request came from, as far as those who brought it are believed.
+pub(super) fn network(request: &HttpRequest, app: &App) -> Network {
+    let http = &app.settings.http;
     let peer = request.peer_addr().map_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let chain: Vec<&str> = request
         .headers()
         .get_all(http.client_address_header.as_str())
         .map(|value| value.to_str().unwrap_or_default())
         .collect();
-    RequestContext {
-        network: Network::of(client_address(peer, &chain, &http.trusted_proxies)),
-        deadline: Deadline::after(&state.app.clock, REQUEST_DEADLINE),
-    }
+    Network::of(client_address(peer, &chain, &http.trusted_proxies))
 }
 
 /// The `Content-Type`, if it is one and readable.

@@ -1,5 +1,6 @@
 //! What people see: rendered here, complete without scripts, under a policy that lets nothing else in (CSP Level 3).
 
+pub(super) mod account;
 pub(super) mod assets;
 pub(super) mod authorize;
 mod cookies;

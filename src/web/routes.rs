@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig, resource};
 
-use super::pages::{assets, authorize, logout};
+use super::pages::{account, assets, authorize, logout};
 use super::{documents, error, health, oauth, openapi, status};
 use crate::metrics::Endpoint;
 
@@ -43,6 +43,12 @@ pub(super) fn public(config: &mut ServiceConfig) {
             resource(Endpoint::Logout.path())
                 .route(web::get().to(logout::logout))
                 .route(web::post().to(logout::logout))
+                .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::Account.path())
+                .route(web::get().to(account::account))
+                .route(web::post().to(account::account))
                 .default_service(get_and_post()),
         )
         .service(

@@ -1,6 +1,7 @@
 //! The protocol, seen from outside: a file for each feature.
 
 mod access_token;
+mod account;
 mod authorization_code;
 mod authorize;
 mod authorize_steps;

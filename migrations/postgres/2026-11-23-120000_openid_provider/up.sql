@@ -83,6 +83,9 @@ ALTER TABLE browser_sessions ADD COLUMN network TEXT;
 ALTER TABLE browser_sessions ADD COLUMN user_agent TEXT;
 ALTER TABLE browser_sessions ADD COLUMN remembered_id BYTEA;
 
+-- What waits for a log-in without any client: the account's own page.
+ALTER TABLE authorize_requests ADD COLUMN page TEXT CHECK (page IN ('account'));
+
 -- The key that what is bought must be used with, and the claims that were asked for by name.
 ALTER TABLE authorization_codes ADD COLUMN confirmation TEXT;
 ALTER TABLE authorization_codes ADD COLUMN claims TEXT;

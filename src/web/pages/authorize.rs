@@ -27,7 +27,7 @@ const MAX_QUERY_BYTES: usize = 8 * 1024;
 #[template(path = "login.html")]
 struct LogInPage<'a> {
     texts: &'a Texts,
-    client_name: &'a str,
+    client_name: Option<&'a str>,
     request: &'a str,
     form_token: &'a str,
     username: &'a str,
@@ -123,7 +123,9 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
         Ok(id) => id,
         Err(refusal) => return refused(request, state, &refusal),
     };
-    match shown(request, state, &id, context).await {
+    // Whoever is not the one who is logged in says so.
+    let anew = step == Step::LogIn && forms::has(request.query_string(), "another");
+    match shown(request, state, (&id, anew), context).await {
         Ok(Shown::Question(question)) if question.step == step => ask(request, state, &question, (&id, None)),
         // Another step is due.
         Ok(Shown::Question(question)) => see_other(&step_path(question.step, &id)),
@@ -135,12 +137,12 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
 async fn shown(
     request: &HttpRequest,
     state: &Data<State>,
-    id: &str,
+    (id, anew): (&str, bool),
     context: RequestContext,
 ) -> Result<Shown, Refusal> {
     let id = id.to_owned();
     let (shown, _) =
-        on_token_lane(request, state, move |app, visitor| steps::show(app, &id, visitor, &context)).await?;
+        on_token_lane(request, state, move |app, visitor| steps::show(app, (&id, anew), visitor, &context)).await?;
     Ok(shown)
 }
 
@@ -185,7 +187,8 @@ async fn ask_again(
     refusal: &Refusal,
     context: RequestContext,
 ) -> HttpResponse {
-    let question = match shown(request, state, id, context).await {
+    // Whoever has sent the form wants to log in, whoever is logged in.
+    let question = match shown(request, state, (id, true), context).await {
         Ok(Shown::Question(question)) => question,
         Ok(Shown::Done(outcome)) => return deliver(request, state, Ok((outcome, None))),
         Err(refusal) => return refused(request, state, &refusal),
@@ -241,6 +244,7 @@ fn deliver(
             respond(request, &response)
         }
         Outcome::Ask(step, id) => see_other(&step_path(step, &id)),
+        Outcome::Account => see_other("/account"),
     };
     if let Some(cookie) = cookie {
         // A cookie that cannot be written is not there, and the next step says so.
@@ -277,11 +281,26 @@ fn ask(
     (id, problem): (&str, Option<(&str, &str)>),
 ) -> HttpResponse {
     let texts = texts::of(request, &question.ui_locales);
-    let metadata = &question.client.metadata;
-    let client_name = if metadata.name.is_empty() { question.client.id.as_str() } else { &metadata.name };
-    let form_action = question.return_to.redirect.form_action();
-    match question.step {
-        Step::LogIn => {
+    let form_action = question.asker.as_ref().map(|asker| asker.return_to.redirect.form_action()).unwrap_or_default();
+    let client_name = question.asker.as_ref().map(|asker| {
+        let name = &asker.client.metadata.name;
+        if name.is_empty() { asker.client.id.as_str() } else { name }
+    });
+    match (question.step, &question.asker) {
+        (Step::Consent, Some(asker)) => {
+            let shown = ConsentPage {
+                texts,
+                client_name: client_name.unwrap_or_default(),
+                email: question.logged_in.as_deref().unwrap_or_default(),
+                scopes: texts.scopes(&asker.scope),
+                destination: asker.return_to.redirect.destination(),
+                days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
+                request: id,
+                form_token: &question.form_token,
+            };
+            page(StatusCode::OK, &shown, &form_action)
+        }
+        (Step::LogIn | Step::Consent, _) => {
             let hint = question.login_hint.as_deref().unwrap_or_default();
             let shown = LogInPage {
                 texts,
@@ -290,19 +309,6 @@ fn ask(
                 form_token: &question.form_token,
                 username: problem.map_or(hint, |(username, _)| username),
                 problem: problem.map(|(_, text)| text),
-            };
-            page(StatusCode::OK, &shown, &form_action)
-        }
-        Step::Consent => {
-            let shown = ConsentPage {
-                texts,
-                client_name,
-                email: question.logged_in.as_deref().unwrap_or_default(),
-                scopes: texts.scopes(&question.scope),
-                destination: question.return_to.redirect.destination(),
-                days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
-                request: id,
-                form_token: &question.form_token,
             };
             page(StatusCode::OK, &shown, &form_action)
         }

@@ -2,12 +2,14 @@
 
 use actix_web::HttpRequest;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::{COOKIE, HeaderMap};
+use actix_web::http::header::{COOKIE, HeaderMap, USER_AGENT};
 
 use crate::app::App;
 use crate::identity::browser::{Browser, Visitor};
+use crate::identity::place::Place;
 use crate::identity::session::SessionToken;
 use crate::secret::PlainSecret;
+use crate::web::extract;
 
 /// Which cookie.
 #[derive(Clone, Copy)]
@@ -40,7 +42,10 @@ pub(super) fn visitor(request: &HttpRequest, app: &App) -> (Visitor, bool) {
     let known = value(Kind::Browser).and_then(Browser::parse);
     let session = value(Kind::Session).and_then(SessionToken::parse);
     let was_here = known.is_some();
-    (Visitor { browser: known.unwrap_or_else(|| Browser::new(&app.random)), session }, was_here)
+    let browser = known.unwrap_or_else(|| Browser::new(&app.random));
+    let user_agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+    let place = Place::new(extract::network(request, app), user_agent);
+    (Visitor { browser, session, place }, was_here)
 }
 
 /// The value of the one cookie of that name (RFC 6265 §4.2.1), by the very bytes that the browser judged its prefix by: a

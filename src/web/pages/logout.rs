@@ -96,12 +96,23 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
                 Some(location) if frames.is_empty() => see_other(location),
                 Some(_) | None => logged_out(texts, location.as_deref(), &frames),
             };
-            // ASVS 14.3.1: what was shown is nobody's to see any more. Cookies would be those of our neighbours, too.
-            answer.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\", \"storage\""));
-            let _ = answer.add_removal_cookie(&cookies::cookie(&state.app, Kind::Session, &PlainSecret::new("")));
+            clear(state, &mut answer);
             Ok(answer)
         }
     }
+}
+
+/// ASVS 14.3.1: what was shown is nobody's to see any more. Cookies would be those of our neighbours, too.
+fn clear(state: &State, answer: &mut HttpResponse) {
+    answer.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\", \"storage\""));
+    let _ = answer.add_removal_cookie(&cookies::cookie(&state.app, Kind::Session, &PlainSecret::new("")));
+}
+
+/// The page that says so, for whoever ended the log-in of this browser elsewhere.
+pub(super) fn logged_out_here(state: &State, texts: &Texts) -> HttpResponse {
+    let mut answer = logged_out(texts, None, &[]);
+    clear(state, &mut answer);
+    answer
 }
 
 /// The page that says so and shows the clients theirs (Front-Channel Logout §3), then goes on, without any script.

@@ -124,9 +124,20 @@ fn a_client_is_told_by_a_token_that_is_nothing_else() {
 
 #[test]
 fn a_client_is_told_whoever_ended_the_log_in() {
-    let ends: [(&str, End); 6] = [
+    let ends: [(&str, End); 8] = [
         ("the person", |_, given| {
             assert_eq!(Form::of(&given.browser.get("/logout")).send(&given.browser, &[]).status, 200);
+        }),
+        ("the person, at another browser", |app, given| {
+            let other = Browser::new(app);
+            other.log_in(&other.get("/account"), &given.email);
+            let page = Form::of(&other.get("/account"));
+            assert_eq!(page.send(&other, &[("everything", "yes")]).status, 200);
+        }),
+        ("the person, who ends the access", |_, given| {
+            let sid = given.tokens.claims()["sid"].as_str().unwrap().to_owned();
+            let page = Form::of(&given.browser.get("/account"));
+            assert_eq!(page.send(&given.browser, &[("grant", &sid)]).status, 303);
         }),
         ("another person, who logs in there", |app, given| {
             let anew = CodeRequest::new().with("prompt", "login");
@@ -164,7 +175,7 @@ fn a_client_is_told_whoever_ended_the_log_in() {
     code(&given.browser.log_in(&given.browser.get(&anew.path()), &given.email));
     assert_eq!(waiting(&app), Vec::<String>::new());
     a_while();
-    assert_eq!(receiver.received().len(), 6);
+    assert_eq!(receiver.received().len(), 8);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! The account's own page: decode, one hop, deliver.
+
+use actix_web::http::header::{ACCEPT, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::{Method, StatusCode};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::texts::{self, Texts};
+use super::{forms, logout, on_token_lane, page, refused, see_other};
+use crate::app::App;
+use crate::clock::Deadline;
+use crate::identity::browser::Visitor;
+use crate::identity::self_service::{self, Carried, Opened, Overview, ShownGrant, ShownSession, Wish};
+use crate::protocol::params::Params;
+use crate::reason::{AuthorizeRefusal, Refusal};
+use crate::web::{State, error, extract};
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage<'a> {
+    texts: &'a Texts,
+    email: &'a str,
+    form_token: &'a str,
+    sessions: &'a [ShownSession],
+    grants: Vec<(&'a ShownGrant, String)>,
+}
+
+/// What comes of a request.
+enum Done {
+    Page(Overview),
+    Ended(Carried),
+    /// The person logs in first, under this name.
+    LogIn(String),
+    Nobody,
+}
+
+/// Where a person is logged in, and what has access to the account. For a browser, which is led to the log-in page and back; by
+/// POST, with what the page's own forms send, to end one of these.
+#[utoipa::path(get, path = "/account", tag = "account",
+    responses(
+        (status = 200, description = "The page"),
+        (status = 303, description = "To the log-in page"),
+        (status = 401, description = "Nobody is logged in (RFC 9457), for whoever asks for JSON")))]
+pub(in crate::web) async fn account(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    match answer(&request, payload, &state).await {
+        Ok(answer) => answer,
+        Err(refusal) => refused(&request, &state, &refusal),
+    }
+}
+
+async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) -> Result<HttpResponse, Refusal> {
+    let deadline = extract::context(request, state).deadline;
+    let wish = if request.method() == Method::POST {
+        let params = forms::read(request, payload).await?;
+        forms::refuse_cross_site(request, &state.app)?;
+        params.refuse_repeated()?;
+        Some((wish(&params)?, params.find("form_token").unwrap_or_default().to_owned()))
+    } else {
+        None
+    };
+    let json = wants_json(request);
+    let work = move |app: &App, visitor: &Visitor| done(app, wish.as_ref(), visitor, (json, &deadline));
+    let (done, fresh) = on_token_lane(request, state, work).await?;
+    let texts = texts::of(request, &[]);
+    let mut answer = match done {
+        Done::Page(overview) => show(texts, &overview),
+        Done::Ended(Carried::OutHere) => logout::logged_out_here(state, texts),
+        Done::Ended(Carried::Out | Carried::LogIn) => see_other("/account"),
+        Done::LogIn(id) => see_other(&format!("/login?request={id}")),
+        Done::Nobody => nobody(),
+    };
+    if let Some(cookie) = fresh {
+        let _ = answer.add_cookie(&cookie);
+    }
+    Ok(answer)
+}
+
+fn done(
+    app: &App,
+    wish: Option<&(Wish, String)>,
+    visitor: &Visitor,
+    (json, deadline): (bool, &Deadline),
+) -> Result<Done, Refusal> {
+    let done = match wish {
+        Some((wish, form_token)) => match self_service::end(app, (*wish, form_token), visitor, deadline)? {
+            Carried::LogIn => None,
+            ended @ (Carried::Out | Carried::OutHere) => Some(Done::Ended(ended)),
+        },
+        None => match self_service::open(app, visitor)? {
+            Opened::Page(overview) => Some(Done::Page(overview)),
+            Opened::LogIn => None,
+        },
+    };
+    match done {
+        Some(done) => Ok(done),
+        None if json => Ok(Done::Nobody),
+        None => Ok(Done::LogIn(self_service::wait_for_log_in(app, visitor, deadline)?)),
+    }
+}
+
+/// What the button that was pressed ends.
+fn wish(params: &Params) -> Result<Wish, Refusal> {
+    let malformed = || Refusal::from(AuthorizeRefusal::StepUnknown);
+    match (params.find("session"), params.find("grant"), params.find("everything")) {
+        (Some(id), None, None) => Ok(Wish::Session(id.parse().map_err(|_| malformed())?)),
+        (None, Some(id), None) => Ok(Wish::Grant(id.parse().map_err(|_| malformed())?)),
+        (None, None, Some(_)) => Ok(Wish::Everything),
+        _ => Err(malformed()),
+    }
+}
+
+fn show(texts: &'static Texts, overview: &Overview) -> HttpResponse {
+    let shown = AccountPage {
+        texts,
+        email: &overview.email,
+        form_token: &overview.form_token,
+        sessions: &overview.sessions,
+        grants: overview.grants.iter().map(|grant| (grant, texts.scopes(&grant.scope).join(", "))).collect(),
+    };
+    page(StatusCode::OK, &shown, "")
+}
+
+/// RFC 9110 §12.5.1: a program that reads no pages is told so, and not led anywhere.
+fn wants_json(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let names = |media: &str| {
+        accept
+            .split(',')
+            .any(|range| range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media)))
+    };
+    (names("application/json") || names("application/problem+json")) && !names("text/html")
+}
+
+fn nobody() -> HttpResponse {
+    let mut answer = error::problem(StatusCode::UNAUTHORIZED, "nobody is logged in");
+    // RFC 9110 §15.5.2: a challenge, though no scheme that is registered has cookies.
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Cookie realm="countersign""#));
+    answer
+}
