@@ -3,5 +3,6 @@
 pub mod browser;
 pub mod login;
 pub mod place;
+pub mod remembered;
 pub mod self_service;
 pub mod session;

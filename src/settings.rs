@@ -125,6 +125,9 @@ pub struct Sessions {
     /// How long after a log-in what is sensitive needs no password.
     #[serde(with = "duration")]
     pub fresh_for: Duration,
+    /// How long a browser may be remembered; zero when none is.
+    #[serde(with = "duration")]
+    pub remember_ttl: Duration,
 }
 
 /// `[passwords]`.

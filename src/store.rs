@@ -21,6 +21,7 @@ pub mod logout_notices;
 pub mod migrate;
 pub mod outbox;
 mod prepared;
+pub mod remembered_log_ins;
 pub mod revoked_tokens;
 mod schema;
 pub mod signing_keys;

@@ -5,14 +5,15 @@ use super::browser::Visitor;
 use super::session;
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
-use crate::id::{AccountId, GrantId, SessionId};
+use crate::id::{AccountId, GrantId, RememberedId, SessionId};
 use crate::protocol::scope::Scope;
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal};
 use crate::secret::{Digest, encode_base64url};
 use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
 use crate::store::grants::{self, EndedBy, listing};
-use crate::store::{Write, consents};
+use crate::store::remembered_log_ins::{self, RememberedLogIn};
+use crate::store::{self, Write, consents};
 
 /// The most log-ins, and the most grants, that are shown.
 const MOST_SHOWN: i64 = 100;
@@ -23,6 +24,8 @@ pub struct Overview {
     pub email: String,
     /// Where that person is logged in, the latest use first.
     pub sessions: Vec<ShownSession>,
+    /// Where the person will be logged in again, the latest use first.
+    pub remembered: Vec<ShownRemembered>,
     /// What has access, the latest first.
     pub grants: Vec<ShownGrant>,
     /// What the forms must send back so that they are known to be ours.
@@ -41,6 +44,18 @@ pub struct ShownSession {
     pub seen_at: Timestamp,
     /// Whether it is the one of this browser.
     pub is_here: bool,
+}
+
+/// A browser that remembers a log-in and has none at the moment.
+pub struct ShownRemembered {
+    /// Its identifier.
+    pub id: RememberedId,
+    /// The kind of browser and of system.
+    pub user_agent: String,
+    /// The network that the person logged in from.
+    pub network: String,
+    /// When it was used last.
+    pub moved_at: Timestamp,
 }
 
 /// A client's access.
@@ -74,10 +89,19 @@ pub fn open(app: &App, visitor: &Visitor) -> Result<Opened, Refusal> {
     let form_token = visitor.browser.form_token(app, &subject(&found)).ok_or(CapacityRefusal::CannotSign)?;
     let (id, now, here) = (found.session.account_id, app.clock.now(), found.session.id);
     let rested = now.minus(app.settings.sessions.idle_ttl);
-    let (sessions, grants) = app.db.read(|tx| {
+    let (sessions, remembered, grants) = app.db.read(|tx| {
         let sessions = browser_sessions::list_live(tx, id, (now, rested), MOST_SHOWN)?;
-        Ok((sessions, listing::of_account(tx, id, now, MOST_SHOWN)?))
+        let remembered = remembered_log_ins::list_live(tx, id, now, MOST_SHOWN)?;
+        Ok((sessions, remembered, listing::of_account(tx, id, now, MOST_SHOWN)?))
     })?;
+    let rests = |series: &RememberedLogIn| !sessions.iter().any(|session| session.remembered_id == Some(series.id));
+    let remembered = remembered.into_iter().filter(rests).map(|series| ShownRemembered {
+        id: series.id,
+        user_agent: series.user_agent,
+        network: series.network,
+        moved_at: series.moved_at,
+    });
+    let remembered = remembered.collect();
     let sessions = sessions.into_iter().map(|session| shown_session(session, here)).collect();
     let grants = grants.into_iter().map(|grant| {
         let client = app.clients.find(&grant.client_id);
@@ -90,7 +114,7 @@ pub fn open(app: &App, visitor: &Visitor) -> Result<Opened, Refusal> {
             used_at: grant.rotated_at,
         }
     });
-    Ok(Opened::Page(Overview { email: found.email, sessions, grants: grants.collect(), form_token }))
+    Ok(Opened::Page(Overview { email: found.email, sessions, remembered, grants: grants.collect(), form_token }))
 }
 
 fn shown_session(session: BrowserSession, here: SessionId) -> ShownSession {
@@ -127,6 +151,8 @@ pub fn wait_for_log_in(app: &App, visitor: &Visitor, deadline: &Deadline) -> Res
 pub enum Wish {
     /// A log-in at a browser.
     Session(SessionId),
+    /// What a browser remembers.
+    Remembered(RememberedId),
     /// A client's access.
     Grant(GrantId),
     /// All log-ins, and all access.
@@ -166,6 +192,11 @@ pub fn end(
     let (owner, now) = (found.session.account_id, app.clock.now());
     let ended = app.db.write_before(deadline, move |tx| match wish {
         Wish::Session(id) => browser_sessions::end_of_owner(tx, (id, owner), now),
+        Wish::Remembered(id) => {
+            let mine = remembered_log_ins::find(tx, id)?.is_some_and(|(series, _)| series.account_id == owner);
+            // CWE-639: as for grants.
+            if mine { remembered_log_ins::end(tx, id, now) } else { Ok(false) }
+        }
         Wish::Grant(id) => end_grant(tx, (id, owner), now),
         Wish::Everything => {
             browser_sessions::end_of_account(tx, owner, now)?;
@@ -176,6 +207,7 @@ pub fn end(
     tracing::info!(event = "ended_by_person", account_id = %owner, ended, ?wish);
     let here = match wish {
         Wish::Session(id) => id == found.session.id,
+        Wish::Remembered(id) => found.session.remembered_id == Some(id),
         Wish::Grant(_) => false,
         Wish::Everything => true,
     };
@@ -183,11 +215,7 @@ pub fn end(
 }
 
 /// Ends a grant and forgets that it was allowed: whoever comes back is asked.
-fn end_grant(
-    tx: &mut Write<'_>,
-    (id, owner): (GrantId, AccountId),
-    now: Timestamp,
-) -> Result<bool, crate::store::Error> {
+fn end_grant(tx: &mut Write<'_>, (id, owner): (GrantId, AccountId), now: Timestamp) -> Result<bool, store::Error> {
     // CWE-639: a name that somebody else's page shows ends nothing.
     let mine = grants::find(tx, id)?.filter(|found| found.grant.account_id == owner);
     let Some(found) = mine else { return Ok(false) };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::login::ProvenPassword;
 use super::place::Place;
+use super::remembered::{self, RememberedCookie};
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::id::SessionId;
@@ -12,7 +13,7 @@ use crate::protocol::client_credentials::ClientId;
 use crate::reason::{LoginRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
 use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
-use crate::store::{self, accounts, authorize_requests};
+use crate::store::{self, accounts, authorize_requests, remembered_log_ins};
 
 /// Random bytes of what a cookie says: 256 bits (ASVS 7.2.3).
 const TOKEN_BYTES: usize = 32;
@@ -29,8 +30,13 @@ impl SessionToken {
         (bytes.len() == TOKEN_BYTES).then(|| Self(Digest::sha256(&bytes)))
     }
 
+    /// What is kept of it.
+    pub(super) fn digest(&self) -> Digest {
+        self.0
+    }
+
     /// A new one, and the value of its cookie.
-    fn new(app: &App) -> (Self, PlainSecret) {
+    pub(super) fn new(app: &App) -> (Self, PlainSecret) {
         let bytes = app.random.bytes::<TOKEN_BYTES>();
         (Self(Digest::sha256(&bytes)), PlainSecret::new(encode_base64url(&bytes)))
     }
@@ -91,6 +97,8 @@ pub struct Begun {
     pub token: SessionToken,
     /// The value of its cookie.
     pub cookie: PlainSecret,
+    /// What the browser is to remember.
+    pub remembered: Option<RememberedCookie>,
 }
 
 /// What a session begins with, beside the proof.
@@ -101,6 +109,8 @@ pub struct Beginning<'a> {
     pub request: Digest,
     /// Where the person is.
     pub place: &'a Place,
+    /// Whether the browser is to be remembered.
+    pub remember: bool,
 }
 
 /// Begins a session for whoever proved a password, with a cookie that nobody had before (ASVS 7.2.4). In the place of
@@ -118,7 +128,11 @@ pub fn begin(
     let now = app.clock.now();
     let (token, cookie) = SessionToken::new(app);
     let same = current.filter(|current| current.session.account_id == proven.account.id);
+    let remember = beginning.remember && !app.settings.sessions.remember_ttl.is_zero();
+    let series = remember.then(|| remembered::begin(app, proven, beginning.place));
+    let (series, remembered) = series.unzip();
     let session = BrowserSession {
+        remembered_id: series.as_ref().map(|series| series.id),
         id: same.map_or_else(|| SessionId::new(now, &app.random), |same| same.session.id),
         account_id: proven.account.id,
         amr: proven.amr(),
@@ -135,6 +149,10 @@ pub fn begin(
     let (renews, other) = (same.is_some(), current.filter(|_| same.is_none()).map(|other| other.session.id));
     let began = app.db.write_before(deadline, move |tx| {
         let mut session = session.clone();
+        if renews && series.is_some() {
+            // What the browser remembered of the log-in before gives way.
+            remembered_log_ins::end_of_session(tx, session.id, now)?;
+        }
         if !(renews && browser_sessions::renew(tx, &session, &digest, version, not_after)?) {
             session.id = SessionId::new(now, &random);
             if !browser_sessions::insert(tx, &session, &digest, version, not_after)? {
@@ -142,6 +160,9 @@ pub fn begin(
                 let unchanged = accounts::are_credentials(tx, session.account_id, version)?;
                 return if unchanged { Err(store::Error::Expired) } else { Ok(None) };
             }
+        }
+        if let Some(series) = &series {
+            remembered_log_ins::insert(tx, series)?;
         }
         authorize_requests::note_log_in(tx, &request, session.id)?;
         // Last, since whoever else ends something waits from here to the commit.
@@ -151,7 +172,7 @@ pub fn begin(
         Ok(Some(session.id))
     })?;
     let id = began.ok_or(LoginRefusal::AccountChanged)?;
-    Ok(Begun { id, token, cookie })
+    Ok(Begun { id, token, cookie, remembered })
 }
 
 /// Ends a session and what came from it.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::store::{
-    self, Write, authorization_codes, authorize_requests, browser_sessions, grants, login_attempts, revoked_tokens,
-    status_changes, status_positions, status_receipts,
+    self, Write, authorization_codes, authorize_requests, browser_sessions, grants, login_attempts, remembered_log_ins,
+    revoked_tokens, status_changes, status_positions, status_receipts,
 };
 
 /// From the start, or from the end of one round, to the next.
@@ -42,7 +42,7 @@ const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
 
 /// What is swept: each table with what removes at most so many of its rows that are over at an instant.
-const TABLES: [(&str, Remove); 9] = [
+const TABLES: [(&str, Remove); 10] = [
     ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
     ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
     ("status_bits", |tx, now, rows| status_positions::remove_rested(tx, now, REST_OF_POSITIONS, rows)),
@@ -53,6 +53,7 @@ const TABLES: [(&str, Remove); 9] = [
         authorization_codes::remove_expired(tx, (now.minus(UNUSED_CODES_TTL), now.minus(MARGIN)), rows)
     }),
     ("browser_sessions", |tx, now, rows| browser_sessions::remove_expired(tx, now.minus(MARGIN), rows)),
+    ("remembered_log_ins", |tx, now, rows| remembered_log_ins::remove_expired(tx, now.minus(MARGIN), rows)),
     ("login_attempts", |tx, now, rows| {
         login_attempts::remove_stale(tx, now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL), rows)
     }),

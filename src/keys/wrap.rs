@@ -35,7 +35,8 @@ fn aad(kid: &str, purpose: Purpose, version: u8) -> Vec<u8> {
         | Purpose::ClientSecretHash
         | Purpose::LoginAttemptKey
         | Purpose::AuthorizationCodeMac
-        | Purpose::FormMac => "signing_key",
+        | Purpose::FormMac
+        | Purpose::RememberedMac => "signing_key",
     };
     format!("{kid}|{purpose}|{version}").into_bytes()
 }

@@ -16,7 +16,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 37] = [
+const KNOWN: [&str; 38] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -51,6 +51,7 @@ const KNOWN: [&str; 37] = [
     "decision",
     "another",
     "remember",
+    "remembered",
     "session",
     "grant",
     "everything",

@@ -151,6 +151,12 @@ fn sessions(written: &Written) -> Result<(), SettingsError> {
     if sessions.fresh_for < Duration::from_mins(1) || sessions.fresh_for > Duration::from_hours(24) {
         return rule("sessions.fresh_for", "1m to 24h");
     }
+    let longest = Duration::from_hours(365 * 24);
+    if !sessions.remember_ttl.is_zero()
+        && (sessions.remember_ttl < sessions.absolute_ttl || sessions.remember_ttl > longest)
+    {
+        return rule("sessions.remember_ttl", "0s, or at least sessions.absolute_ttl and at most 365d");
+    }
     Ok(())
 }
 

@@ -136,6 +136,8 @@ diesel::table! {
         moved_at -> BigInt,
         expires_at -> BigInt,
         ended_at -> Nullable<BigInt>,
+        network -> Text,
+        user_agent -> Text,
     }
 }
 
@@ -335,4 +337,5 @@ diesel::table! {
 
 diesel::joinable!(grants -> accounts (account_id));
 diesel::joinable!(browser_sessions -> accounts (account_id));
-diesel::allow_tables_to_appear_in_same_query!(grants, accounts, browser_sessions, consents);
+diesel::joinable!(remembered_log_ins -> accounts (account_id));
+diesel::allow_tables_to_appear_in_same_query!(grants, accounts, browser_sessions, consents, remembered_log_ins);

@@ -12,6 +12,7 @@ mod client_credentials;
 mod documents;
 mod introspection;
 mod logout;
+mod remembered;
 mod revocation;
 mod rotation;
 mod rotation_model;

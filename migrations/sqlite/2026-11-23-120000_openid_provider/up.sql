@@ -58,7 +58,9 @@ CREATE TABLE remembered_log_ins (
     auth_time BIGINT NOT NULL,
     moved_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
-    ended_at BIGINT
+    ended_at BIGINT,
+    network TEXT NOT NULL,
+    user_agent TEXT NOT NULL
 );
 CREATE INDEX remembered_log_ins_account_id ON remembered_log_ins (account_id);
 CREATE INDEX remembered_log_ins_expires_at ON remembered_log_ins (expires_at);
@@ -79,6 +81,7 @@ ALTER TABLE clients ADD COLUMN registration_digest BLOB;
 ALTER TABLE browser_sessions ADD COLUMN network TEXT;
 ALTER TABLE browser_sessions ADD COLUMN user_agent TEXT;
 ALTER TABLE browser_sessions ADD COLUMN remembered_id BLOB;
+CREATE INDEX browser_sessions_remembered_id ON browser_sessions (remembered_id) WHERE remembered_id IS NOT NULL;
 
 -- What waits for a log-in without any client: the account's own page.
 ALTER TABLE authorize_requests ADD COLUMN page TEXT CHECK (page IN ('account'));

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::id::SessionId;
 use crate::identity::browser::Visitor;
 use crate::identity::login;
+use crate::identity::remembered::RememberedCookie;
 use crate::identity::session::{self, Beginning};
 use crate::oauth::RequestContext;
 use crate::password_hash::HashMemory;
@@ -128,6 +129,16 @@ pub struct LogInForm {
     pub form_token: String,
     /// What the person typed.
     pub credentials: Credentials,
+    /// Whether the browser is to be remembered.
+    pub remember: bool,
+}
+
+/// What a browser is known by after a log-in.
+pub struct LoggedIn {
+    /// The value of the session's cookie.
+    pub session: PlainSecret,
+    /// What the browser is to remember.
+    pub remembered: Option<RememberedCookie>,
 }
 
 /// Logs a person in, and says what comes next; the cookie that the browser is known by from now on goes with it.
@@ -140,7 +151,7 @@ pub fn log_in(
     form: &LogInForm,
     visitor: &Visitor,
     context: &RequestContext,
-) -> Result<(PlainSecret, Outcome), Refusal> {
+) -> Result<(LoggedIn, Outcome), Refusal> {
     let waits = load(app, &form.request, visitor)?;
     refuse_foreign_form(app, visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)?;
     let (request, client_id) = match &waits {
@@ -153,16 +164,17 @@ pub fn log_in(
             Some(client_id) => refusal.of_client(client_id),
             None => refusal,
         })?;
-    let beginning = Beginning { current: current.as_ref(), request, place: &visitor.place };
+    let beginning = Beginning { current: current.as_ref(), request, place: &visitor.place, remember: form.remember };
     let begun = session::begin(app, &proven, &beginning, &context.deadline)?;
     let named = client_id.as_ref().map(ClientId::as_str);
     tracing::info!(event = "logged_in", client_id = named, account_id = %proven.account.id);
     proven.remember(app);
+    let cookies = LoggedIn { session: begun.cookie, remembered: begun.remembered };
     let (waiting, client_id) = match (waits, client_id) {
         (Found::Client(waiting), Some(client_id)) => (*waiting, client_id),
         (Found::Client(_) | Found::Account(..), _) => {
             app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &request))?;
-            return Ok((begun.cookie, Outcome::Account));
+            return Ok((cookies, Outcome::Account));
         }
     };
     let found = session::find(app, Some(&begun.token), Some(&client_id))?;
@@ -171,7 +183,7 @@ pub fn log_in(
         Ok(Next::Ask(step)) => Outcome::Ask(step, form.request.clone()),
         Err(refusal) => refuse(app, waiting.return_to, refusal),
     };
-    Ok((begun.cookie, outcome))
+    Ok((cookies, outcome))
 }
 
 /// Takes the person's yes or no.

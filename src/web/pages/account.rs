@@ -7,11 +7,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::texts::{self, Texts};
-use super::{forms, logout, on_token_lane, page, refused, see_other};
+use super::{add_cookies, forms, logout, on_token_lane, page, refused, see_other};
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::identity::browser::Visitor;
-use crate::identity::self_service::{self, Carried, Opened, Overview, ShownGrant, ShownSession, Wish};
+use crate::identity::self_service::{self, Carried, Opened, Overview, ShownGrant, ShownRemembered, ShownSession, Wish};
 use crate::protocol::params::Params;
 use crate::reason::{AuthorizeRefusal, Refusal};
 use crate::web::{State, error, extract};
@@ -23,6 +23,7 @@ struct AccountPage<'a> {
     email: &'a str,
     form_token: &'a str,
     sessions: &'a [ShownSession],
+    remembered: &'a [ShownRemembered],
     grants: Vec<(&'a ShownGrant, String)>,
 }
 
@@ -61,7 +62,9 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
     };
     let json = wants_json(request);
     let work = move |app: &App, visitor: &Visitor| done(app, wish.as_ref(), visitor, (json, &deadline));
-    let (done, fresh) = on_token_lane(request, state, work).await?;
+    let (done, set) = on_token_lane(request, state, work).await?;
+    // Whoever has just logged out takes no cookies along.
+    let is_out = matches!(done, Done::Ended(Carried::OutHere));
     let texts = texts::of(request, &[]);
     let mut answer = match done {
         Done::Page(overview) => show(texts, &overview),
@@ -70,8 +73,8 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
         Done::LogIn(id) => see_other(&format!("/login?request={id}")),
         Done::Nobody => nobody(),
     };
-    if let Some(cookie) = fresh {
-        let _ = answer.add_cookie(&cookie);
+    if !is_out {
+        add_cookies(&mut answer, &set);
     }
     Ok(answer)
 }
@@ -102,10 +105,15 @@ fn done(
 /// What the button that was pressed ends.
 fn wish(params: &Params) -> Result<Wish, Refusal> {
     let malformed = || Refusal::from(AuthorizeRefusal::StepUnknown);
-    match (params.find("session"), params.find("grant"), params.find("everything")) {
-        (Some(id), None, None) => Ok(Wish::Session(id.parse().map_err(|_| malformed())?)),
-        (None, Some(id), None) => Ok(Wish::Grant(id.parse().map_err(|_| malformed())?)),
-        (None, None, Some(_)) => Ok(Wish::Everything),
+    let pressed: Vec<_> = ["session", "remembered", "grant", "everything"]
+        .into_iter()
+        .filter_map(|name| Some((name, params.find(name)?)))
+        .collect();
+    match pressed.as_slice() {
+        [("session", id)] => Ok(Wish::Session(id.parse().map_err(|_| malformed())?)),
+        [("remembered", id)] => Ok(Wish::Remembered(id.parse().map_err(|_| malformed())?)),
+        [("grant", id)] => Ok(Wish::Grant(id.parse().map_err(|_| malformed())?)),
+        [("everything", _)] => Ok(Wish::Everything),
         _ => Err(malformed()),
     }
 }
@@ -116,6 +124,7 @@ fn show(texts: &'static Texts, overview: &Overview) -> HttpResponse {
         email: &overview.email,
         form_token: &overview.form_token,
         sessions: &overview.sessions,
+        remembered: &overview.remembered,
         grants: overview.grants.iter().map(|grant| (grant, texts.scopes(&grant.scope).join(", "))).collect(),
     };
     page(StatusCode::OK, &shown, "")

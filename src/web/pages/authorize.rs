@@ -6,9 +6,9 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::cookies::{self, Kind};
+use super::cookies;
 use super::texts::{self, Texts};
-use super::{forms, on_token_lane, page, refused, see_other};
+use super::{add_cookies, forms, on_token_lane, page, refused, see_other};
 use crate::oauth::RequestContext;
 use crate::oauth::authorize::steps::{self, LogInForm, Question, Shown};
 use crate::oauth::authorize::{Outcome, Step, authorize};
@@ -32,6 +32,8 @@ struct LogInPage<'a> {
     form_token: &'a str,
     username: &'a str,
     problem: Option<&'a str>,
+    /// How long the browser may be remembered, if it may.
+    remember_days: Option<String>,
 }
 
 #[derive(Template)]
@@ -126,10 +128,17 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
     // Whoever is not the one who is logged in says so.
     let anew = step == Step::LogIn && forms::has(request.query_string(), "another");
     match shown(request, state, (&id, anew), context).await {
-        Ok(Shown::Question(question)) if question.step == step => ask(request, state, &question, (&id, None)),
-        // Another step is due.
-        Ok(Shown::Question(question)) => see_other(&step_path(question.step, &id)),
-        Ok(Shown::Done(outcome)) => deliver(request, state, Ok((outcome, None))),
+        Ok((Shown::Question(question), set)) => {
+            let mut answer = if question.step == step {
+                ask(request, state, &question, (&id, None))
+            } else {
+                // Another step is due.
+                see_other(&step_path(question.step, &id))
+            };
+            add_cookies(&mut answer, &set);
+            answer
+        }
+        Ok((Shown::Done(outcome), set)) => deliver(request, state, Ok((outcome, set))),
         Err(refusal) => refused(request, state, &refusal),
     }
 }
@@ -139,11 +148,9 @@ async fn shown(
     state: &Data<State>,
     (id, anew): (&str, bool),
     context: RequestContext,
-) -> Result<Shown, Refusal> {
+) -> Result<(Shown, Vec<Cookie<'static>>), Refusal> {
     let id = id.to_owned();
-    let (shown, _) =
-        on_token_lane(request, state, move |app, visitor| steps::show(app, (&id, anew), visitor, &context)).await?;
-    Ok(shown)
+    on_token_lane(request, state, move |app, visitor| steps::show(app, (&id, anew), visitor, &context)).await
 }
 
 /// Logs a person in.
@@ -158,7 +165,7 @@ pub(in crate::web) async fn log_in(request: HttpRequest, payload: Payload, state
     };
     let (id, username) = (sent.request.clone(), sent.credentials.username.clone());
     match try_log_in(&request, &state, sent, context.clone()).await {
-        Ok((session, outcome)) => deliver(&request, &state, Ok((outcome, Some(session)))),
+        Ok((set, outcome)) => deliver(&request, &state, Ok((outcome, set))),
         Err(refusal) if matches!(refusal.reason, Reason::Login(_)) || refusal.status() == 503 => {
             ask_again(&request, &state, (&id, &username), &refusal, context).await
         }
@@ -171,12 +178,12 @@ async fn try_log_in(
     state: &Data<State>,
     sent: LogInForm,
     context: RequestContext,
-) -> Result<(Cookie<'static>, Outcome), Refusal> {
+) -> Result<(Vec<Cookie<'static>>, Outcome), Refusal> {
     let (visitor, _) = cookies::visitor(request, &state.app);
     let app = state.app.clone();
     let work = move |memory: &mut HashMemory| steps::log_in(&app, memory, &sent, &visitor, &context);
-    let (cookie, outcome) = hop(request, state, &state.lanes.hash, work).await?;
-    Ok((cookies::cookie(&state.app, Kind::Session, &cookie), outcome))
+    let (cookies, outcome) = hop(request, state, &state.lanes.hash, work).await?;
+    Ok((cookies::log_in(&state.app, &cookies.session, cookies.remembered.as_ref()), outcome))
 }
 
 /// The page again, with what was wrong; the same for whatever was wrong (ASVS 6.3.8).
@@ -188,9 +195,9 @@ async fn ask_again(
     context: RequestContext,
 ) -> HttpResponse {
     // Whoever has sent the form wants to log in, whoever is logged in.
-    let question = match shown(request, state, (id, true), context).await {
-        Ok(Shown::Question(question)) => question,
-        Ok(Shown::Done(outcome)) => return deliver(request, state, Ok((outcome, None))),
+    let (question, set) = match shown(request, state, (id, true), context).await {
+        Ok((Shown::Question(question), set)) => (question, set),
+        Ok((Shown::Done(outcome), set)) => return deliver(request, state, Ok((outcome, set))),
         Err(refusal) => return refused(request, state, &refusal),
     };
     let trace = observe::trace(request, state).to_string();
@@ -204,6 +211,7 @@ async fn ask_again(
     let mut answer = ask(request, state, &question, (id, Some((username, problem))));
     *answer.status_mut() = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     error::say_when(&mut answer, refusal);
+    add_cookies(&mut answer, &set);
     answer
 }
 
@@ -231,9 +239,9 @@ pub(in crate::web) async fn consent(request: HttpRequest, payload: Payload, stat
 fn deliver(
     request: &HttpRequest,
     state: &State,
-    outcome: Result<(Outcome, Option<Cookie<'static>>), Refusal>,
+    outcome: Result<(Outcome, Vec<Cookie<'static>>), Refusal>,
 ) -> HttpResponse {
-    let (outcome, cookie) = match outcome {
+    let (outcome, set) = match outcome {
         Ok(outcome) => outcome,
         Err(refusal) => return refused(request, state, &refusal),
     };
@@ -246,10 +254,7 @@ fn deliver(
         Outcome::Ask(step, id) => see_other(&step_path(step, &id)),
         Outcome::Account => see_other("/account"),
     };
-    if let Some(cookie) = cookie {
-        // A cookie that cannot be written is not there, and the next step says so.
-        let _ = answer.add_cookie(&cookie);
-    }
+    add_cookies(&mut answer, &set);
     answer
 }
 
@@ -302,6 +307,7 @@ fn ask(
         }
         (Step::LogIn | Step::Consent, _) => {
             let hint = question.login_hint.as_deref().unwrap_or_default();
+            let remember_ttl = state.app.settings.sessions.remember_ttl;
             let shown = LogInPage {
                 texts,
                 client_name,
@@ -309,6 +315,7 @@ fn ask(
                 form_token: &question.form_token,
                 username: problem.map_or(hint, |(username, _)| username),
                 problem: problem.map(|(_, text)| text),
+                remember_days: (!remember_ttl.is_zero()).then(|| texts.days(remember_ttl)),
             };
             page(StatusCode::OK, &shown, &form_action)
         }

@@ -54,5 +54,6 @@ pub(super) fn log_in(params: &Params) -> Result<LogInForm, Refusal> {
         request: params.find("request").ok_or(AuthorizeRefusal::StepUnknown)?.to_owned(),
         form_token: params.find("form_token").unwrap_or_default().to_owned(),
         credentials: Credentials::parse(params)?,
+        remember: params.find("remember") == Some("yes"),
     })
 }

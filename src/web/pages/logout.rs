@@ -10,11 +10,10 @@ use askama::Template;
 
 use super::cookies::{self, Kind};
 use super::texts::{self, Texts};
-use super::{forms, on_token_lane, page, page_with_frames, refused, see_other};
+use super::{add_cookies, forms, on_token_lane, page, page_with_frames, refused, see_other};
 use crate::oauth::end_session::{Ended, Frame, end_session};
 use crate::protocol::params::Params;
 use crate::reason::Refusal;
-use crate::secret::PlainSecret;
 use crate::web::{State, extract};
 
 #[derive(Template)]
@@ -79,16 +78,14 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
     let locales: Vec<String> = params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect();
     let work =
         move |app: &crate::app::App, visitor: &_| end_session(app, (&params, form_token.as_deref()), visitor, &context);
-    let (ended, fresh) = on_token_lane(request, state, work).await?;
+    let (ended, set) = on_token_lane(request, state, work).await?;
     let texts = texts::of(request, &locales);
     match ended {
         Ended::Ask { form_token, email, form_action } => {
             let parameters = kept.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let shown = LogoutPage { texts, email, form_token: &form_token, parameters };
             let mut answer = page(StatusCode::OK, &shown, form_action.as_deref().unwrap_or_default());
-            if let Some(cookie) = fresh {
-                let _ = answer.add_cookie(&cookie);
-            }
+            add_cookies(&mut answer, &set);
             Ok(answer)
         }
         Ended::Done(location, frames) => {
@@ -105,7 +102,7 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
 /// ASVS 14.3.1: what was shown is nobody's to see any more. Cookies would be those of our neighbours, too.
 fn clear(state: &State, answer: &mut HttpResponse) {
     answer.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\", \"storage\""));
-    let _ = answer.add_removal_cookie(&cookies::cookie(&state.app, Kind::Session, &PlainSecret::new("")));
+    add_cookies(answer, &[Kind::Session, Kind::Remembered].map(|kind| cookies::removal(&state.app, kind)));
 }
 
 /// The page that says so, for whoever ended the log-in of this browser elsewhere.

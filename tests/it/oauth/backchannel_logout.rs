@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use countersign::admin;
+use countersign::protocol::client_credentials::ClientId;
 use countersign::secret::{PlainSecret, decode_base64url};
 use countersign::store::accounts::Account;
+use countersign::store::logout_notices;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 
@@ -294,4 +296,28 @@ fn who_does_not_want_to_know_is_not_told() {
     app.advance(Duration::from_secs(10));
     eventually("nobody waits for it", || waiting(&app).is_empty());
     assert_eq!(receiver.received().len(), 1);
+}
+
+#[test]
+fn a_notice_is_taken_by_one_alone() {
+    let app = start();
+    client(&app, "app", "https://app.example/out");
+    let given = logged_in(&app, "app", "openid");
+    let whose = admin::grants::Whose::Grant(given.tokens.claims()["sid"].as_str().unwrap().parse().unwrap());
+    // Due so late that the server itself does not come for it.
+    let late = app.app.clock.now().plus(Duration::from_secs(3600));
+    admin::grants::end(&app.app, whose, false, "test").unwrap();
+    app.database.execute(&format!("UPDATE logout_notices SET attempts = 3, due_at = {}", late.as_micros()));
+    let id = ClientId::parse("app").unwrap();
+    let notice = app.app.db.read(|tx| logout_notices::find_due(tx, &id, late)).unwrap().unwrap();
+    let next = late.plus(Duration::from_secs(10));
+    let taken = std::thread::scope(|scope| {
+        let claim = || {
+            let notice = notice.clone();
+            app.app.db.write(move |tx| logout_notices::claim(tx, &notice, next)).unwrap()
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(claim)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|taken| *taken).count()
+    });
+    assert_eq!(taken, 1);
 }
