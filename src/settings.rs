@@ -128,6 +128,20 @@ pub struct Sessions {
     /// How long a browser may be remembered; zero when none is.
     #[serde(with = "duration")]
     pub remember_ttl: Duration,
+    /// What a log-in is bound to.
+    pub binding: Binding,
+}
+
+/// What a log-in at a browser is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binding {
+    /// To nothing but its cookie.
+    Off,
+    /// To the kind of browser and of system.
+    Normal,
+    /// To these and the network.
+    Strong,
 }
 
 /// `[passwords]`.

@@ -85,7 +85,7 @@ pub enum Opened {
 /// # Errors
 /// The store's own reasons.
 pub fn open(app: &App, visitor: &Visitor) -> Result<Opened, Refusal> {
-    let Some(found) = session::find(app, visitor.session.as_ref(), None)? else { return Ok(Opened::LogIn) };
+    let Some(found) = session::find_here(app, visitor, None)? else { return Ok(Opened::LogIn) };
     let form_token = visitor.browser.form_token(app, &subject(&found)).ok_or(CapacityRefusal::CannotSign)?;
     let (id, now, here) = (found.session.account_id, app.clock.now(), found.session.id);
     let rested = now.minus(app.settings.sessions.idle_ttl);
@@ -180,7 +180,7 @@ pub fn end(
     visitor: &Visitor,
     deadline: &Deadline,
 ) -> Result<Carried, Refusal> {
-    let Some(found) = session::find(app, visitor.session.as_ref(), None)? else { return Ok(Carried::LogIn) };
+    let Some(found) = session::find_here(app, visitor, None)? else { return Ok(Carried::LogIn) };
     // ASVS 3.5.1: only a form that was shown to this person in this browser.
     if !visitor.browser.showed(app, &subject(&found), form_token) {
         return Err(AuthorizeRefusal::CrossSite.into());

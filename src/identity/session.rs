@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::browser::Visitor;
 use super::login::ProvenPassword;
 use super::place::Place;
 use super::remembered::{self, RememberedCookie};
@@ -12,6 +13,7 @@ use crate::id::SessionId;
 use crate::protocol::client_credentials::ClientId;
 use crate::reason::{LoginRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
+use crate::settings::Binding;
 use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
 use crate::store::{self, accounts, authorize_requests, remembered_log_ins};
 
@@ -52,6 +54,32 @@ pub fn find(
     client_id: Option<&ClientId>,
 ) -> Result<Option<SessionOfAccount>, Refusal> {
     Ok(find_any(app, token, client_id)?.filter(|found| is_live(app, found)))
+}
+
+/// The same, for whoever wants something by it: none where it is used elsewhere than the person logged in. Who that is says the
+/// password.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find_here(
+    app: &App,
+    visitor: &Visitor,
+    client_id: Option<&ClientId>,
+) -> Result<Option<SessionOfAccount>, Refusal> {
+    let found = find(app, visitor.session.as_ref(), client_id)?;
+    Ok(found.filter(|found| suits(app.settings.sessions.binding, &found.session, &visitor.place)))
+}
+
+/// NIST SP 800-63B-4 §5.3: a cookie that is somewhere else may be a copy.
+fn suits(binding: Binding, session: &BrowserSession, place: &Place) -> bool {
+    let same_browser = session.user_agent.as_ref().is_none_or(|known| *known == place.user_agent);
+    let same_network = session.network.as_ref().is_none_or(|known| *known == place.network.to_string());
+    match binding {
+        Binding::Off => true,
+        // People move from one network to another all day, and seldom from one browser to another with its cookies.
+        Binding::Normal => same_browser,
+        Binding::Strong => same_browser && same_network,
+    }
 }
 
 /// The session behind a cookie that was not ended, whether it still lets anybody in or not: what came from it may go on.

@@ -96,7 +96,7 @@ pub fn authorize(app: &App, params: &Params, visitor: &Visitor, context: &Reques
     let (client, return_to) = address(app, params)?;
     let now = app.clock.now();
     let decided = read(&client, params).and_then(|asked| {
-        let found = session::find(app, visitor.session.as_ref(), Some(&client.id))?;
+        let found = session::find_here(app, visitor, Some(&client.id))?;
         match next(app, &asked, &return_to, found.as_ref(), (None, false))? {
             Next::Issue(session) => issue(app, &asked, (&return_to, session), None, context),
             Next::Ask(step) => wait_for(app, params, visitor, (step, now), context),

@@ -7,6 +7,7 @@ mod authorize;
 mod authorize_steps;
 mod backchannel_logout;
 mod bad_input;
+mod binding;
 mod browser_sessions;
 mod client_credentials;
 mod documents;

@@ -91,7 +91,7 @@ pub fn show(
             return show_account(app, (id, digest), (logged_in, anew), visitor, context);
         }
     };
-    let found = session::find(app, visitor.session.as_ref(), Some(&waiting.asked.client.id))?;
+    let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
     if anew {
         let question = question(app, id, visitor, (Step::LogIn, Some(waiting), None))?;
         return Ok(Shown::Question(Box::new(question)));
@@ -112,7 +112,7 @@ fn show_account(
     visitor: &Visitor,
     context: &RequestContext,
 ) -> Result<Shown, Refusal> {
-    let found = session::find(app, visitor.session.as_ref(), None)?;
+    let found = session::find_here(app, visitor, None)?;
     let done = |found: &SessionOfAccount| logged_in == Some(found.session.id) || session::is_fresh(app, found);
     if !anew && found.as_ref().is_some_and(done) {
         app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &digest))?;
@@ -200,7 +200,7 @@ pub fn consent(
         Found::Client(waiting) => *waiting,
         Found::Account(..) => return Err(AuthorizeRefusal::StepUnknown.into()),
     };
-    let found = session::find(app, visitor.session.as_ref(), Some(&waiting.asked.client.id))?;
+    let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
     let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, true));
     let session = match due {
         Ok(Next::Issue(session)) => session,
