@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use countersign::admin;
-use countersign::secret::PlainSecret;
+use countersign::id::RememberedId;
+use countersign::secret::{Digest, PlainSecret, decode_base64url};
+use countersign::store::remembered_log_ins;
 
 use crate::app::{PASSWORD, TestApp};
 use crate::browser::{Browser, CodeRequest, Form, code, response};
@@ -81,7 +83,7 @@ fn its_cookie_is_its_own_and_outlives_the_browsers_being_closed() {
     let value = browser.cookie(name).unwrap();
     let expected = format!("{name}={value}; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=2592000");
     assert_eq!(set_cookies(&done)[1], expected);
-    let bytes = countersign::secret::decode_base64url(&value).unwrap();
+    let bytes = decode_base64url(&value).unwrap();
     let (dump, secret) = (app.database.dump(), &bytes[16..]);
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     for needle in [value.as_bytes(), secret, hex.as_bytes()] {
@@ -173,6 +175,27 @@ fn an_answer_that_was_lost_and_tabs_that_race_end_nothing() {
         close(tab);
     }
     assert!(is_logged_in(&tabs[0]), "the series goes on");
+}
+
+#[test]
+fn a_secret_is_moved_on_by_one_alone() {
+    let app = TestApp::start();
+    let (browser, _, _) = remembered(&app);
+    let bytes = decode_base64url(&browser.cookie(REMEMBERED).unwrap()).unwrap();
+    let (id, good) = (RememberedId::from_slice(&bytes[..16]).unwrap(), Digest::sha256(&bytes[16..]));
+    let now = app.app.clock.now();
+    let moved = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8_u8)
+            .map(|nth| {
+                let (db, next) = (&app.app.db, Digest::sha256(&[nth]));
+                scope.spawn(move || {
+                    db.write(move |tx| remembered_log_ins::move_on(tx, id, (&good, &next), now)).unwrap()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|moved| *moved).count()
+    });
+    assert_eq!(moved, 1);
 }
 
 #[test]
