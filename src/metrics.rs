@@ -48,6 +48,7 @@ endpoints! {
     Introspect "/introspect"
     Authorize "/authorize"
     LogIn "/login"
+    SelectAccount "/select-account"
     Consent "/consent"
     Logout "/logout"
     Account "/account"

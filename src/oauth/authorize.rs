@@ -11,6 +11,7 @@
 //! | resources | `read` | the redirect URI |
 //! | log-in, and how long ago | `next` | the redirect URI, with `prompt=none` |
 //! | `id_token_hint` | `next` | the redirect URI, with `prompt=none` or when somebody else has logged in |
+//! | which account | `next` | never: `prompt` has either `none` or `select_account` |
 //! | consent | `next` | the redirect URI, with `prompt=none` |
 //! | code | `issue` | the redirect URI |
 //!
@@ -68,6 +69,8 @@ pub enum Outcome {
 pub enum Step {
     /// To log in.
     LogIn,
+    /// To say which account: whoever is logged in, or another.
+    SelectAccount,
     /// To allow it.
     Consent,
 }
@@ -176,6 +179,10 @@ fn next<'s>(
     if refused {
         return if silent || anew { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
     }
+    // OpenID Connect Core §3.1.2.1: select_account. Whoever has just logged in has said which.
+    if asked.request.prompts.contains(&Prompt::SelectAccount) && !anew {
+        return Ok(Next::Ask(Step::SelectAccount));
+    }
     if !consented && wants_consent(asked, return_to, found) {
         return if silent { Err(AuthorizeRefusal::ConsentRequired.into()) } else { Ok(Next::Ask(Step::Consent)) };
     }
@@ -188,7 +195,7 @@ fn is_fresh(asked: &Asked, found: &SessionOfAccount, logged_in: Option<SessionId
         return true;
     }
     // OpenID Connect Core §3.1.2.1: max_age=0 is prompt=login, whatever the clocks of two instances say.
-    let anew = [Prompt::Login, Prompt::SelectAccount].iter().any(|prompt| asked.request.prompts.contains(prompt));
+    let anew = asked.request.prompts.contains(&Prompt::Login);
     let max_age = asked.request.max_age.or(asked.client.metadata.default_max_age);
     !anew && max_age != Some(Duration::ZERO) && max_age.is_none_or(|age| now <= found.session.auth_time.plus(age))
 }

@@ -98,6 +98,15 @@ pub fn end_session(
     Ok(Ended::Done(asking.location(), frames))
 }
 
+/// The clients' pages that are to be shown when the log-in of this browser ends.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn frames_here(app: &App, visitor: &Visitor) -> Result<Vec<Frame>, Refusal> {
+    let found = session::find_here(app, visitor, None)?;
+    found.map_or_else(|| Ok(Vec::new()), |found| frames(app, found.session.id))
+}
+
 /// The clients' pages that are to be shown when a log-in ends.
 fn frames(app: &App, id: SessionId) -> Result<Vec<Frame>, Refusal> {
     let grants = app.db.read(|tx| listing::of_session(tx, id, MOST_FRAMES))?;

@@ -116,6 +116,17 @@ pub fn note_log_in(tx: &mut Write<'_>, id: &Digest, session_id: SessionId) -> Re
     Ok(())
 }
 
+const REWRITE: &str = "UPDATE authorize_requests SET parameters = ? WHERE id_digest = ? AND parameters = ?";
+
+/// Puts other parameters in the place of those that were `seen`. `false` when they are others already.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn rewrite(tx: &mut Write<'_>, id: &Digest, (seen, parameters): (&str, &str)) -> Result<bool, Error> {
+    let binds = vec![Bind::Text(parameters), Bind::Bytes(id.as_bytes()), Bind::Text(seen)];
+    Ok(Statement::new(REWRITE, binds).execute(tx.conn())? == 1)
+}
+
 const CLAIM: &str = "DELETE FROM authorize_requests WHERE id_digest = ?";
 
 /// Takes a request away, which only one can. `false` when somebody else has.

@@ -34,6 +34,12 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .default_service(get_and_post()),
         )
         .service(
+            resource(Endpoint::SelectAccount.path())
+                .route(web::get().to(authorize::select_account_page))
+                .route(web::post().to(authorize::select_account))
+                .default_service(get_and_post()),
+        )
+        .service(
             resource(Endpoint::Consent.path())
                 .route(web::get().to(authorize::consent_page))
                 .route(web::post().to(authorize::consent))

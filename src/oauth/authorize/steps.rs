@@ -13,6 +13,7 @@ use crate::identity::remembered::RememberedCookie;
 use crate::identity::session::{self, Beginning};
 use crate::oauth::RequestContext;
 use crate::password_hash::HashMemory;
+use crate::protocol::authorize_request::with_account_selected;
 use crate::protocol::authorize_response::ReturnTo;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
@@ -28,6 +29,7 @@ use crate::store::{authorize_requests, consents};
 /// A request that waits for a person.
 struct Waiting {
     id: Digest,
+    parameters: String,
     logged_in: Option<SessionId>,
     asked: Asked,
     return_to: ReturnTo,
@@ -186,6 +188,35 @@ pub fn log_in(
     Ok((cookies, outcome))
 }
 
+/// The person goes on as whoever is logged in.
+///
+/// # Errors
+/// [`AuthorizeRefusal::StepUnknown`]; [`AuthorizeRefusal::CrossSite`].
+pub fn select_account(
+    app: &App,
+    (id, form_token): (&str, &str),
+    visitor: &Visitor,
+    context: &RequestContext,
+) -> Result<Outcome, Refusal> {
+    let waiting = match load(app, id, visitor)? {
+        Found::Client(waiting) => *waiting,
+        Found::Account(..) => return Err(AuthorizeRefusal::StepUnknown.into()),
+    };
+    let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
+    if let Some(session) = &found {
+        // ASVS 3.5.1: what was shown to one person is not another's to go on with.
+        refuse_foreign_form(app, visitor, &subject(id, Step::SelectAccount, Some(session)), form_token)?;
+        let (request, seen) = (waiting.id, waiting.parameters);
+        let selected = with_account_selected(&seen);
+        app.db
+            .write_before(&context.deadline, move |tx| authorize_requests::rewrite(tx, &request, (&seen, &selected)))?;
+    }
+    match show(app, (id, false), visitor, context)? {
+        Shown::Question(question) => Ok(Outcome::Ask(question.step, id.to_owned())),
+        Shown::Done(outcome) => Ok(outcome),
+    }
+}
+
 /// Takes the person's yes or no.
 ///
 /// # Errors
@@ -245,7 +276,7 @@ fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
     let params = Params::parse_query(parameters.as_bytes())?;
     let (client, return_to) = address(app, &params)?;
     let asked = read(&client, &params).map_err(|refusal| refusal.of_client(&client.id))?;
-    Ok(Found::Client(Box::new(Waiting { id: found.id, logged_in: found.session_id, asked, return_to })))
+    Ok(Found::Client(Box::new(Waiting { id: found.id, parameters, logged_in: found.session_id, asked, return_to })))
 }
 
 fn conclude(
@@ -279,11 +310,12 @@ fn question(
     Ok(Question { step, asker, form_token, login_hint, logged_in, ui_locales })
 }
 
-/// What a form is about: the request, the step, and to allow something, who is logged in.
+/// What a form is about: the request, the step, and who is logged in, unless it is to log in.
 fn subject(id: &str, step: Step, found: Option<&SessionOfAccount>) -> Vec<Vec<u8>> {
-    let who = found.filter(|_| step == Step::Consent).map(|found| found.session.id.as_bytes().to_vec());
+    let who = found.filter(|_| step != Step::LogIn).map(|found| found.session.id.as_bytes().to_vec());
     let step: &[u8] = match step {
         Step::LogIn => b"log in",
+        Step::SelectAccount => b"select account",
         Step::Consent => b"consent",
     };
     vec![id.as_bytes().to_vec(), step.to_vec(), who.unwrap_or_default()]

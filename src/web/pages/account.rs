@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::clock::Deadline;
 use crate::identity::browser::Visitor;
 use crate::identity::self_service::{self, Carried, Opened, Overview, ShownGrant, ShownRemembered, ShownSession, Wish};
+use crate::oauth::end_session::{self, Frame};
 use crate::protocol::params::Params;
 use crate::reason::{AuthorizeRefusal, Refusal};
 use crate::web::{State, error, extract};
@@ -30,7 +31,9 @@ struct AccountPage<'a> {
 /// What comes of a request.
 enum Done {
     Page(Overview),
-    Ended(Carried),
+    Ended,
+    /// This browser's log-in ended, too; these frames say so to clients.
+    OutHere(Vec<Frame>),
     /// The person logs in first, under this name.
     LogIn(String),
     Nobody,
@@ -64,12 +67,12 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
     let work = move |app: &App, visitor: &Visitor| done(app, wish.as_ref(), visitor, (json, &deadline));
     let (done, set) = on_token_lane(request, state, work).await?;
     // Whoever has just logged out takes no cookies along.
-    let is_out = matches!(done, Done::Ended(Carried::OutHere));
+    let is_out = matches!(done, Done::OutHere(_));
     let texts = texts::of(request, &[]);
     let mut answer = match done {
         Done::Page(overview) => show(texts, &overview),
-        Done::Ended(Carried::OutHere) => logout::logged_out_here(state, texts),
-        Done::Ended(Carried::Out | Carried::LogIn) => see_other("/account"),
+        Done::OutHere(frames) => logout::logged_out_here(state, texts, &frames),
+        Done::Ended => see_other("/account"),
         Done::LogIn(id) => see_other(&format!("/login?request={id}")),
         Done::Nobody => nobody(),
     };
@@ -86,10 +89,15 @@ fn done(
     (json, deadline): (bool, &Deadline),
 ) -> Result<Done, Refusal> {
     let done = match wish {
-        Some((wish, form_token)) => match self_service::end(app, (*wish, form_token), visitor, deadline)? {
-            Carried::LogIn => None,
-            ended @ (Carried::Out | Carried::OutHere) => Some(Done::Ended(ended)),
-        },
+        Some((wish, form_token)) => {
+            // Afterwards nobody knows any more which.
+            let frames = end_session::frames_here(app, visitor)?;
+            match self_service::end(app, (*wish, form_token), visitor, deadline)? {
+                Carried::LogIn => None,
+                Carried::Out => Some(Done::Ended),
+                Carried::OutHere => Some(Done::OutHere(frames)),
+            }
+        }
         None => match self_service::open(app, visitor)? {
             Opened::Page(overview) => Some(Done::Page(overview)),
             Opened::LogIn => None,

@@ -37,6 +37,16 @@ struct LogInPage<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "select_account.html")]
+struct SelectAccountPage<'a> {
+    texts: &'a Texts,
+    client_name: &'a str,
+    email: &'a str,
+    request: &'a str,
+    form_token: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "consent.html")]
 struct ConsentPage<'a> {
     texts: &'a Texts,
@@ -112,6 +122,28 @@ async fn posted(request: &HttpRequest, payload: Payload) -> Result<String, Refus
 /// The page to log in on.
 pub(in crate::web) async fn log_in_page(request: HttpRequest, state: Data<State>) -> HttpResponse {
     show(&request, &state, Step::LogIn).await
+}
+
+/// The page to say which account on.
+pub(in crate::web) async fn select_account_page(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    show(&request, &state, Step::SelectAccount).await
+}
+
+/// Goes on as whoever is logged in.
+pub(in crate::web) async fn select_account(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let outcome = async {
+        let params = forms::read(&request, payload).await?;
+        forms::refuse_cross_site(&request, &state.app)?;
+        params.refuse_repeated()?;
+        let text = |name| params.find(name).unwrap_or_default().to_owned();
+        let (id, form_token) = (text("request"), text("form_token"));
+        on_token_lane(&request, &state, move |app, visitor| {
+            steps::select_account(app, (&id, &form_token), visitor, &context)
+        })
+        .await
+    };
+    deliver(&request, &state, outcome.await)
 }
 
 /// The page to allow something on.
@@ -275,6 +307,7 @@ fn respond(request: &HttpRequest, response: &AuthorizeResponse) -> HttpResponse 
 fn step_path(step: Step, id: &str) -> String {
     match step {
         Step::LogIn => format!("/login?request={id}"),
+        Step::SelectAccount => format!("/select-account?request={id}"),
         Step::Consent => format!("/consent?request={id}"),
     }
 }
@@ -305,7 +338,17 @@ fn ask(
             };
             page(StatusCode::OK, &shown, &form_action)
         }
-        (Step::LogIn | Step::Consent, _) => {
+        (Step::SelectAccount, Some(_)) => {
+            let shown = SelectAccountPage {
+                texts,
+                client_name: client_name.unwrap_or_default(),
+                email: question.logged_in.as_deref().unwrap_or_default(),
+                request: id,
+                form_token: &question.form_token,
+            };
+            page(StatusCode::OK, &shown, &form_action)
+        }
+        (Step::LogIn | Step::SelectAccount | Step::Consent, _) => {
             let hint = question.login_hint.as_deref().unwrap_or_default();
             let remember_ttl = state.app.settings.sessions.remember_ttl;
             let shown = LogInPage {

@@ -106,8 +106,8 @@ fn clear(state: &State, answer: &mut HttpResponse) {
 }
 
 /// The page that says so, for whoever ended the log-in of this browser elsewhere.
-pub(super) fn logged_out_here(state: &State, texts: &Texts) -> HttpResponse {
-    let mut answer = logged_out(texts, None, &[]);
+pub(super) fn logged_out_here(state: &State, texts: &Texts, frames: &[Frame]) -> HttpResponse {
+    let mut answer = logged_out(texts, None, frames);
     clear(state, &mut answer);
     answer
 }

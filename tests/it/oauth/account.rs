@@ -1,4 +1,4 @@
-//! What people see and end of their own, at `/account` (ASVS 7.5.2).
+//! What people see and end of their own, at `/account` (ASVS 7.5.2), and how they say who they are.
 
 use std::time::Duration;
 
@@ -223,4 +223,90 @@ fn whoever_is_not_the_one_who_is_logged_in_says_so() {
     let now = browser.follow(&done);
     assert!(now.body.contains("Allow access?") && now.body.contains(&eve), "{}", now.body);
     assert!(response(&Form::of(&now).send(&browser, &[("decision", "allow")])).contains_key("code"));
+}
+
+fn select() -> CodeRequest {
+    CodeRequest::new().with("prompt", "select_account")
+}
+
+#[test]
+fn a_person_goes_on_as_whoever_is_logged_in_or_as_another() {
+    let app = TestApp::start();
+    let (browser, ada, _, _) = app.at_browser();
+    let party = app.relying_party();
+    app.advance(Duration::from_secs(100));
+    let before = app.app.clock.now().unix_seconds() - 100;
+    let request = select();
+    let page = browser.follow(&browser.get(&request.path()));
+    assert!(page.body.contains("Which account?") && page.body.contains(&format!("Go on as {ada}")), "{}", page.body);
+    let tokens = request.redeem(&party, &code(&Form::of(&page).send(&browser, &[])), &[]).tokens();
+    assert_eq!(tokens.claims()["auth_time"], before, "without a password it is no other log-in");
+    // Or as another.
+    let (_, eve) = app.account();
+    let request = select();
+    let page = browser.follow(&browser.get(&request.path()));
+    let link = page.body.split("<a href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&amp;", "&");
+    let form = Form::of(&browser.get(&link));
+    let asked = form.send(&browser, &[("username", &eve), ("password", crate::app::PASSWORD)]);
+    let of_eve = request.redeem(&party, &code(&browser.allow(&asked)), &[]).tokens();
+    assert_ne!(of_eve.claims()["sub"], tokens.claims()["sub"]);
+}
+
+#[test]
+fn which_account_is_asked_once_and_before_the_rest() {
+    let app = TestApp::start();
+    let (browser, email, _, _) = app.at_browser();
+    let (both, led) = (select().with("prompt", "select_account consent"), |answer: &Answer| {
+        answer.header("location").unwrap().split('?').next().unwrap().to_owned()
+    });
+    let asked = browser.get(&both.path());
+    assert_eq!(led(&asked), "/select-account");
+    let next = Form::of(&browser.follow(&asked)).send(&browser, &[]);
+    assert_eq!(led(&next), "/consent");
+    assert!(response(&browser.allow(&next)).contains_key("code"));
+    // Whoever logs in for it has said which.
+    let nobody = Browser::new(&app);
+    assert!(response(&nobody.log_in(&nobody.get(&select().path()), &email)).contains_key("code"));
+    for (name, value) in [("prompt", "select_account login"), ("max_age", "0")] {
+        let asked = browser.get(&select().with(name, value).path());
+        assert_eq!(led(&asked), "/login", "{name}={value}");
+        assert!(response(&browser.log_in(&asked, &email)).contains_key("code"));
+    }
+    assert_eq!(
+        response(&browser.get(&select().with("prompt", "none select_account").path()))["error"],
+        "invalid_request"
+    );
+}
+
+#[test]
+fn nobody_else_says_which_account() {
+    let app = TestApp::start();
+    let (browser, _, _, _) = app.at_browser();
+    let asked = browser.get(&select().path());
+    let form = Form::of(&browser.follow(&asked));
+    let id = form.field("request").to_owned();
+    let pairs: Vec<(&str, &str)> = form.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+    for headers in [&[("Sec-Fetch-Site", "cross-site")][..], &[]] {
+        assert_eq!(browser.post_with("/select-account", headers, &pairs).status, 403);
+    }
+    assert_eq!(browser.post("/select-account", &[("request", &id), ("form_token", &"A".repeat(43))]).status, 403);
+    assert_eq!(Browser::new(&app).post("/select-account", &pairs).status, 400);
+    // What one person was shown is not another's.
+    let (_, eve) = app.account();
+    log_in_as(&browser, &eve);
+    assert_eq!(browser.post("/select-account", &pairs).status, 403);
+}
+
+fn log_in_as(browser: &Browser, email: &str) {
+    browser.log_in(&browser.get(&CodeRequest::new().with("prompt", "login").path()), email);
+}
+
+#[test]
+fn an_operator_ends_the_log_ins_of_an_account_with_its_grants() {
+    let app = TestApp::start();
+    let (browser, email, _, _) = app.at_browser();
+    let account = countersign::admin::accounts::find(&app.app, &email).unwrap();
+    let whose = countersign::admin::grants::Whose::Account(account.id);
+    countersign::admin::grants::end(&app.app, whose, false, "test").unwrap();
+    assert!(!is_logged_in(&browser));
 }

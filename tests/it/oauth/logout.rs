@@ -256,6 +256,24 @@ fn clients_that_want_it_are_shown_in_frames_before_the_browser_goes_on() {
 }
 
 #[test]
+fn they_are_shown_too_when_the_log_in_ends_at_the_accounts_own_page() {
+    let app = TestApp::start();
+    let (browser, _, _) = logged_in(&app);
+    app.client(
+        "one",
+        json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK],
+            "scope": "openid", "first_party": true, "frontchannel_logout_uri": "https://app.example/out" }),
+    );
+    let request = CodeRequest::of("one", CALLBACK).with("scope", "openid");
+    request.redeem(&app.relying_party(), &code(&browser.get(&request.path())), &[]).tokens();
+    let out = Form::of(&browser.get("/account")).send(&browser, &[("everything", "yes")]);
+    let shown = frames(&out);
+    assert!(shown.len() == 1 && shown[0].starts_with("https://app.example/out?iss="), "{shown:?}");
+    assert!(out.header("content-security-policy").unwrap().contains("frame-src https://app.example;"));
+    assert_eq!(out.header("refresh"), None);
+}
+
+#[test]
 fn without_frames_a_page_may_have_none() {
     let app = TestApp::start();
     let (browser, _, _) = logged_in(&app);
