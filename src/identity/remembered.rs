@@ -162,6 +162,8 @@ pub fn restore(app: &App, visitor: &mut Visitor, deadline: &Deadline) -> Result<
                 None => return Ok(Restored::Forget),
             },
         };
+        // ASVS 2.4.1: each is a row, whoever repeats itself how often.
+        app.authorize_requests.admit(&app.cache, visitor.place.network)?;
         let not_after = read_at.plus(deadline.remaining());
         match log_in_again(app, (&row, decision), (&presented, &next.digest()), (not_after, deadline))? {
             Made::Session(token, session) => {

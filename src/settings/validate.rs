@@ -152,10 +152,9 @@ fn sessions(written: &Written) -> Result<(), SettingsError> {
         return rule("sessions.fresh_for", "1m to 24h");
     }
     let longest = Duration::from_hours(365 * 24);
-    if !sessions.remember_ttl.is_zero()
-        && (sessions.remember_ttl < sessions.absolute_ttl || sessions.remember_ttl > longest)
-    {
-        return rule("sessions.remember_ttl", "0s, or at least sessions.absolute_ttl and at most 365d");
+    let remember_ttl = sessions.remember_ttl;
+    if !remember_ttl.is_zero() && (remember_ttl < Duration::from_hours(1) || remember_ttl > longest) {
+        return rule("sessions.remember_ttl", "0s, or 1h to 365d");
     }
     Ok(())
 }

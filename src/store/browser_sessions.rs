@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::dialect::{DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, browser_sessions, consents};
-use super::{Error, Read, Write, grants, remembered_log_ins};
+use super::{Error, Read, Write, grants, logout_notices, remembered_log_ins};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, RememberedId, SessionId};
 use crate::protocol::client_credentials::ClientId;
@@ -246,15 +246,28 @@ pub fn end(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Er
         .select(browser_sessions::remembered_id)
         .get_result(tx.conn())
         .optional()?;
+    let known = of_same.is_some();
     let others = match of_same.flatten().and_then(|bytes| RememberedId::from_slice(&bytes).ok()) {
         Some(remembered_id) => mark_of_remembered(tx, remembered_id, now)?,
         None => Vec::new(),
     };
+    // Whoever shows an old ID token again and again has nobody told again.
+    if ended || !known {
+        logout_notices::insert_of_session(tx, id, now)?;
+    }
     // Last, since whoever else ends something waits from here to the commit.
-    for id in [id].into_iter().chain(others) {
-        grants::end_of_session(tx, id, now)?;
+    grants::end_of_session(tx, id, now)?;
+    for id in others {
+        end_what_came_from(tx, id, now)?;
     }
     Ok(ended)
+}
+
+/// Ends what came from a session that was just ended; all of its clients are told, also of what goes on.
+fn end_what_came_from(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
+    logout_notices::insert_of_session(tx, id, now)?;
+    grants::end_of_session(tx, id, now)?;
+    Ok(())
 }
 
 /// Ends the sessions that came from what a browser remembers, and what came from them.
@@ -263,7 +276,7 @@ pub fn end(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Er
 /// The store's own reasons.
 pub(super) fn end_of_remembered(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<(), Error> {
     for session_id in mark_of_remembered(tx, id, now)? {
-        grants::end_of_session(tx, session_id, now)?;
+        end_what_came_from(tx, session_id, now)?;
     }
     Ok(())
 }

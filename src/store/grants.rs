@@ -384,8 +384,6 @@ pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Times
 /// # Errors
 /// The store's own reasons.
 pub fn end_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<usize, Error> {
-    // All of their clients are told, also of those that go on.
-    logout_notices::insert_of_session(tx, id, now)?;
     // OpenID Connect Back-Channel Logout §2.7: what was issued for offline access outlives the log-in.
     let offline = |pattern: &'static str| grants::scope.not_like(pattern).escape('\\');
     let of_session = grants::table

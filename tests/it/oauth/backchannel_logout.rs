@@ -189,6 +189,10 @@ fn who_has_offline_access_is_told_too_and_goes_on() {
     let (_, claims) = verified(&app, &receiver.wait_for(1)[0]);
     assert_eq!(claims["sid"], given.tokens.claims()["sid"]);
     app.relying_party().refresh("app", given.tokens.refresh_token()).tokens();
+    eventually("it knows", || waiting(&app).is_empty());
+    // Whoever shows the ID token once more has nobody told once more.
+    log_out(&given);
+    assert!(waiting(&app).is_empty());
 }
 
 #[test]

@@ -199,6 +199,25 @@ fn a_secret_is_moved_on_by_one_alone() {
 }
 
 #[test]
+fn whoever_comes_without_end_fills_nothing() {
+    let app = TestApp::with(&[("limits.authorize_requests", "5")]);
+    let (browser, _, _) = remembered(&app);
+    app.advance(DAY);
+    let before = browser.cookie(REMEMBERED).unwrap();
+    let statuses: Vec<_> = (0..8)
+        .map(|_| {
+            let again = Browser::new(&app);
+            again.set_cookie(REMEMBERED, &before);
+            again.get(&silent().path()).status
+        })
+        .collect();
+    assert_eq!(statuses, [303, 303, 303, 303, 303, 429, 429, 429]);
+    app.advance(Duration::from_secs(60));
+    close(&browser);
+    assert!(is_logged_in(&browser), "nothing is lost by that");
+}
+
+#[test]
 fn a_refusal_keeps_the_secret_from_nobody() {
     let app = TestApp::start();
     let (browser, _, _) = remembered(&app);
