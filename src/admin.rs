@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod clients;
 pub mod grants;
 pub mod keys;
+pub mod registration_tokens;
 
 use crate::app::StartError;
 use crate::keys::MasterKeyError;
@@ -47,6 +48,9 @@ pub enum AdminError {
     /// Metadata that cannot be a client's.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// A registration token that cannot be.
+    #[error("registration token: {0}")]
+    RegistrationToken(&'static str),
     /// Public clients have no secret.
     #[error("a public client has no secret")]
     PublicClientHasNoSecret,

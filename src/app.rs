@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::cache::{Cache, CacheError};
+use crate::client_keys::ClientKeys;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::fetch::Fetcher;
@@ -14,13 +15,13 @@ use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
-use crate::limits::{AddressFailures, AuthorizeRequests, Codes};
+use crate::limits::{AddressFailures, AuthorizeRequests, Codes, Registrations};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
-use crate::protocol::discovery_document::DiscoveryDocument;
+use crate::protocol::discovery_document::{DiscoveryDocument, With};
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{PurposeKey, Random};
-use crate::settings::Settings;
+use crate::settings::{RegistrationMode, Settings};
 use crate::status::Status;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::signing_keys::{self, KeyState, StoredKey};
@@ -86,6 +87,8 @@ pub struct Secrets {
     pub form_mac: Vec<(u8, PurposeKey)>,
     /// Make the next secrets of what browsers remember.
     pub remembered_mac: Vec<(u8, PurposeKey)>,
+    /// Authenticate the nonces of DPoP proofs.
+    pub dpop_nonce_mac: Vec<(u8, PurposeKey)>,
 }
 
 impl Secrets {
@@ -96,6 +99,7 @@ impl Secrets {
             authorization_code_mac: master_key.derive_all(Purpose::AuthorizationCodeMac),
             form_mac: master_key.derive_all(Purpose::FormMac),
             remembered_mac: master_key.derive_all(Purpose::RememberedMac),
+            dpop_nonce_mac: master_key.derive_all(Purpose::DpopNonceMac),
             login_attempt: master_key
                 .derive(master_key.version(), Purpose::LoginAttemptKey)
                 .ok_or(KeysError::NoActiveKey)?,
@@ -126,6 +130,8 @@ pub struct App {
     pub keyring: Keyring,
     /// Clients.
     pub clients: Clients,
+    /// Keys that clients publish at URIs of their own.
+    pub client_keys: ClientKeys,
     /// What is over, and places in the status lists.
     pub status: Status,
     /// Calls out.
@@ -138,6 +144,8 @@ pub struct App {
     pub authorize_requests: AuthorizeRequests,
     /// The rule for log-ins that ask for codes.
     pub codes: Codes,
+    /// The rule for networks that register clients.
+    pub registrations: Registrations,
     /// Counters and timings.
     pub metrics: Metrics,
     /// RFC 8414 metadata as it is served.
@@ -199,6 +207,7 @@ impl App {
         keyring.confirm(clock.monotonic());
         Ok(Self {
             clients: Clients::open(&db)?,
+            client_keys: ClientKeys::default(),
             status: Status::new(random),
             cache: Cache::open(&settings.cache, &clock)?,
             fetcher: Fetcher::new(&settings.fetch),
@@ -209,8 +218,18 @@ impl App {
                 allowed_everywhere: settings.limits.authorize_requests_everywhere,
             },
             codes: Codes { allowed: settings.limits.codes },
+            registrations: Registrations {
+                allowed: settings.limits.registrations,
+                allowed_everywhere: settings.limits.registrations_everywhere,
+            },
             metrics: Metrics::new()?,
-            discovery: Document::new(&DiscoveryDocument::new(&issuer)),
+            discovery: Document::new(&DiscoveryDocument::new(
+                &issuer,
+                With {
+                    certificates: settings.http.takes_certificates(),
+                    registration: settings.registration.mode != RegistrationMode::Off,
+                },
+            )),
             settings,
             issuer,
             clock,

@@ -10,6 +10,7 @@ mod keys;
 mod logging;
 mod output;
 mod password;
+mod registration_tokens;
 mod serve;
 mod simulate;
 mod verify_suite;
@@ -65,6 +66,9 @@ enum Command {
     /// OAuth clients.
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// What lets clients register themselves.
+    #[command(subcommand)]
+    RegistrationTokens(registration_tokens::RegistrationTokensCommand),
     /// End what accounts allowed clients at a log-in.
     #[command(subcommand)]
     Grants(grants::GrantsCommand),
@@ -182,6 +186,9 @@ fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandErro
         }
         Command::Accounts(command) => accounts::run(command, |makes| open(settings()?, makes), output),
         Command::Clients(command) => clients::run(command, |makes| open(settings()?, makes), output),
+        Command::RegistrationTokens(command) => {
+            registration_tokens::run(command, |makes| open(settings()?, makes), output)
+        }
         Command::Grants(command) => grants::run(command, |makes| open(settings()?, makes), output),
         Command::Keys(command) => keys::run(command, || Ok(settings()?), output),
         Command::Gate(gate_arguments) => gate::run(gate_arguments, &Settings::load_log(&arguments.config)?, output),

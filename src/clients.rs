@@ -1,7 +1,7 @@
 //! The registered clients as this instance knows them: an in-memory snapshot, swapped whole within a second of a change.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -12,6 +12,8 @@ use crate::store::{self, Db};
 /// The clients, found without touching the database.
 pub struct Clients {
     snapshot: ArcSwap<HashMap<ClientId, Arc<Client>>>,
+    /// Held while they are taken anew, so that nobody puts older ones in the place of newer ones.
+    reloading: Mutex<()>,
 }
 
 impl Clients {
@@ -20,7 +22,7 @@ impl Clients {
     /// # Errors
     /// The store's own reasons.
     pub fn open(db: &Db) -> Result<Self, store::Error> {
-        let clients = Self { snapshot: ArcSwap::default() };
+        let clients = Self { snapshot: ArcSwap::default(), reloading: Mutex::default() };
         clients.reload(db)?;
         Ok(clients)
     }
@@ -30,6 +32,7 @@ impl Clients {
     /// # Errors
     /// The store's own reasons.
     pub fn reload(&self, db: &Db) -> Result<(), store::Error> {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let (loaded, unreadable) = db.read(clients::load_all)?;
         for client_id in unreadable {
             tracing::error!(%client_id, error_id = "capacity.store_corrupt", "a client's row cannot be read: left out");

@@ -8,6 +8,7 @@ mod import;
 mod jwks;
 pub mod life;
 mod master;
+pub mod peer;
 pub mod rehearsal;
 pub mod schedule;
 mod sign;
@@ -27,6 +28,7 @@ pub use import::{ImportError, MAX_PEM_BYTES};
 pub use jwks::Document;
 pub use master::{MasterKey, MasterKeyError, Purpose};
 pub use sign::TokenType;
+pub use verify::OwnClaims;
 
 use crate::clock::Timestamp;
 use crate::secret::Random;
@@ -328,7 +330,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`Rejected`].
-    pub fn verify(&self, token: &str, issuer: &str, now: Timestamp) -> Result<Claims, Rejected> {
+    pub fn verify(&self, token: &str, issuer: &str, now: Timestamp) -> Result<Claims<OwnClaims>, Rejected> {
         self.set.load().verifiers.verify(token, issuer, now)
     }
 

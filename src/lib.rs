@@ -23,6 +23,7 @@ pub mod password_hash;
 pub mod keys;
 pub mod limits;
 pub mod clients;
+pub mod client_keys;
 pub mod status;
 pub mod app;
 

@@ -101,6 +101,26 @@ impl Codes {
     }
 }
 
+/// Registrations from one network in a minute, each of which may become a row that stays.
+pub struct Registrations {
+    /// How many are let through.
+    pub allowed: u32,
+    /// How many from all networks together.
+    pub allowed_everywhere: u32,
+}
+
+impl Registrations {
+    /// Counts a registration, whatever comes of it.
+    ///
+    /// # Errors
+    /// [`CapacityRefusal::TooManyWait`].
+    pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
+        admit(cache, &format!("countersign:registrations:{network}"), self.allowed)?;
+        // ASVS 2.4.1: one who has many networks fills nothing either.
+        admit(cache, "countersign:registrations", self.allowed_everywhere)
+    }
+}
+
 fn admit(cache: &Cache, key: &str, allowed: u32) -> Result<(), Refusal> {
     if cache.add(key, 1, MINUTE) > i64::from(allowed) {
         return Err(Refusal::from(CapacityRefusal::TooManyWait).retry_after(MINUTE));

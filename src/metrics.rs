@@ -19,7 +19,7 @@ macro_rules! endpoints {
         /// What a request was for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Endpoint {
-            $(#[doc = $path] $name,)*
+            $(#[doc = concat!("`", $path, "`")] $name,)*
         }
 
         impl Endpoint {
@@ -35,6 +35,7 @@ macro_rules! endpoints {
                 match path {
                     $($path => Self::$name,)*
                     _ if path.starts_with("/status/") => Self::StatusList,
+                    _ if path.starts_with("/register/") => Self::Registration,
                     _ => Self::Other,
                 }
             }
@@ -53,6 +54,9 @@ endpoints! {
     Logout "/logout"
     Account "/account"
     UserInfo "/userinfo"
+    PushedRequest "/par"
+    Register "/register"
+    Registration "/register/{client_id}"
     Jwks "/jwks.json"
     StatusLists "/status"
     StatusList "/status/{list}"
@@ -61,6 +65,8 @@ endpoints! {
     Metadata "/.well-known/oauth-authorization-server"
     OpenIdMetadata "/.well-known/openid-configuration"
     Style "/assets/style.css"
+    Logo "/assets/logo"
+    Icon "/assets/icon.svg"
     Submit "/assets/submit.js"
     OpenApi "/openapi.json"
     Livez "/livez"

@@ -5,6 +5,9 @@ pub mod client_auth;
 pub mod end_session;
 pub mod grant;
 pub mod introspect;
+pub mod possession;
+pub mod pushed_request;
+pub mod register;
 pub mod revoke;
 pub mod status;
 pub mod token;
@@ -12,10 +15,20 @@ pub mod userinfo;
 
 use crate::clock::Deadline;
 use crate::limits::Network;
+use crate::protocol::client_certificate::ClientCertificate;
 use crate::protocol::client_credentials::PresentedClient;
 use crate::protocol::params::Params;
 use crate::reason::Refusal;
 use crate::secret::PlainSecret;
+
+/// What a request shows beside its parameters and the client's credentials.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The values of the header `DPoP` (RFC 9449 §4.1).
+    pub proofs: Vec<PlainSecret>,
+    /// The certificate of the client, as a trusted proxy passed it on (RFC 8705).
+    pub certificate: Option<ClientCertificate>,
+}
 
 /// What is known of a request beside its parameters.
 #[derive(Clone, Debug)]
@@ -24,6 +37,8 @@ pub struct RequestContext {
     pub network: Network,
     /// When it must no longer change anything.
     pub deadline: Deadline,
+    /// What it shows.
+    pub shown: Shown,
 }
 
 /// A client that presents one token: a request to revoke or to introspect (RFC 7009 §2.1, RFC 7662 §2.1).

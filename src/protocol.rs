@@ -3,14 +3,21 @@
 
 pub mod authorize_request;
 pub mod authorize_response;
+pub mod claims_request;
+pub mod client_assertion;
+pub mod client_certificate;
 pub mod client_credentials;
 pub mod client_metadata;
+pub mod confirmation;
 pub mod discovery_document;
+pub mod dpop;
 pub mod error_code;
+pub mod jose;
 pub mod logout;
 pub mod params;
 pub mod pkce;
 pub mod redirect_uri;
+pub mod registration_response;
 pub mod resource;
 pub mod scope;
 pub mod standard_claims;

@@ -141,6 +141,22 @@ refusals! {
         WrongSecret = "client.wrong_secret", InvalidClient, Some("client authentication failed"), Suspicious;
         /// RFC 6749 §2.3.1, ASVS 10.4.10: a confidential client must prove itself by its registered method.
         WrongMethod = "client.wrong_method", InvalidClient, Some("client authentication failed"), Suspicious;
+        /// RFC 7523 §3: the assertion is no JWS of ours to verify, or its signature is none of the client's.
+        AssertionSignature = "client.assertion_signature", InvalidClient, Some("client authentication failed"), Suspicious;
+        /// RFC 7523 §3: signed by the client, but claims are missing, malformed, or another client's.
+        AssertionClaims = "client.assertion_claims", InvalidClient, Some("the assertion needs iss and sub, both the client_id, aud, exp and jti"), Routine;
+        /// RFC 7523 §3 no. 3.
+        AssertionAudience = "client.assertion_audience", InvalidClient, Some("the aud of the assertion must be the issuer"), Routine;
+        /// RFC 7523 §3 nos. 4 to 6.
+        AssertionTimes = "client.assertion_times", InvalidClient, Some("the assertion is over, not begun, or good for more than 5 minutes"), Routine;
+        /// RFC 7523 §3 no. 7: it came before.
+        AssertionReplayed = "client.assertion_replayed", InvalidClient, Some("the assertion was used before"), Suspicious;
+        /// The keys at the client's `jwks_uri` cannot be had.
+        KeysAway = "client.keys_away", InvalidClient, Some("the keys at the jwks_uri of the client could not be fetched"), Routine;
+        /// RFC 8705 §2: no certificate, or not the one that it registered.
+        WrongCertificate = "client.wrong_certificate", InvalidClient, Some("client authentication failed"), Suspicious;
+        /// RFC 8705 §3: its tokens are bound to a certificate, and none was shown.
+        CertificateMissing = "client.certificate_missing", InvalidRequest, Some("the client must show its certificate"), Routine;
         /// An operator disabled it.
         Disabled = "client.disabled", InvalidClient, Some("client authentication failed"), Routine;
         /// RFC 6749 §5.2: the grant type is not one of the client's.
@@ -181,6 +197,8 @@ refusals! {
         Unknown = "grant.unknown", InvalidGrant, Some("the refresh token is not valid"), Routine;
         /// RFC 6749 §6, RFC 9700 §4.14: bound to another client. Nothing is written.
         OtherClient = "grant.other_client", InvalidGrant, Some("the refresh token is not valid"), Suspicious;
+        /// RFC 9449 §5, RFC 8705 §4: bound to a key, and another one or none was shown. Nothing is written.
+        OtherKey = "grant.other_key", InvalidGrant, Some("the refresh token is not valid"), Suspicious;
         /// The grant was ended.
         Ended = "grant.ended", InvalidGrant, Some("the refresh token is not valid"), Routine;
         /// Idle or absolute life is over.
@@ -214,10 +232,16 @@ refusals! {
         ChallengeMissing = "authorize.challenge_missing", InvalidRequest, Some("a code_challenge is required"), Routine;
         /// RFC 9700 §2.1.1: not `plain`.
         ChallengeMethod = "authorize.challenge_method", InvalidRequest, Some("the code_challenge_method must be S256"), Routine;
-        /// OpenID Connect Core §6.1.
-        RequestNotSupported = "authorize.request_not_supported", RequestNotSupported, Some("request objects are not taken"), Routine;
-        /// OpenID Connect Core §6.2.
-        RequestUriNotSupported = "authorize.request_uri_not_supported", RequestUriNotSupported, Some("request_uri is not taken"), Routine;
+        /// RFC 9101 §6: the object is not signed by the client, for us, and now; a page says so, since who is to be told is in it.
+        RequestObject = "authorize.request_object", InvalidRequestObject, Some("the request object cannot be relied on"), Suspicious;
+        /// RFC 9126 §4, ASVS 10.4.13: not pushed here by this client, or over; a page says so.
+        RequestUriUnknown = "authorize.request_uri_unknown", InvalidRequestUri, Some("the request_uri is not known, or over"), Routine;
+        /// RFC 9126 §6: the client said that it pushes its requests.
+        PushRequired = "authorize.push_required", InvalidRequest, Some("the client must push its authorization requests"), Routine;
+        /// RFC 9101 §10.5: the client said that it signs its requests.
+        SignatureRequired = "authorize.signature_required", InvalidRequest, Some("the client must sign its authorization requests"), Routine;
+        /// OpenID Connect Core §5.5.1.1: no log-in here is of a strength that the request insists on.
+        StrengthUnmet = "authorize.strength_unmet", UnmetAuthenticationRequirements, Some("no log-in here meets the acr that is required"), Routine;
         /// OpenID Connect Core §7.2.1.
         RegistrationNotSupported = "authorize.registration_not_supported", RegistrationNotSupported, Some("registration is not taken"), Routine;
         /// OpenID Connect Core §3.1.2.6: `prompt=none`, and nobody is logged in as recently as wanted.
@@ -241,6 +265,8 @@ refusals! {
         Unknown = "code.unknown", InvalidGrant, Some("the authorization code is not valid"), Routine;
         /// RFC 6749 §4.1.3: issued to another client. Nothing is written.
         OtherClient = "code.other_client", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
+        /// RFC 9449 §10: bound to a key, and another one or none was shown. Nothing is written.
+        OtherKey = "code.other_key", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
         /// RFC 6749 §4.1.3: not the redirect URI that it was sent to.
         OtherRedirect = "code.other_redirect", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
         /// RFC 7636 §4.6: the verifier is missing, malformed, or another; or there is one and was no challenge (RFC 9700 §4.8.2).
@@ -260,8 +286,57 @@ refusals! {
         Missing = "bearer.missing", InvalidToken, None, Routine;
         /// RFC 6750 §3.1: not ours, over, or of another kind.
         Invalid = "bearer.invalid", InvalidToken, Some("the access token is not valid"), Routine;
+        /// RFC 9449 §7.1: it is bound to a key, and the proof of it is missing, or for something else.
+        Unproven = "bearer.unproven", InvalidDpopProof as 401, Some("the DPoP proof does not fit the access token and the request"), Routine;
+        /// RFC 9449 §9: the proof beside it must repeat a nonce of ours.
+        NonceWanted = "bearer.nonce_wanted", UseDpopNonce as 401, Some("the DPoP proof must have the nonce of the header DPoP-Nonce"), Routine;
         /// OpenID Connect Core §5.3: it was not issued for this.
         NotOpenId = "bearer.not_openid", InsufficientScope, Some("the access token does not have the scope openid"), Routine;
+    }
+    /// A token was not exchanged for another.
+    Exchange in ExchangeRefusal {
+        /// RFC 8693 §2.2.2: not an access token of ours that is in force.
+        SubjectToken = "exchange.subject_token", InvalidRequest, Some("the subject_token is not valid"), Routine;
+        /// RFC 8693 §2.2.2: neither meant for the client that exchanges it nor issued to it.
+        NotForClient = "exchange.not_for_client", InvalidRequest, Some("the subject_token is not for this client to exchange"), Suspicious;
+        /// A client's own token: there is no grant that what is made of it could die with.
+        NoPerson = "exchange.no_person", InvalidRequest, Some("the subject_token has no person behind it"), Routine;
+        /// RFC 8693 §2.1: not a token that is in force and for this client, or the client acts for nobody.
+        ActorToken = "exchange.actor_token", InvalidRequest, Some("the actor_token is not valid, or not to be used by this client"), Routine;
+        /// More have acted for the subject than a token tells of.
+        TooManyActors = "exchange.too_many_actors", InvalidRequest, Some("too many have acted for the subject of the subject_token"), Suspicious;
+        /// RFC 8693 §3: only access tokens are exchanged, and only for access tokens.
+        TokenType = "exchange.token_type", InvalidRequest, Some("only access tokens are exchanged, for access tokens"), Routine;
+    }
+    /// A proof of possession does not prove it.
+    Dpop in DpopRefusal {
+        /// RFC 9449 §5: the client's tokens are bound to a key, and there is no proof.
+        Missing = "dpop.missing", InvalidDpopProof, Some("a DPoP proof is required"), Routine;
+        /// RFC 9449 §4.3 nos. 1 to 7: more than one, or no such JWT, or not signed by the key that it carries.
+        Malformed = "dpop.malformed", InvalidDpopProof, Some("the DPoP proof is malformed, or not signed by its own key"), Routine;
+        /// RFC 9449 §4.3 nos. 8, 9 and 12.
+        OtherRequest = "dpop.other_request", InvalidDpopProof, Some("the DPoP proof is for another request: htm, htu or ath"), Routine;
+        /// RFC 9449 §11.1: it came before.
+        Replayed = "dpop.replayed", InvalidDpopProof, Some("the DPoP proof was used before"), Suspicious;
+        /// RFC 9449 §8: too old or too far ahead without a nonce, or with one that is over.
+        NonceWanted = "dpop.nonce_wanted", UseDpopNonce, Some("the DPoP proof must have the nonce of the header DPoP-Nonce"), Routine;
+    }
+    /// A client that registers itself did not get what it asked for.
+    Registration in RegistrationRefusal {
+        /// RFC 7591 §3.1.
+        NotJson = "registration.not_json", InvalidClientMetadata as 415, Some("the body must be application/json"), Routine;
+        /// Not an object, a member twice, or one of the wrong type.
+        Unreadable = "registration.unreadable", InvalidClientMetadata, Some("the metadata cannot be read"), Routine;
+        /// RFC 7591 §3.2.2, RFC 9700 §4.1.3.
+        RedirectUri = "registration.redirect_uri", InvalidRedirectUri, Some("a value of the member cannot be registered"), Routine;
+        /// RFC 7591 §3.2.2.
+        Member = "registration.member", InvalidClientMetadata, Some("the value of the member cannot be registered"), Routine;
+        /// RFC 7591 §5: an operator's to give.
+        NotForRegistrants = "registration.not_for_registrants", InvalidClientMetadata, Some("the member, or its value, is not for clients that register themselves"), Routine;
+        /// RFC 7592 §2.2: what is changed must be who asks.
+        OtherClient = "registration.other_client", InvalidClientMetadata, Some("the member is not that of the client"), Suspicious;
+        /// As many clients as may have registered themselves have.
+        Full = "registration.full", TemporarilyUnavailable, Some("no more clients are registered now"), Fault;
     }
     /// We cannot do it now.
     Capacity in CapacityRefusal {
@@ -312,12 +387,22 @@ pub struct Refusal {
     pub client_id: Option<ClientId>,
     /// The grant concerned, once it is known.
     pub grant_id: Option<GrantId>,
+    /// Languages that the person reads to whom it is shown, as far as the client said.
+    pub ui_locales: Vec<String>,
 }
 
 impl Refusal {
     fn new(reason: Reason) -> Self {
         let retry_after = matches!(reason.row().status, 429 | 503).then_some(Duration::from_secs(1));
-        Self { reason, parameter: None, retry_after, basic: false, client_id: None, grant_id: None }
+        Self {
+            reason,
+            parameter: None,
+            retry_after,
+            basic: false,
+            client_id: None,
+            grant_id: None,
+            ui_locales: Vec::new(),
+        }
     }
 
     /// Names the parameter at fault.
@@ -352,6 +437,13 @@ impl Refusal {
     #[must_use]
     pub fn of_grant(mut self, grant_id: GrantId) -> Self {
         self.grant_id = Some(grant_id);
+        self
+    }
+
+    /// Names the languages of whoever it is shown to.
+    #[must_use]
+    pub fn read_in(mut self, ui_locales: &[String]) -> Self {
+        ui_locales.clone_into(&mut self.ui_locales);
         self
     }
 
@@ -401,12 +493,15 @@ mod tests {
             ClientRefusal::Unknown.into(),
             ClientRefusal::WrongSecret.into(),
             ClientRefusal::WrongMethod.into(),
+            ClientRefusal::AssertionSignature.into(),
+            ClientRefusal::WrongCertificate.into(),
             ClientRefusal::Disabled.into(),
         ]);
         same(&[
             GrantRefusal::NotAuthentic.into(),
             GrantRefusal::Unknown.into(),
             GrantRefusal::OtherClient.into(),
+            GrantRefusal::OtherKey.into(),
             GrantRefusal::Ended.into(),
             GrantRefusal::Expired.into(),
             GrantRefusal::AccountDisabled.into(),
@@ -417,6 +512,7 @@ mod tests {
             CodeRefusal::NotAuthentic.into(),
             CodeRefusal::Unknown.into(),
             CodeRefusal::OtherClient.into(),
+            CodeRefusal::OtherKey.into(),
             CodeRefusal::OtherRedirect.into(),
             CodeRefusal::WrongVerifier.into(),
             CodeRefusal::TooManyVerifiers.into(),

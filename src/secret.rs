@@ -90,6 +90,16 @@ impl Digest {
         Self::from_tag(digest::digest(&digest::SHA256, bytes).as_ref())
     }
 
+    /// SHA-256 of the parts, each preceded by its length so that no two lists of parts collide.
+    pub fn sha256_of(parts: &[&[u8]]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            context.update(part);
+        }
+        Self::from_tag(context.finish().as_ref())
+    }
+
     /// From stored bytes; `None` unless there are 32.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -140,6 +150,22 @@ pub const CLIENT_SECRET_PREFIX: &str = "css_";
 pub fn new_client_secret(random: &Random) -> PlainSecret {
     let bytes = Zeroizing::new(random.bytes::<32>());
     PlainSecret::new(format!("{CLIENT_SECRET_PREFIX}{}", encode_base64url(bytes.as_slice())))
+}
+
+/// What an initial access token starts with, and what lets a client change its registration.
+const INITIAL_ACCESS_TOKEN_PREFIX: &str = "csi_";
+const REGISTRATION_TOKEN_PREFIX: &str = "csm_";
+
+/// A new initial access token (RFC 7591 §1.2) of 256 random bits. It is shown once and kept as a digest only.
+pub fn new_initial_access_token(random: &Random) -> PlainSecret {
+    let bytes = Zeroizing::new(random.bytes::<32>());
+    PlainSecret::new(format!("{INITIAL_ACCESS_TOKEN_PREFIX}{}", encode_base64url(bytes.as_slice())))
+}
+
+/// A new registration access token (RFC 7592 §1.2) of 256 random bits, kept as a digest only.
+pub fn new_registration_token(random: &Random) -> PlainSecret {
+    let bytes = Zeroizing::new(random.bytes::<32>());
+    PlainSecret::new(format!("{REGISTRATION_TOKEN_PREFIX}{}", encode_base64url(bytes.as_slice())))
 }
 
 #[cfg(test)]

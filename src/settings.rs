@@ -3,6 +3,7 @@
 
 mod duration;
 mod refused;
+mod theme;
 mod validate;
 
 use std::net::SocketAddr;
@@ -15,7 +16,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use refused::SettingsError;
+pub use theme::{Logo, Theme};
 
+use crate::protocol::client_metadata::registrant::Registrable;
 use crate::secret::PlainSecret;
 
 /// Every setting with its default; the manual of the settings.
@@ -35,6 +38,8 @@ struct Written {
     passwords: Passwords,
     limits: Limits,
     fetch: Fetch,
+    registration: WrittenRegistration,
+    pages: WrittenPages,
     log: Log,
 }
 
@@ -51,11 +56,20 @@ pub struct Http {
     pub trusted_proxies: Vec<IpNet>,
     /// That header's name, in lower case.
     pub client_address_header: String,
+    /// The header with the certificate of a client, in lower case; empty for none.
+    pub client_certificate_header: String,
     /// The most connections at once.
     pub max_connections: usize,
     /// How long readiness is denied before the listener closes.
     #[serde(with = "duration")]
     pub drain: Duration,
+}
+
+impl Http {
+    /// Whether clients may show certificates.
+    pub fn takes_certificates(&self) -> bool {
+        !self.client_certificate_header.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -110,6 +124,8 @@ pub struct Tokens {
     /// How long a grant lives at most.
     #[serde(with = "duration")]
     pub refresh_absolute_ttl: Duration,
+    /// Whether every DPoP proof must have a nonce of ours.
+    pub dpop_nonce_required: bool,
 }
 
 /// `[sessions]`.
@@ -181,6 +197,10 @@ pub struct Limits {
     pub authorize_requests_everywhere: u32,
     /// Authorization codes a minute for one log-in at a browser.
     pub codes: u32,
+    /// Registrations a minute from one network.
+    pub registrations: u32,
+    /// The same from all networks together.
+    pub registrations_everywhere: u32,
 }
 
 /// `[fetch]`.
@@ -191,6 +211,67 @@ pub struct Fetch {
     pub allow_loopback: bool,
     /// Networks beside the public ones that calls out may go to.
     pub allowed_networks: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRegistration {
+    mode: RegistrationMode,
+    allowed_scope: String,
+    allowed_audiences: Vec<String>,
+    max_clients: u32,
+}
+
+/// Who may register clients by themselves (RFC 7591 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistrationMode {
+    /// Nobody.
+    Off,
+    /// Whoever has an initial access token.
+    Token,
+    /// Everybody.
+    Open,
+}
+
+/// `[registration]`.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Who may.
+    pub mode: RegistrationMode,
+    /// What such clients may have.
+    pub allowed: Registrable,
+    /// The most clients that may have registered themselves.
+    pub max_clients: u32,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPages {
+    service_name: String,
+    theme: PathBuf,
+    theme_style: ThemeStyle,
+}
+
+/// What a theme's style does to ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ThemeStyle {
+    /// It comes after ours and changes some of it.
+    After,
+    /// It comes in the place of ours.
+    Instead,
+}
+
+/// `[pages]`.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    /// What the service is called where the theme does not say otherwise.
+    pub service_name: String,
+    /// The theme, if there is one.
+    pub theme: Option<Theme>,
+    /// What its style does to ours.
+    pub theme_style: ThemeStyle,
 }
 
 /// `[log]`.
@@ -276,6 +357,10 @@ pub struct Settings {
     pub limits: Limits,
     /// `[fetch]`.
     pub fetch: Fetch,
+    /// `[registration]`.
+    pub registration: Registration,
+    /// `[pages]`.
+    pub pages: Pages,
     /// `[log]`.
     pub log: Log,
     written: Box<Written>,
@@ -349,6 +434,7 @@ fn environment() -> Environment {
         .list_separator(",")
         .with_list_parse_key("http.trusted_proxies")
         .with_list_parse_key("fetch.allowed_networks")
+        .with_list_parse_key("registration.allowed_audiences")
 }
 
 /// Reads a secret from a file: its content without the line break at the end.

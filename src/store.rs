@@ -15,11 +15,15 @@ pub mod epochs;
 #[cfg(debug_assertions)]
 pub mod faults;
 pub mod grants;
+pub mod initial_access_tokens;
 pub mod instances;
 pub mod login_attempts;
 pub mod logout_notices;
 pub mod migrate;
+pub mod one_time_values;
 pub mod outbox;
+pub mod pairwise_subjects;
+pub mod pushed_requests;
 mod prepared;
 pub mod remembered_log_ins;
 pub mod revoked_tokens;

@@ -4,14 +4,18 @@ pub mod authorization_code;
 pub mod id_token;
 pub mod issue;
 pub mod logout_token;
+pub mod pairwise;
 pub mod refresh_token;
 pub mod revoke;
 pub mod status_list;
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::clock::Timestamp;
-use crate::id::{AccountId, GrantId};
+use crate::id::GrantId;
+use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::GrantType;
@@ -33,12 +37,20 @@ pub struct Authorization {
     pub person: Option<Person>,
     /// The `nonce` of the request, for the ID token.
     pub nonce: Option<String>,
+    /// Claims that the ID token holds beside its own.
+    pub id_claims: Map<String, Value>,
+    /// Who acts for the person (RFC 8693 §4.1).
+    pub act: Option<Value>,
+    /// When the access token is over at the latest, if it was made of another.
+    pub not_after: Option<Timestamp>,
+    /// The key that the access token is bound to.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// The person and the grant behind a token.
 pub struct Person {
     /// `sub`.
-    pub account_id: AccountId,
+    pub subject: String,
     /// `sid`.
     pub grant_id: GrantId,
     /// `roles`.
@@ -57,7 +69,7 @@ impl Person {
     /// The person behind a grant, with the roles that the account has now.
     pub fn behind(grant: &Grant, roles: Vec<String>) -> Self {
         Self {
-            account_id: grant.account_id,
+            subject: grant.subject_text(),
             grant_id: grant.id,
             roles,
             auth_time: grant.auth_time,

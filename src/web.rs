@@ -14,6 +14,7 @@ mod oauth;
 mod observe;
 mod openapi;
 mod pages;
+mod registration;
 mod routes;
 mod seats;
 mod server;
@@ -36,4 +37,5 @@ pub struct State {
     /// What the last check found.
     pub health: Arc<Health>,
     seats: seats::Seats,
+    look: pages::Look,
 }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 
 use crate::driver::{Caller, find};
+use crate::subject::{CODE_CLIENT, REDIRECT_URI, VERIFIER};
 
 /// Reads one path again and again.
 pub struct Reader(pub &'static str);
@@ -119,6 +120,32 @@ impl Caller for Signed {
 
     fn answered(&mut self, status: u16, _: &[u8]) -> bool {
         status == 200
+    }
+}
+
+/// Exchanges codes for tokens, each once.
+pub struct Codes {
+    codes: Vec<String>,
+}
+
+impl Codes {
+    pub fn new(codes: Vec<String>) -> Self {
+        Self { codes }
+    }
+}
+
+impl Caller for Codes {
+    fn request(&mut self, into: &mut Vec<u8>) {
+        let code = self.codes.pop().expect("more codes than can be exchanged in the time");
+        let body = format!(
+            "grant_type=authorization_code&client_id={CODE_CLIENT}&code={code}&code_verifier={VERIFIER}&redirect_uri={}",
+            REDIRECT_URI.replace(':', "%3A").replace('/', "%2F")
+        );
+        into.extend_from_slice(&form("", &body));
+    }
+
+    fn answered(&mut self, status: u16, body: &[u8]) -> bool {
+        status == 200 && find(body, b"\"id_token\":\"").is_some()
     }
 }
 

@@ -13,7 +13,7 @@ use countersign::store::Write;
 use countersign::store::grants::{self, Rotation};
 use countersign::token::refresh_token::RefreshToken;
 
-use crate::callers::{Devices, Person, Reader, Service, Signed};
+use crate::callers::{Codes, Devices, Person, Reader, Service, Signed};
 use crate::control;
 use crate::driver::{Caller, Pace, Seen, Until, drive, quantile};
 use crate::plan::Plan;
@@ -29,12 +29,13 @@ type Measure = fn(&Plan, &mut Report);
 /// Measures what the plan wants and prints it.
 pub fn run(plan: &Plan) {
     let mut report = Report::default();
-    let each: [(&str, Measure); 11] = [
+    let each: [(&str, Measure); 12] = [
         ("start", start),
         ("memory", memory),
         ("jwks", jwks),
         ("client_credentials", client_credentials),
         ("refresh", refresh),
+        ("code_exchange", code_exchange),
         ("group_commit", group_commit),
         ("password", password),
         ("flood", flood),
@@ -240,6 +241,24 @@ fn refresh(plan: &Plan, report: &mut Report) {
             Backend::Postgres => Wanted::AtLeast(0.25, 0.40),
         };
         report.reached(format!("{name}, {CLIENTS} clients ÷ bare signing actix"), ratios, "", wanted);
+    }
+}
+
+/// A code for an access token and an ID token, two signatures, against a server that signs one.
+fn code_exchange(plan: &Plan, report: &mut Report) {
+    for backend in &plan.backends {
+        let ground = Ground::new(*backend, CLIENTS);
+        // As many as a server could exchange that does nothing but sign.
+        let seconds = (plan.round.as_secs() as usize + 1) * (plan.rounds + 1);
+        let codes = ground.add_codes(seconds * 4000);
+        let server = ground.serve(&[]);
+        let control = Process::control("signatures", &[]);
+        let name = format!("code exchange on {}", backend.name());
+        let callers = codes.chunks(codes.len().div_ceil(CLIENTS)).map(|codes| Codes::new(codes.to_vec())).collect();
+        let subject = Side::new(&name, &server, callers).with_postgres(*backend);
+        let least = Side::new(format!("control beside {name}"), &control, many(CLIENTS, Signed::new));
+        let ratios = duel(plan, report, subject, least).into_iter().map(|ratio| ratio * 2.0).collect();
+        report.reached(format!("{name} ÷ half of bare signing actix"), ratios, "", Wanted::AtLeast(0.5, 0.7));
     }
 }
 

@@ -11,10 +11,12 @@ use countersign::app::App;
 use countersign::clock::Clock;
 use countersign::id::GrantId;
 use countersign::protocol::client_metadata::{ClientMetadata, ClientMetadataJson};
-use countersign::secret::{PlainSecret, Random};
+use countersign::secret::{Digest, PlainSecret, Random};
 use countersign::settings::Settings;
 use countersign::store::accounts::Account;
+use countersign::store::authorization_codes::CodeHandle;
 use countersign::store::grants::Handle;
+use countersign::token::authorization_code;
 use countersign::token::refresh_token::RefreshToken;
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection};
@@ -23,6 +25,10 @@ use diesel::{Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection};
 pub const PUBLIC_CLIENT: &str = "web";
 /// The client that asks in its own name.
 pub const SERVICE_CLIENT: &str = "svc";
+/// The client that gets codes, where it gets them, and its verifier for each.
+pub const CODE_CLIENT: &str = "app";
+pub const REDIRECT_URI: &str = "https://app.example/cb";
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 /// Everybody's password.
 pub const PASSWORD: &str = "hunter-canary-under-load";
 
@@ -86,6 +92,13 @@ impl Ground {
                 "scope": "read write", "audiences": ["https://api.example"],
             }),
         );
+        client(
+            CODE_CLIENT,
+            serde_json::json!({
+                "token_endpoint_auth_method": "none", "grant_types": ["authorization_code", "refresh_token"],
+                "redirect_uris": [REDIRECT_URI], "scope": "openid read", "audiences": ["https://api.example"],
+            }),
+        );
         let secret = client(
             SERVICE_CLIENT,
             serde_json::json!({
@@ -108,10 +121,7 @@ impl Ground {
         let mut tokens = Vec::with_capacity(count);
         let now = self.app.clock.now().minus(age);
         let (idle, end) = (now.plus(Duration::from_hours(14 * 24)), now.plus(Duration::from_hours(90 * 24)));
-        let blob = |bytes: &[u8]| {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            if self.url.starts_with("sqlite:") { format!("X'{hex}'") } else { format!("'\\x{hex}'") }
-        };
+        let blob = |bytes: &[u8]| blob(&self.url, bytes);
         while tokens.len() < count {
             let mut sql = String::from(
                 "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
@@ -139,6 +149,45 @@ impl Ground {
         // Handles are random, so their order is no order; rows lie in that of their insertion.
         tokens.sort_unstable();
         tokens
+    }
+
+    /// Adds codes, as if that many log-ins had just been allowed, each log-in a few times; in no order.
+    pub fn add_codes(&self, count: usize) -> Vec<String> {
+        const CODES_OF_SESSION: usize = 16;
+        let now = self.app.clock.now();
+        let (at, end) = (now.as_micros(), now.plus(Duration::from_hours(1)).as_micros());
+        let challenge = blob(&self.url, Digest::sha256(VERIFIER.as_bytes()).as_bytes());
+        let mut codes = Vec::with_capacity(count);
+        while codes.len() < count {
+            let (mut sessions, mut rows) = (Vec::new(), Vec::new());
+            for _ in 0..100 {
+                let (account, _) = &self.people[codes.len() % self.people.len()];
+                let (session, account) =
+                    (blob(&self.url, &Random.bytes::<16>()), blob(&self.url, account.id.as_bytes()));
+                let token = blob(&self.url, &Random.bytes::<32>());
+                sessions.push(format!("({session},{token},{account},0,'[\"pwd\"]',{at},{at},{at},{end})"));
+                for _ in 0..CODES_OF_SESSION {
+                    let handle = CodeHandle(Random.bytes());
+                    let handle_text = blob(&self.url, &handle.0);
+                    rows.push(format!(
+                        "({handle_text},{session},{account},0,'{CODE_CLIENT}','{REDIRECT_URI}',{challenge},'n','openid read',\
+                         '[\"https://api.example\"]','[\"pwd\"]',{at},{at},{end},0)"
+                    ));
+                    let keys = &self.app.secrets.load().authorization_code_mac;
+                    codes.push(authorization_code::seal(handle, keys).expect("a MAC key"));
+                }
+            }
+            self.execute(&format!(
+                "INSERT INTO browser_sessions (id, token_digest, account_id, credentials_version, amr, auth_time, created_at, \
+                 seen_at, expires_at) VALUES {}; INSERT INTO authorization_codes (handle, session_id, account_id, \
+                 credentials_version, client_id, redirect_uri, challenge, nonce, scope, audiences, amr, auth_time, created_at, \
+                 expires_at, failures) VALUES {}",
+                sessions.join(","),
+                rows.join(",")
+            ));
+        }
+        codes.sort_unstable();
+        codes
     }
 
     /// How many grants there are.
@@ -211,6 +260,12 @@ impl Drop for Ground {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Bytes as the database writes them.
+fn blob(url: &str, bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if url.starts_with("sqlite:") { format!("X'{hex}'") } else { format!("'\\x{hex}'") }
 }
 
 fn person(app: &App, nth: usize) -> (Account, String) {

@@ -3,12 +3,11 @@
 use super::{AdminError, taken};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, ClientSecretId};
-use crate::keys::Purpose;
-use crate::oauth::client_auth::secret_digest;
+use crate::id::AccountId;
+use crate::oauth::client_auth;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::ClientMetadata;
-use crate::secret::{PlainSecret, new_client_secret};
+use crate::secret::PlainSecret;
 use crate::store::clients::{self, Client, ClientSecret};
 use crate::store::{Error, Read, status_positions};
 
@@ -27,7 +26,7 @@ pub fn create(
     // RFC 9068 §5: a client_id that could be an account's sub would let a client pass as that account.
     let looks_like_a_sub = client_id.parse::<AccountId>().is_ok();
     let id = ClientId::parse(client_id).filter(|_| !looks_like_a_sub).ok_or(AdminError::MalformedClientId)?;
-    let secret = (!metadata.is_public()).then(|| new_secret(app, &id)).transpose()?;
+    let secret = metadata.has_secret().then(|| new_secret(app, &id)).transpose()?;
     let now = app.clock.now();
     let kept: Vec<ClientSecret> = secret.iter().map(|(kept, _)| kept.clone()).collect();
     let random = app.random;
@@ -42,6 +41,7 @@ pub fn create(
                 not_before: Timestamp::from_micros(0),
                 status_position: status_positions::find_free(tx, random)?,
                 secrets: kept.clone(),
+                registration: None,
             };
             clients::insert(tx, &client)?;
             client.secrets.iter().try_for_each(|secret| clients::insert_secret(tx, &client.id, secret))?;
@@ -95,7 +95,7 @@ pub fn enable(app: &App, client_id: &str) -> Result<(), AdminError> {
 /// [`AdminError::TwoSecretsInForce`], [`AdminError::PublicClientHasNoSecret`], [`AdminError::NotFound`].
 pub fn rotate_secret(app: &App, client_id: &str) -> Result<PlainSecret, AdminError> {
     let client = find(app, client_id)?;
-    if client.metadata.is_public() {
+    if !client.metadata.has_secret() {
         return Err(AdminError::PublicClientHasNoSecret);
     }
     let (kept, plain) = new_secret(app, &client.id)?;
@@ -127,16 +127,5 @@ fn secrets_of(tx: &mut Read<'_>, id: &ClientId) -> Result<Vec<ClientSecret>, Err
 }
 
 fn new_secret(app: &App, id: &ClientId) -> Result<(ClientSecret, PlainSecret), AdminError> {
-    let plain = new_client_secret(&app.random);
-    let version = app.secrets.load().master_key.version();
-    let gone = AdminError::Store(Error::Corrupt { table: "client_secrets" });
-    let key = app.secrets.load().master_key.derive(version, Purpose::ClientSecretHash).ok_or(gone)?;
-    let now = app.clock.now();
-    let kept = ClientSecret {
-        id: ClientSecretId::new(now, &app.random),
-        digest: secret_digest(&key, id, &plain),
-        key_version: version,
-        created_at: now,
-    };
-    Ok((kept, plain))
+    client_auth::new_secret(app, id).ok_or(AdminError::Store(Error::Corrupt { table: "client_secrets" }))
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::protocol::client_credentials::ClientId;
+use crate::protocol::logout::LogoutUri;
 use crate::store;
+use crate::store::clients::Client;
 use crate::store::logout_notices::{self, LogoutNotice};
-use crate::token::logout_token;
+use crate::token::{logout_token, pairwise};
 
 /// How often it is looked whether somebody is to be told.
 const BEAT: Duration = Duration::from_secs(1);
@@ -110,12 +112,12 @@ fn tell_next(app: &App, client_id: &ClientId) -> Result<bool, store::Error> {
     }
     let grant_id = notice.grant_id;
     let client = app.clients.find(client_id).filter(|client| client.disabled_at.is_none());
-    let Some(uri) = client.as_ref().and_then(|client| client.metadata.backchannel_logout.as_ref()) else {
+    let Some(client) = client.filter(|client| client.metadata.backchannel_logout.is_some()) else {
         // It does not want to know any more.
         app.db.write(move |tx| logout_notices::remove(tx, grant_id))?;
         return Ok(true);
     };
-    let Err(why) = call(app, uri.as_str(), &notice) else {
+    let Err(why) = call(app, &client, &notice) else {
         tracing::info!(event = "logout_told", %client_id, %grant_id);
         app.metrics.record_logout_notice("sent");
         app.db.write(move |tx| logout_notices::remove(tx, grant_id))?;
@@ -138,9 +140,13 @@ fn tell_next(app: &App, client_id: &ClientId) -> Result<bool, store::Error> {
 }
 
 /// Back-Channel Logout §2.5: a form with the token alone; any 2xx is a yes (§2.8).
-fn call(app: &App, uri: &str, notice: &LogoutNotice) -> Result<(), String> {
-    let token = logout_token::issue(app, &notice.client_id, (notice.account_id, notice.grant_id))
-        .map_err(|error| error.to_string())?;
+fn call(app: &App, client: &Client, notice: &LogoutNotice) -> Result<(), String> {
+    let uri = client.metadata.backchannel_logout.as_ref().map(LogoutUri::as_str).unwrap_or_default();
+    // OpenID Connect Core §8.1: by the name that this client has for the person.
+    let subject =
+        pairwise::subject(app, client, notice.account_id).map_err(|refusal| refusal.reason.id().to_owned())?;
+    let subject = subject.unwrap_or_else(|| notice.account_id.to_string());
+    let token = logout_token::issue(app, &client.id, (&subject, notice.grant_id)).map_err(|error| error.to_string())?;
     // base64url and dots need no encoding.
     app.fetcher.post_form(uri, format!("logout_token={token}")).map(drop).map_err(|error| error.to_string())
 }

@@ -18,7 +18,11 @@ pub struct Document {
 impl Document {
     /// A document of `value`.
     pub fn new(value: &impl Serialize) -> Self {
-        let bytes = Bytes::from(serde_json::to_vec(value).unwrap_or_default());
+        Self::of(Bytes::from(serde_json::to_vec(value).unwrap_or_default()))
+    }
+
+    /// A document of these bytes.
+    pub fn of(bytes: Bytes) -> Self {
         let etag = format!("\"{}\"", encode_base64url(Digest::sha256(&bytes).as_bytes()));
         Self { bytes, etag }
     }

@@ -88,6 +88,8 @@ pub enum Purpose {
     FormMac,
     /// Makes the next secret of what a browser remembers from the one before.
     RememberedMac,
+    /// Authenticates the nonces of DPoP proofs.
+    DpopNonceMac,
 }
 
 impl Purpose {
@@ -103,6 +105,7 @@ impl Purpose {
             Self::AuthorizationCodeMac => b"countersign authorization code mac",
             Self::FormMac => b"countersign form mac",
             Self::RememberedMac => b"countersign remembered mac",
+            Self::DpopNonceMac => b"countersign dpop nonce mac",
         }
     }
 }

@@ -3,12 +3,15 @@
 //!
 //! | check | decided by | refused on |
 //! |---|---|---|
+//! | where it comes from | `sources` | a page |
 //! | client | `address` | a page |
 //! | redirect URI | `address` | a page |
 //! | grant type, response type and mode, state | `read` | the redirect URI |
 //! | scope | `read` | the redirect URI |
 //! | PKCE | `read` | the redirect URI |
 //! | resources | `read` | the redirect URI |
+//! | pushed, signed, as the client promised | `sources` | the redirect URI |
+//! | strength of the log-in | `next` | the redirect URI |
 //! | log-in, and how long ago | `next` | the redirect URI, with `prompt=none` |
 //! | `id_token_hint` | `next` | the redirect URI, with `prompt=none` or when somebody else has logged in |
 //! | which account | `next` | never: `prompt` has either `none` or `select_account` |
@@ -17,11 +20,14 @@
 //!
 //! Before a `ReturnTo` exists there is nothing but a page to show: no error leads to a URI that nobody registered.
 
+pub mod sources;
 pub mod steps;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::sources::{Brought, Resolved};
+use self::steps::Shown;
 use super::RequestContext;
 use super::token::{resources_of_client, scope_of_client};
 use crate::app::App;
@@ -29,9 +35,12 @@ use crate::clock::Timestamp;
 use crate::id::SessionId;
 use crate::identity::browser::Visitor;
 use crate::identity::session;
-use crate::protocol::authorize_request::{AuthorizeRequest, PARAMETERS, Prompt, ResponseMode, parse_state};
+use crate::protocol::authorize_request::{
+    AuthorizeRequest, PARAMETERS, Prompt, ResponseMode, parse_state, parse_ui_locales,
+};
 use crate::protocol::authorize_response::{AuthorizeResponse, ReturnTo};
 use crate::protocol::client_credentials::ClientId;
+use crate::protocol::confirmation::Confirmation;
 use crate::protocol::params::Params;
 use crate::protocol::redirect_uri;
 use crate::protocol::resource::Resources;
@@ -44,13 +53,14 @@ use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
 use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, SessionOfAccount};
 use crate::store::clients::Client;
-use crate::store::consents;
-use crate::token::authorization_code;
+use crate::store::{consents, pushed_requests};
+use crate::token::issue::ACR_ONE_FACTOR;
+use crate::token::{authorization_code, pairwise};
 
 /// RFC 6749 §4.1.2: a code is short-lived.
 const CODE_TTL: Duration = Duration::from_mins(1);
 /// The most bytes of a request that waits.
-const MAX_WAITING_BYTES: usize = 8 * 1024;
+pub(super) const MAX_WAITING_BYTES: usize = 8 * 1024;
 
 /// What comes of a request.
 pub enum Outcome {
@@ -94,19 +104,52 @@ enum Next<'s> {
 /// Answers a request that just came.
 ///
 /// # Errors
-/// What only a page can say: the client or its redirect URI is not known.
-pub fn authorize(app: &App, params: &Params, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
-    let (client, return_to) = address(app, params)?;
-    let now = app.clock.now();
-    let decided = read(&client, params).and_then(|asked| {
+/// What only a page can say: the client or its redirect URI is not known, or nobody knows the client.
+pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
+    let resolved = match sources::resolve(app, params)? {
+        Brought::Request(resolved) => resolved,
+        Brought::Spent(name) => return again(app, &name, visitor, context),
+    };
+    let params = &resolved.params;
+    let ui_locales = parse_ui_locales(params);
+    let (client, return_to) = address(app, params).map_err(|refusal| refusal.read_in(&ui_locales))?;
+    let decided = sources::refuse_other_way(&client, &resolved.source, false).and_then(|()| read(&client, params));
+    let decided = decided.and_then(|asked| {
         let found = session::find_here(app, visitor, Some(&client.id))?;
         match next(app, &asked, &return_to, found.as_ref(), (None, false))? {
-            Next::Issue(session) => issue(app, &asked, (&return_to, session), None, context),
-            Next::Ask(step) => wait_for(app, params, visitor, (step, now), context),
+            Next::Issue(session) => {
+                use_up(app, resolved.pushed.as_deref(), context)?;
+                issue(app, &asked, (&return_to, session), None, context)
+            }
+            Next::Ask(step) => wait_for(app, &resolved, visitor, step, context),
         }
     });
-    // RFC 6749 §4.1.2.1: told to the client, whose URI it is.
-    Ok(decided.unwrap_or_else(|refusal| refuse(app, return_to, refusal.of_client(&client.id))))
+    decided.or_else(|refusal| {
+        let refusal = refusal.of_client(&client.id).read_in(&ui_locales);
+        // RFC 9700 §4.11.2: nobody vouches for a client that registered itself, so that nobody is sent on to it by a mere link
+        // to here: somebody has logged in first.
+        if client.registration.is_some() && session::find_here(app, visitor, None)?.is_none() {
+            return Err(refusal);
+        }
+        // RFC 6749 §4.1.2.1: told to the client, whose URI it is.
+        Ok(refuse(app, return_to, refusal))
+    })
+}
+
+/// A pushed request that was brought before: the browser that brought it goes on where it was.
+fn again(app: &App, name: &str, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
+    match steps::show(app, (name, false), visitor, context).map_err(|_| sources::spent())? {
+        Shown::Question(question) => Ok(Outcome::Ask(question.step, name.to_owned())),
+        Shown::Done(outcome) => Ok(*outcome),
+    }
+}
+
+/// RFC 9126 §4: a pushed request is good once.
+fn use_up(app: &App, pushed: Option<&str>, context: &RequestContext) -> Result<(), Refusal> {
+    let Some(name) = pushed else { return Ok(()) };
+    let digest = Digest::sha256(name.as_bytes());
+    let mine = app.db.write_before(&context.deadline, move |tx| pushed_requests::claim(tx, &digest))?;
+    if mine { Ok(()) } else { Err(sources::spent()) }
 }
 
 fn refuse(app: &App, return_to: ReturnTo, refusal: Refusal) -> Outcome {
@@ -114,7 +157,7 @@ fn refuse(app: &App, return_to: ReturnTo, refusal: Refusal) -> Outcome {
 }
 
 /// Who asks, and where the answer goes. What is wrong with either is told to the person alone (RFC 6749 §4.1.2.1).
-fn address(app: &App, params: &Params) -> Result<(Arc<Client>, ReturnTo), Refusal> {
+pub(super) fn address(app: &App, params: &Params) -> Result<(Arc<Client>, ReturnTo), Refusal> {
     // RFC 9700 §4.1: two of them could be read differently by whoever checks and whoever uses them.
     for name in ["client_id", "redirect_uri"] {
         if params.is_repeated(name) {
@@ -129,11 +172,11 @@ fn address(app: &App, params: &Params) -> Result<(Arc<Client>, ReturnTo), Refusa
             .ok_or_else(|| Refusal::from(AuthorizeRefusal::RedirectNotRegistered).of_client(&client.id))?;
     let mode = ResponseMode::parse(params).unwrap_or_default();
     let state = parse_state(params).unwrap_or_default();
-    Ok((client, ReturnTo { redirect, mode, state }))
+    Ok((client, ReturnTo { redirect, mode, state, ui_locales: parse_ui_locales(params) }))
 }
 
 /// What is asked, as far as the client may ask it.
-fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refusal> {
+pub(super) fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refusal> {
     // RFC 6749 §4.1.2.1: unauthorized_client.
     if !client.metadata.grant_types.contains(&GrantType::AuthorizationCode) {
         return Err(ClientRefusal::GrantTypeNotAllowed.into());
@@ -166,16 +209,27 @@ fn next<'s>(
         // OpenID Connect Core §3.1.2.1: none MUST NOT show any page.
         return if silent { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
     };
+    // OpenID Connect Core §5.5.1.1: an acr that is essential and cannot be had is a failed log-in.
+    let acr = &asked.request.insisted.acr;
+    if !acr.is_empty() && !acr.iter().any(|wanted| wanted == ACR_ONE_FACTOR) {
+        return Err(AuthorizeRefusal::StrengthUnmet.into());
+    }
     // OpenID Connect Core §3.1.2.1: the one whom the client means, or nobody. A hint that no published key verifies, since it
     // is too old or not ours, may mean anybody: the person says who it is.
     let hint = asked.request.id_token_hint.as_ref();
     let meant = hint.map(|hint| app.keyring.verify_id_token(hint.expose(), &app.issuer).ok());
     let anew = logged_in == Some(found.session.id);
+    let insisted = asked.request.insisted.sub.as_deref();
+    let is_somebody_else = |sub: &str| -> Result<bool, Refusal> {
+        let subject = pairwise::subject(app, &asked.client, found.session.account_id)?;
+        Ok(sub != subject.unwrap_or_else(|| found.session.account_id.to_string()))
+    };
     let refused = match &meant {
         None => false,
-        Some(Some(meant)) => meant.sub != found.session.account_id.to_string(),
+        Some(Some(meant)) => is_somebody_else(&meant.sub)?,
         Some(None) => !anew,
     };
+    let refused = refused || insisted.map(is_somebody_else).transpose()?.unwrap_or(false);
     if refused {
         return if silent || anew { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
     }
@@ -211,27 +265,36 @@ fn wants_consent(asked: &Asked, return_to: &ReturnTo, found: &SessionOfAccount) 
 /// Keeps a request until the person has been asked.
 fn wait_for(
     app: &App,
-    params: &Params,
+    resolved: &Resolved,
     visitor: &Visitor,
-    (step, now): (Step, Timestamp),
+    step: Step,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
-    let parameters = params.to_form(&PARAMETERS);
+    let parameters = resolved.params.to_form(&PARAMETERS);
     // ASVS 2.4.1: whoever asks without end fills nothing, from one network or from many.
     if parameters.len() > MAX_WAITING_BYTES {
         return Err(RequestRefusal::ParameterTooLarge.into());
     }
     app.authorize_requests.admit(&app.cache, context.network)?;
-    let id = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
+    // A pushed request keeps its name, by which its browser finds it again.
+    let id = resolved.pushed.clone().unwrap_or_else(|| encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>()));
+    let is_pushed = resolved.pushed.is_some();
     let waiting = WaitingRequest {
         id: Digest::sha256(id.as_bytes()),
         browser: visitor.browser.digest(),
         waits: Waits::Client(parameters),
         session_id: None,
-        expires_at: now.plus(REQUEST_TTL),
+        expires_at: app.clock.now().plus(REQUEST_TTL),
     };
-    app.db.write_before(&context.deadline, move |tx| authorize_requests::insert(tx, &waiting))?;
-    Ok(Outcome::Ask(step, id))
+    let kept = app.db.write_before(&context.deadline, move |tx| {
+        // RFC 9126 §4: good once.
+        if is_pushed && !pushed_requests::claim(tx, &waiting.id)? {
+            return Ok(false);
+        }
+        authorize_requests::insert(tx, &waiting)?;
+        Ok(true)
+    })?;
+    if kept { Ok(Outcome::Ask(step, id)) } else { Err(sources::spent()) }
 }
 
 /// Makes the code. `done` is the request that waited for the person, whom it asks no more; and whether it was for consent.
@@ -307,5 +370,7 @@ fn new_code(
         expires_at: now.plus(CODE_TTL),
         failures: 0,
         grant_id: None,
+        confirmation: asked.request.dpop_jkt.clone().map(Confirmation::Jkt),
+        claims: asked.request.claims.clone(),
     }
 }

@@ -4,11 +4,16 @@ pub mod authorization_code;
 pub mod client_credentials;
 pub mod password;
 pub mod refresh;
+pub mod token_exchange;
+
+use std::sync::Arc;
 
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
+use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::client_credentials::ClientId;
+use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::GrantType;
@@ -16,6 +21,21 @@ use crate::reason::{CapacityRefusal, Refusal};
 use crate::store::clients::Client;
 use crate::store::grants::{Grant, Handle, Rotation};
 use crate::token::refresh_token::RefreshToken;
+
+/// A client that has proven itself, and the key that its tokens are bound to from now on.
+pub struct ProvenClient {
+    /// The client.
+    pub client: Arc<Client>,
+    /// The key, if it showed one.
+    pub confirmation: Option<Confirmation>,
+}
+
+impl ProvenClient {
+    /// RFC 9449 §5, RFC 8705 §4: the key that a grant is bound to. One that proves itself at each refresh needs none.
+    fn binds_grant(&self) -> Option<Confirmation> {
+        self.confirmation.clone().filter(|_| self.client.metadata.is_public())
+    }
+}
 
 /// What a person allowed a client, and how the person had logged in.
 struct Allowed {
@@ -26,6 +46,9 @@ struct Allowed {
     amr: Vec<String>,
     auth_time: Timestamp,
     session_id: Option<SessionId>,
+    confirmation: Option<Confirmation>,
+    claims: ClaimsRequest,
+    subject: Option<String>,
 }
 
 /// The row of a grant that begins now.
@@ -49,6 +72,9 @@ fn new_grant(app: &App, allowed: Allowed, status_position: i64) -> Grant {
         ended_at: None,
         status_position,
         session_id: allowed.session_id,
+        confirmation: allowed.confirmation,
+        claims: allowed.claims,
+        subject: allowed.subject,
     }
 }
 

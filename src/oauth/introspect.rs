@@ -2,10 +2,12 @@
 
 use countersign_verifier::Claims;
 
-use super::{PresentedToken, client_auth};
+use super::{PresentedToken, RequestContext, client_auth};
 use crate::app::App;
 use crate::id::GrantId;
+use crate::keys::OwnClaims;
 use crate::protocol::client_credentials::ClientId;
+use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::Resource;
 use crate::protocol::token_response::IntrospectionResponse;
 use crate::reason::{ClientRefusal, Refusal};
@@ -21,8 +23,12 @@ use crate::token::refuse_dead;
 ///
 /// # Errors
 /// The client is not who it says, or a part is away: then there is no answer rather than a stale one.
-pub fn introspect(app: &App, call: &PresentedToken) -> Result<IntrospectionResponse, Refusal> {
-    let caller = client_auth::authenticate(app, &call.presented)?;
+pub fn introspect(
+    app: &App,
+    call: &PresentedToken,
+    context: &RequestContext,
+) -> Result<IntrospectionResponse, Refusal> {
+    let caller = client_auth::authenticate(app, &call.presented, context)?;
     // RFC 7662 §2.1: the caller must be authorized, to prevent token scanning.
     if caller.metadata.is_public() {
         return Err(Refusal::from(ClientRefusal::PublicMayNotIntrospect).of_client(&caller.id));
@@ -52,10 +58,11 @@ fn active_refresh_token(
         client_id: Some(grant.client_id.to_string()),
         exp: Some(grant.idle_expires_at.min(grant.expires_at).unix_seconds()),
         iat: Some(rotation.rotated_at.unix_seconds()),
-        sub: Some(grant.account_id.to_string()),
+        sub: Some(grant.subject_text()),
         aud: Some(audience(app, &grant.audiences).into_iter().map(str::to_owned).collect()),
         iss: Some(app.issuer.clone()),
         sid: Some(grant.id.to_string()),
+        cnf: grant.confirmation.clone(),
         ..IntrospectionResponse::default()
     }))
 }
@@ -69,7 +76,7 @@ fn active_access_token(app: &App, caller: &Client, token: &str) -> Result<Option
         active: true,
         scope: Some(claims.scope.to_string()),
         client_id: Some(claims.client_id),
-        token_type: Some("Bearer"),
+        token_type: Some(Confirmation::token_type(claims.other.cnf.as_ref())),
         exp: Some(claims.exp),
         iat: Some(claims.iat),
         sub: Some(claims.sub),
@@ -77,26 +84,32 @@ fn active_access_token(app: &App, caller: &Client, token: &str) -> Result<Option
         iss: Some(claims.iss),
         jti: Some(claims.jti),
         sid: claims.sid,
+        cnf: claims.other.cnf,
+        act: claims.other.act,
     }))
 }
 
 /// RFC 7662 §4: the caller is the client that the token was issued to, or a resource server that it is for.
-fn is_for(caller: &Client, claims: &Claims) -> bool {
+pub(super) fn is_for(caller: &Client, claims: &Claims<OwnClaims>) -> bool {
     let addressed =
         |audience: &String| caller.metadata.audiences.iter().map(Resource::as_str).any(|own| own == audience);
     claims.client_id == caller.id.as_str() || claims.aud.iter().any(addressed)
 }
 
 /// Whether nothing has ended the token since it was signed.
-fn is_honoured(app: &App, claims: &Claims) -> Result<bool, Refusal> {
+pub(super) fn is_honoured(app: &App, claims: &Claims<OwnClaims>) -> Result<bool, Refusal> {
     if let Some(sid) = &claims.sid {
         let Ok(id) = sid.parse::<GrantId>() else { return Ok(false) };
         let found = app.db.read(|tx| grants::find(tx, id))?;
-        return Ok(found.is_some_and(|found| is_alive(app, &found)));
+        let alive = found.as_ref().is_some_and(|found| is_alive(app, found));
+        let exchanged = found.is_some_and(|found| found.grant.client_id.as_str() != claims.client_id);
+        if !alive || !exchanged {
+            return Ok(alive);
+        }
+        // RFC 8693 §2.2: what was made of another client's token can be ended by itself, and with its own client.
+        return Ok(is_clients(app, claims) && !app.db.read(|tx| revoked_tokens::contains(tx, &claims.jti))?);
     }
-    let client = ClientId::parse(&claims.client_id).and_then(|id| app.clients.find(&id));
-    let current = |client: &Client| client.disabled_at.is_none() && claims.iat > client.not_before.unix_seconds();
-    if !client.is_some_and(|client| current(&client)) {
+    if !is_clients(app, claims) {
         return Ok(false);
     }
     // All of a client's own tokens end together by their bit, without a row for each.
@@ -104,6 +117,12 @@ fn is_honoured(app: &App, claims: &Claims) -> Result<bool, Refusal> {
         return Ok(false);
     }
     Ok(!app.db.read(|tx| revoked_tokens::contains(tx, &claims.jti))?)
+}
+
+/// Whether the client that the token was issued to is in force, and was all the time since.
+fn is_clients(app: &App, claims: &Claims<OwnClaims>) -> bool {
+    let client = ClientId::parse(&claims.client_id).and_then(|id| app.clients.find(&id));
+    client.is_some_and(|client| client.disabled_at.is_none() && claims.iat > client.not_before.unix_seconds())
 }
 
 /// Whether grant, account and client are all in force.

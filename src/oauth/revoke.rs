@@ -22,7 +22,7 @@ const LARGEST_LEEWAY: Duration = Duration::from_mins(2);
 /// # Errors
 /// The client is not who it says, or a part is away: success always means that the end is durable.
 pub fn revoke(app: &App, call: &PresentedToken, context: &RequestContext) -> Result<(), Refusal> {
-    let client = client_auth::authenticate(app, &call.presented)?;
+    let client = client_auth::authenticate(app, &call.presented, context)?;
     if let Some(token) = RefreshToken::open(call.token.expose(), &app.secrets.load().refresh_token_mac) {
         // A spent token revokes as well as a live one: its holder wants the whole grant gone.
         if let Some(found) = app.db.read(|tx| grants::find_by_handle(tx, token.handle))? {
@@ -51,10 +51,12 @@ pub fn revoke(app: &App, call: &PresentedToken, context: &RequestContext) -> Res
     };
     // RFC 7009 §2.1: revoking an access token may revoke its refresh token; here both end with their grant.
     let Ok(id) = sid.parse::<GrantId>() else { return Ok(()) };
-    if let Some(found) = app.db.read(|tx| grants::find(tx, id))? {
-        end_if_own(app, &client, &found, context)?;
+    let Some(found) = app.db.read(|tx| grants::find(tx, id))? else { return Ok(()) };
+    if found.grant.client_id == client.id {
+        return end_if_own(app, &client, &found, context);
     }
-    Ok(())
+    // RFC 8693 §2.2: it was made of another client's token, whose grant is not this one's to end.
+    Ok(revoke_access_token(app, &client, &claims, &context.deadline)?)
 }
 
 /// RFC 7009 §2.1: the token must have been issued to the client that revokes it.

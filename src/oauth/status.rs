@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::client_auth;
+use super::{RequestContext, client_auth};
 use crate::app::App;
 use crate::protocol::client_credentials::PresentedClient;
 use crate::protocol::params::Params;
@@ -23,10 +23,10 @@ const MAX_NAME_BYTES: usize = 128;
 ///
 /// # Errors
 /// A [`ClientRefusal`].
-pub fn authorize(app: &App, authorization: Option<&[u8]>) -> Result<Arc<Client>, Refusal> {
+pub fn authorize(app: &App, authorization: Option<&[u8]>, context: &RequestContext) -> Result<Arc<Client>, Refusal> {
     let params = Params::parse(Some("application/x-www-form-urlencoded"), &[])?;
     let presented = PresentedClient::parse(authorization, &params).map_err(Refusal::with_basic)?;
-    let client = client_auth::authenticate(app, &presented)?;
+    let client = client_auth::authenticate(app, &presented, context)?;
     if may_follow(&client) { Ok(client) } else { Err(Refusal::from(ClientRefusal::MayNotFollow).of_client(&client.id)) }
 }
 

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::grant::{authorization_code, client_credentials, password, refresh};
-use super::{RequestContext, client_auth};
+use super::grant::{ProvenClient, authorization_code, client_credentials, password, refresh, token_exchange};
+use super::{RequestContext, client_auth, possession};
 use crate::app::App;
 use crate::password_hash::HashMemory;
-use crate::protocol::client_credentials::PresentedClient;
+use crate::protocol::client_credentials::{Method, PresentedClient};
 use crate::protocol::params::Params;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
@@ -17,6 +17,9 @@ use crate::protocol::token_response::TokenResponse;
 use crate::reason::{ClientRefusal, Refusal};
 use crate::store::clients::Client;
 use crate::token::issue;
+
+/// Where the endpoint is, for proofs of possession.
+const TOKEN_PATH: &str = "/token";
 
 /// A token request that could be read, before anyone is believed.
 pub struct TokenCall {
@@ -47,12 +50,14 @@ impl TokenCall {
     }
 
     /// Where this call belongs, so that a flood of one kind does not drown another.
-    pub fn lane(&self, app: &App) -> LaneKind {
+    pub fn lane(&self, app: &App, context: &RequestContext) -> LaneKind {
+        // What is good once is used up in the database, and keys may have to be fetched.
+        let proves = !context.shown.proofs.is_empty() || matches!(self.presented.method, Method::Assertion(_));
         match self.request.offer {
             // A life that the active key has not signed yet is written into its row first.
-            Offer::ClientCredentials if !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,
+            Offer::ClientCredentials if proves || !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,
             Offer::ClientCredentials => LaneKind::Here,
-            Offer::RefreshToken { .. } | Offer::AuthorizationCode(_) => LaneKind::Token,
+            Offer::RefreshToken { .. } | Offer::AuthorizationCode(_) | Offer::TokenExchange(_) => LaneKind::Token,
             Offer::Password(_) => LaneKind::Hash,
         }
     }
@@ -74,23 +79,32 @@ pub fn exchange(
     memory: &mut HashMemory,
 ) -> Result<TokenResponse, Refusal> {
     let TokenCall { presented, request } = call;
-    let client = client_auth::authenticate(app, &presented)?;
+    let client = client_auth::authenticate(app, &presented, context)?;
     // RFC 6749 §5.2: unauthorized_client.
     if !client.metadata.grant_types.contains(&request.grant_type()) {
         return Err(Refusal::from(ClientRefusal::GrantTypeNotAllowed).of_client(&client.id));
     }
+    let confirmation =
+        possession::prove(app, &client, TOKEN_PATH, context).map_err(|refusal| refusal.of_client(&client.id))?;
+    let asking = ProvenClient { client, confirmation };
+    let client = &asking.client;
     let (authorization, refresh_token) = match &request.offer {
-        Offer::ClientCredentials => (client_credentials::authorize(&client, &request)?, None),
+        Offer::ClientCredentials => (client_credentials::authorize(&asking, &request)?, None),
+        Offer::TokenExchange(presented) => (
+            token_exchange::authorize(app, &asking, (&request, presented))
+                .map_err(|refusal| refusal.of_client(&client.id))?,
+            None,
+        ),
         Offer::RefreshToken { token, attempt } => {
-            let (authorization, next) = refresh::redeem(app, &client, &request, (token, *attempt), context)?;
+            let (authorization, next) = refresh::redeem(app, &asking, &request, (token, *attempt), context)?;
             (authorization, Some(next))
         }
         // Mints by itself, before the code is used up.
         Offer::AuthorizationCode(code) => {
-            return authorization_code::redeem(app, &client, (&request, code), context)
+            return authorization_code::redeem(app, &asking, (&request, code), context)
                 .map_err(|refusal| refusal.of_client(&client.id));
         }
-        Offer::Password(credentials) => password::authorize(app, &client, (&request, credentials), context, memory)?,
+        Offer::Password(credentials) => password::authorize(app, &asking, (&request, credentials), context, memory)?,
     };
     issue::mint(app, &authorization, refresh_token).map_err(|refusal| refusal.of_client(&client.id))
 }

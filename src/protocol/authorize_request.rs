@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::claims_request::{ClaimsRequest, Insisted};
 use super::params::{Params, has_control_characters};
 use super::pkce::CodeChallenge;
 use super::resource::{Resource, Resources};
 use super::scope::Scope;
 use crate::reason::{AuthorizeRefusal, Refusal, RequestRefusal};
-use crate::secret::PlainSecret;
+use crate::secret::{PlainSecret, decode_base64url};
 
 /// The most bytes of `state`, which travels twice more.
 const MAX_STATE_BYTES: usize = 2048;
@@ -19,7 +20,7 @@ const MAX_NONCE_BYTES: usize = 512;
 const MAX_HINT_BYTES: usize = 320;
 
 /// What an authorization request is made of: whatever else came with it is not kept.
-pub const PARAMETERS: [&str; 15] = [
+pub const PARAMETERS: [&str; 18] = [
     "client_id",
     "redirect_uri",
     "response_type",
@@ -35,6 +36,9 @@ pub const PARAMETERS: [&str; 15] = [
     "login_hint",
     "id_token_hint",
     "ui_locales",
+    "claims",
+    "acr_values",
+    "dpop_jkt",
 ];
 
 /// How the answer travels (OAuth 2.0 Multiple Response Types §2.1, Form Post §2).
@@ -121,6 +125,12 @@ pub struct AuthorizeRequest {
     pub id_token_hint: Option<PlainSecret>,
     /// Languages that the person reads, the best first (BCP 47).
     pub ui_locales: Vec<String>,
+    /// Claims that are asked for by name.
+    pub claims: ClaimsRequest,
+    /// What must hold of the person and the log-in.
+    pub insisted: Insisted,
+    /// The key that whoever redeems the code must show.
+    pub dpop_jkt: Option<String>,
 }
 
 impl AuthorizeRequest {
@@ -135,6 +145,7 @@ impl AuthorizeRequest {
             return Err(AuthorizeRefusal::ResponseType.into());
         }
         refuse_unsupported(params)?;
+        let (claims, insisted) = params.find("claims").map(ClaimsRequest::parse).transpose()?.unwrap_or_default();
         let scope = params.find("scope").map(Scope::parse).transpose()?;
         let resources: Result<Resources, _> = params.resources().map(Resource::parse).collect();
         let method = params.find("code_challenge_method");
@@ -147,7 +158,10 @@ impl AuthorizeRequest {
             max_age: params.find("max_age").map(parse_max_age).transpose()?,
             login_hint: params.find("login_hint").and_then(|text| bounded("login_hint", text, MAX_HINT_BYTES).ok()),
             id_token_hint: params.find("id_token_hint").map(PlainSecret::new),
-            ui_locales: params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect(),
+            ui_locales: parse_ui_locales(params),
+            claims,
+            insisted,
+            dpop_jkt: params.find("dpop_jkt").map(parse_jkt).transpose()?,
         })
     }
 }
@@ -176,16 +190,20 @@ pub fn parse_state(params: &Params) -> Result<Option<String>, Refusal> {
 
 /// OpenID Connect Core §3.1.2.6: parameters that change a request's meaning are refused rather than overlooked.
 fn refuse_unsupported(params: &Params) -> Result<(), Refusal> {
-    for (name, refusal) in [
-        ("request", AuthorizeRefusal::RequestNotSupported),
-        ("request_uri", AuthorizeRefusal::RequestUriNotSupported),
-        ("registration", AuthorizeRefusal::RegistrationNotSupported),
-    ] {
-        if params.find(name).is_some() {
-            return Err(refusal.into());
-        }
+    match params.find("registration") {
+        Some(_) => Err(AuthorizeRefusal::RegistrationNotSupported.into()),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// RFC 9449 §10: the SHA-256 thumbprint of a key in base64url.
+fn parse_jkt(text: &str) -> Result<String, Refusal> {
+    let is_digest = decode_base64url(text).is_some_and(|bytes| bytes.len() == 32);
+    if is_digest {
+        Ok(text.to_owned())
+    } else {
+        Err(Refusal::from(RequestRefusal::MalformedParameter).about("dpop_jkt"))
+    }
 }
 
 fn parse_max_age(text: &str) -> Result<Duration, Refusal> {
@@ -199,6 +217,11 @@ fn bounded(name: &'static str, text: &str, most: usize) -> Result<String, Refusa
         return Err(Refusal::from(RequestRefusal::MalformedParameter).about(name));
     }
     Ok(text.to_owned())
+}
+
+/// OpenID Connect Core §3.1.2.1: the languages that the person reads, the best first. Any text is one; none is refused.
+pub fn parse_ui_locales(params: &Params) -> Vec<String> {
+    params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -248,8 +271,8 @@ mod tests {
             ("response_type=code&nonce=a%00b", malformed),
             ("response_type=code&scope=%22", RequestRefusal::MalformedScope.into()),
             ("response_type=code&resource=api", RequestRefusal::MalformedResource.into()),
-            ("response_type=code&request=x", AuthorizeRefusal::RequestNotSupported.into()),
-            ("response_type=code&request_uri=https%3A%2F%2Fa.example", AuthorizeRefusal::RequestUriNotSupported.into()),
+            ("response_type=code&claims=x", malformed),
+            ("response_type=code&dpop_jkt=x", malformed),
             ("response_type=code&registration=%7B%7D", AuthorizeRefusal::RegistrationNotSupported.into()),
             ("response_type=code&code_challenge=x", AuthorizeRefusal::ChallengeMethod.into()),
         ] {

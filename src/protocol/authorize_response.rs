@@ -14,6 +14,8 @@ pub struct ReturnTo {
     pub mode: ResponseMode,
     /// The request's `state`.
     pub state: Option<String>,
+    /// Languages of whoever brings it there.
+    pub ui_locales: Vec<String>,
 }
 
 /// An answer on its way to the client.

@@ -1,4 +1,5 @@
-//! How a client says who it is (RFC 6749 §2.3.1, §3.2.1): Basic, body parameters, or its bare identifier.
+//! How a client says who it is (RFC 6749 §2.3.1, §3.2.1, RFC 7523 §2.2): Basic, body parameters, an assertion, or its bare
+//! identifier, which is all that one with a certificate sends (RFC 8705 §2).
 //! Refuses to know whether any of it is true.
 
 use std::fmt;
@@ -7,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use super::client_assertion::{self, ASSERTION_TYPE};
+use super::jose::UnverifiedJws;
 use super::params::{Params, decode_component};
 use crate::reason::{ClientRefusal, Refusal, RequestRefusal};
 use crate::secret::PlainSecret;
@@ -39,18 +42,20 @@ impl fmt::Display for ClientId {
 }
 
 /// The method by which the credentials came (RFC 7591 §2, `token_endpoint_auth_method`).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Method {
-    /// `none`: a public client that only names itself.
+    /// `none`, or by certificate: a client that only names itself.
     Bare,
     /// `client_secret_basic`: the Authorization header.
     Basic(PlainSecret),
     /// `client_secret_post`: the form's `client_secret`.
     Post(PlainSecret),
+    /// `private_key_jwt`: an assertion that the client signed; none that cannot be read at all.
+    Assertion(Option<Box<UnverifiedJws>>),
 }
 
 /// What a request says about its client, not yet believed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PresentedClient {
     /// Who it claims to be.
     pub client_id: ClientId,
@@ -66,8 +71,13 @@ impl PresentedClient {
     pub fn parse(authorization: Option<&[u8]>, params: &Params) -> Result<Self, Refusal> {
         let body_id = params.find("client_id");
         let body_secret = params.find("client_secret");
-        if params.find("client_assertion").is_some() || params.find("client_assertion_type").is_some() {
-            return Err(ClientRefusal::MethodNotOffered.into());
+        let assertion = params.find("client_assertion");
+        if assertion.is_some() || params.find("client_assertion_type").is_some() {
+            // RFC 6749 §2.3: the client MUST NOT use more than one authentication method in each request.
+            if authorization.is_some() || body_secret.is_some() {
+                return Err(RequestRefusal::TwoClientAuthentications.into());
+            }
+            return Self::parse_assertion(body_id, assertion, params.find("client_assertion_type"));
         }
         let Some(header) = authorization else {
             let client_id = body_id.ok_or(ClientRefusal::NotNamed)?;
@@ -84,6 +94,21 @@ impl PresentedClient {
             return Err(Refusal::from(RequestRefusal::TwoClientAuthentications).with_basic());
         }
         Ok(Self { client_id, method: Method::Basic(secret) })
+    }
+
+    /// RFC 7521 §4.2: `client_id` may be left out, and must be the one that the assertion is of if it is not.
+    fn parse_assertion(id: Option<&str>, assertion: Option<&str>, kind: Option<&str>) -> Result<Self, Refusal> {
+        let missing = |name| Refusal::from(RequestRefusal::MissingParameter).about(name);
+        if kind.ok_or_else(|| missing("client_assertion_type"))? != ASSERTION_TYPE {
+            return Err(ClientRefusal::MethodNotOffered.into());
+        }
+        let jws = UnverifiedJws::parse(assertion.ok_or_else(|| missing("client_assertion"))?);
+        let named = jws.as_ref().and_then(|jws| client_assertion::named(&jws.payload));
+        let client_id = match (id, named) {
+            (Some(id), _) => ClientId::parse(id).ok_or(ClientRefusal::Unknown)?,
+            (None, named) => named.ok_or(ClientRefusal::NotNamed)?,
+        };
+        Ok(Self { client_id, method: Method::Assertion(jws.map(Box::new)) })
     }
 
     /// Whether the `Authorization` header was used, which decides status and challenge of a refusal (RFC 6749 §5.2).

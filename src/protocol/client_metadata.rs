@@ -1,10 +1,17 @@
 //! What a client is registered with (RFC 7591 §2, and members of our own). Every rule about it stands here,
 //! whichever way the metadata came.
 
+mod exchange;
+mod about;
+mod json;
+mod logout;
+mod proof;
+pub mod registrant;
+mod subject;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::logout::LogoutUri;
@@ -13,6 +20,12 @@ use super::redirect_uri::{ApplicationType, RedirectUri};
 use super::resource::{Resource, Resources};
 use super::scope::Scope;
 use super::token_request::GrantType;
+
+pub use about::About;
+pub use exchange::ExchangeMode;
+pub use json::ClientMetadataJson;
+pub use proof::{AuthMethod, CertificateName, Keys, Proof, RequestRules};
+pub use subject::{OwnAlgorithm, SubjectRules, SubjectType};
 
 /// The longest life that any access token may have.
 pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
@@ -64,87 +77,16 @@ pub enum MetadataError {
         /// The rule it broke.
         rule: &'static str,
     },
+    /// A member, or a value of it, that is an operator's to give.
+    #[error("client metadata: {member}: not for a client that registers itself")]
+    NotForRegistrants {
+        /// The member's name.
+        member: &'static str,
+    },
 }
 
 fn refuse<T>(member: &'static str, rule: &'static str) -> Result<T, MetadataError> {
     Err(MetadataError::Member { member, rule })
-}
-
-/// How a client authenticates (RFC 7591 §2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthMethod {
-    /// A public client: it has no secret.
-    None,
-    /// HTTP Basic.
-    #[default]
-    ClientSecretBasic,
-    /// The secret in the form.
-    ClientSecretPost,
-}
-
-impl AuthMethod {
-    /// All of them, as metadata lists them.
-    pub const ALL: [&'static str; 3] = ["client_secret_basic", "client_secret_post", "none"];
-}
-
-/// The JSON form of [`ClientMetadata`]: what is sent to register a client and what is stored.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[expect(clippy::struct_excessive_bools, reason = "the specifications have them so")]
-pub struct ClientMetadataJson {
-    /// RFC 7591 §3.2.1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
-    /// RFC 7591 §2: for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_name: Option<String>,
-    /// RFC 7591 §2.
-    pub token_endpoint_auth_method: AuthMethod,
-    /// RFC 7591 §2; empty for a resource server that only introspects.
-    pub grant_types: Vec<String>,
-    /// RFC 7591 §2: everything that the client may ask for.
-    pub scope: String,
-    /// Ours: the resources that the client may get tokens for, and may introspect tokens of.
-    pub audiences: Vec<String>,
-    /// Ours: life of its access tokens in seconds; absent means the server's setting.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_token_ttl: Option<u64>,
-    /// Ours: fixed claims of its access tokens.
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    pub extra_claims: Map<String, Value>,
-    /// RFC 7591 §2: where answers of the authorization endpoint may go.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub redirect_uris: Vec<String>,
-    /// RFC 7591 §2: `code`, and nothing else; may be left out.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub response_types: Vec<String>,
-    /// OpenID Connect Registration §2.
-    pub application_type: ApplicationType,
-    /// OpenID Connect RP-Initiated Logout §3.1: where a browser may go after it has logged out.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub post_logout_redirect_uris: Vec<String>,
-    /// OpenID Connect Back-Channel Logout §2.2: where it is told that somebody logged out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backchannel_logout_uri: Option<String>,
-    /// The same: whether it needs `sid`, which it gets anyway.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub backchannel_logout_session_required: bool,
-    /// OpenID Connect Front-Channel Logout §2: what a browser shows in a frame when somebody logged out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub frontchannel_logout_uri: Option<String>,
-    /// The same: whether it needs `iss` and `sid`, which it gets anyway.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub frontchannel_logout_session_required: bool,
-    /// OpenID Connect Registration §2: how old a log-in may be, in seconds, when a request does not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_max_age: Option<u64>,
-    /// Ours: it belongs to whoever runs this server, so that nobody is asked whether it may.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub first_party: bool,
-    /// Ours: a confidential client that sends a nonce with each OpenID request may do without PKCE (RFC 9700 §2.1.1).
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub pkce_optional: bool,
 }
 
 /// What a client is registered with, checked.
@@ -154,6 +96,14 @@ pub struct ClientMetadata {
     pub name: String,
     /// How it authenticates.
     pub auth_method: AuthMethod,
+    /// What it proves itself and its tokens with.
+    pub proof: Proof,
+    /// How it must ask for codes.
+    pub requests: RequestRules,
+    /// What it is told of people.
+    pub subjects: SubjectRules,
+    /// What becomes of tokens that it exchanges.
+    pub exchange: ExchangeMode,
     /// What it may exchange for tokens.
     pub grant_types: BTreeSet<GrantType>,
     /// Everything that it may ask for.
@@ -180,6 +130,8 @@ pub struct ClientMetadata {
     pub first_party: bool,
     /// Whether it may do without PKCE when it sends a nonce.
     pub pkce_optional: bool,
+    /// What it says of itself.
+    pub about: About,
 }
 
 impl ClientMetadata {
@@ -191,6 +143,16 @@ impl ClientMetadata {
         let json: ClientMetadataJson = serde_json::from_str(json)?;
         let client_id = json.client_id.clone();
         Ok((client_id, Self::try_from(json)?))
+    }
+
+    /// Within which nobody has two names; `None` when everybody has one for all clients.
+    pub fn sector(&self) -> Option<&str> {
+        self.subjects.sector.as_deref()
+    }
+
+    /// Whether it proves itself by a secret of ours.
+    pub fn has_secret(&self) -> bool {
+        matches!(self.auth_method, AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)
     }
 
     /// Whether it is a public client (RFC 6749 §2.1).
@@ -226,6 +188,41 @@ impl ClientMetadata {
             default_max_age: self.default_max_age.map(|age| age.as_secs()),
             first_party: self.first_party,
             pkce_optional: self.pkce_optional,
+            ..self.proof_json()
+        }
+    }
+
+    /// The members of the JSON form that are about proofs and requests, and what it says of itself.
+    fn proof_json(&self) -> ClientMetadataJson {
+        let (proof, requests) = (&self.proof, &self.requests);
+        let (jwks, jwks_uri) = match &proof.keys {
+            None => (None, None),
+            Some(Keys::Registered { json, .. }) => (Some(json.clone()), None),
+            Some(Keys::At(uri)) => (None, Some(uri.clone())),
+        };
+        let name = |kind: fn(&CertificateName) -> Option<&String>| proof.certificate.as_ref().and_then(kind).cloned();
+        ClientMetadataJson {
+            jwks,
+            jwks_uri,
+            token_endpoint_auth_signing_alg: proof.assertion_alg,
+            token_endpoint_audience: proof.token_endpoint_audience,
+            tls_client_auth_subject_dn: name(CertificateName::subject_dn),
+            tls_client_auth_san_dns: name(CertificateName::san_dns),
+            tls_client_auth_san_uri: name(CertificateName::san_uri),
+            tls_client_certificate_bound_access_tokens: proof.certificate_bound,
+            dpop_bound_access_tokens: proof.dpop_bound,
+            require_pushed_authorization_requests: requests.pushed,
+            require_signed_request_object: requests.signed,
+            request_object_signing_alg: requests.alg,
+            subject_type: if self.subjects.sector.is_some() { SubjectType::Pairwise } else { SubjectType::Public },
+            sector_identifier_uri: self.subjects.sector_identifier_uri.clone(),
+            token_exchange: self.exchange,
+            client_uri: self.about.client_uri.clone(),
+            policy_uri: self.about.policy_uri.clone(),
+            tos_uri: self.about.tos_uri.clone(),
+            contacts: self.about.contacts.clone(),
+            userinfo_signed_response_alg: self.subjects.signs_userinfo.then_some(OwnAlgorithm::Rs256),
+            ..ClientMetadataJson::default()
         }
     }
 }
@@ -243,8 +240,11 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             return refuse("client_name", "at most 200 bytes without control characters");
         }
         let grant_types = parse_grant_types(&json)?;
+        let (proof, requests) = (Proof::parse(&json)?, RequestRules::parse(&json)?);
         let redirects = parse_redirects(&json, &grant_types)?;
-        let (backchannel_logout, frontchannel_logout) = parse_logout_uris(&json, &redirects)?;
+        let about = About::parse(&json)?;
+        let subjects = SubjectRules::parse(&json, &redirects.redirect_uris)?;
+        let (backchannel_logout, frontchannel_logout) = logout::parse(&json, &redirects.redirect_uris)?;
         let Ok(scope) = Scope::from_stored(&json.scope) else {
             return refuse("scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
         };
@@ -272,6 +272,10 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
         Ok(Self {
             name,
             auth_method: json.token_endpoint_auth_method,
+            proof,
+            requests,
+            subjects,
+            exchange: json.token_exchange,
             grant_types,
             scope,
             audiences,
@@ -285,6 +289,7 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             default_max_age: json.default_max_age.map(Duration::from_secs),
             first_party: json.first_party,
             pkce_optional: json.pkce_optional,
+            about,
         })
     }
 }
@@ -296,12 +301,13 @@ fn parse_grant_types(json: &ClientMetadataJson) -> Result<BTreeSet<GrantType>, M
         let Some(grant_type) = GrantType::parse(name) else {
             return refuse(
                 "grant_types",
-                "each is one of authorization_code, password, client_credentials, refresh_token",
+                "each is one of authorization_code, password, client_credentials, refresh_token, \
+                 urn:ietf:params:oauth:grant-type:token-exchange",
             );
         };
         // RFC 6749 §4.4: the client credentials grant MUST only be used by confidential clients.
-        if public && grant_type == GrantType::ClientCredentials {
-            return refuse("grant_types", "a public client may not use client_credentials");
+        if public && matches!(grant_type, GrantType::ClientCredentials | GrantType::TokenExchange) {
+            return refuse("grant_types", "a public client may use neither client_credentials nor token-exchange");
         }
         grant_types.insert(grant_type);
     }
@@ -347,36 +353,6 @@ fn parse_redirects(json: &ClientMetadataJson, grant_types: &BTreeSet<GrantType>)
     Ok(Redirects { redirect_uris, post_logout })
 }
 
-/// Where a client is told that somebody logged out: called there, and shown in a frame.
-type LogoutUris = (Option<LogoutUri>, Option<LogoutUri>);
-
-fn parse_logout_uris(json: &ClientMetadataJson, redirects: &Redirects) -> Result<LogoutUris, MetadataError> {
-    let backchannel = parse_logout_uri(
-        ("backchannel_logout_uri", json.backchannel_logout_uri.as_deref()),
-        ("backchannel_logout_session_required", json.backchannel_logout_session_required),
-    )?;
-    let frontchannel = parse_logout_uri(
-        ("frontchannel_logout_uri", json.frontchannel_logout_uri.as_deref()),
-        ("frontchannel_logout_session_required", json.frontchannel_logout_session_required),
-    )?;
-    // Front-Channel Logout §2: scheme, host and port of a redirect URI, so that nobody frames others.
-    if frontchannel.as_ref().is_some_and(|uri| !uri.is_beside(&redirects.redirect_uris)) {
-        return refuse("frontchannel_logout_uri", "of the scheme, host and port of one of the redirect_uris");
-    }
-    Ok((backchannel, frontchannel))
-}
-
-fn parse_logout_uri(
-    (member, uri): (&'static str, Option<&str>),
-    (required_member, required): (&'static str, bool),
-) -> Result<Option<LogoutUri>, MetadataError> {
-    match uri {
-        Some(uri) => LogoutUri::parse(uri, required).map(Some).or_else(|rule| refuse(member, rule)),
-        None if required => refuse(required_member, "true only beside the URI that is told"),
-        None => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,8 +371,18 @@ mod tests {
             "redirect_uris":["com.example.app:/cb","http://127.0.0.1/cb"],"response_types":["code"],"application_type":"native",
             "post_logout_redirect_uris":["com.example.app:/out"],"backchannel_logout_uri":"https://app.example/out?x=1",
             "backchannel_logout_session_required":true,"frontchannel_logout_uri":"http://127.0.0.1/out",
-            "frontchannel_logout_session_required":true,"default_max_age":3600,"first_party":true}"#;
+            "frontchannel_logout_session_required":true,"default_max_age":3600,"first_party":true,
+            "dpop_bound_access_tokens":true,"require_pushed_authorization_requests":true,"client_uri":"https://app.example",
+            "policy_uri":"https://app.example/p","tos_uri":"https://app.example/t","contacts":["ada@app.example"]}"#;
         survives(json, "app");
+        let json = r#"{"client_id":"bank","token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"ES256",
+            "jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]},
+            "token_endpoint_audience":true,"require_signed_request_object":true,"request_object_signing_alg":"EdDSA"}"#;
+        survives(json, "bank");
+        let json = r#"{"client_id":"tls","token_endpoint_auth_method":"tls_client_auth","tls_client_auth_san_dns":"a.example",
+            "jwks_uri":"https://a.example/jwks","tls_client_certificate_bound_access_tokens":true,"subject_type":"pairwise",
+            "sector_identifier_uri":"https://a.example/sector","userinfo_signed_response_alg":"RS256"}"#;
+        survives(json, "tls");
     }
 
     fn survives(json: &str, id: &str) {
@@ -414,7 +400,29 @@ mod tests {
             (r#"{"grant_types":["implicit"]}"#, "grant_types"),
             (r#"{"grant_types":["refresh_token"]}"#, "grant_types"),
             (r#"{"grant_types":["client_credentials"],"token_endpoint_auth_method":"none"}"#, "grant_types"),
-            (r#"{"token_endpoint_auth_method":"tls_client_auth"}"#, "tls_client_auth"),
+            (r#"{"token_endpoint_auth_method":"client_secret_jwt"}"#, "client_secret_jwt"),
+            (r#"{"token_endpoint_auth_method":"private_key_jwt"}"#, "jwks"),
+            (r#"{"token_endpoint_auth_method":"self_signed_tls_client_auth"}"#, "jwks"),
+            (r#"{"token_endpoint_auth_method":"tls_client_auth"}"#, "tls_client_auth_subject_dn"),
+            (
+                r#"{"token_endpoint_auth_method":"tls_client_auth","tls_client_auth_san_dns":"a","tls_client_auth_san_uri":"b"}"#,
+                "tls_client_auth_subject_dn",
+            ),
+            (r#"{"tls_client_auth_san_dns":"a.example"}"#, "tls_client_auth_subject_dn"),
+            (r#"{"jwks":{"keys":[]}}"#, "jwks"),
+            (r#"{"jwks_uri":"http://app.example/jwks"}"#, "jwks_uri"),
+            (r#"{"jwks_uri":"https://me@app.example/jwks"}"#, "jwks_uri"),
+            (r#"{"require_signed_request_object":true}"#, "require_signed_request_object"),
+            (r#"{"token_endpoint_auth_signing_alg":"HS256"}"#, "HS256"),
+            (r#"{"request_object_signing_alg":"none"}"#, "none"),
+            (r#"{"userinfo_signed_response_alg":"HS256"}"#, "HS256"),
+            (r#"{"id_token_signed_response_alg":"none"}"#, "none"),
+            (r#"{"subject_type":"pairwise"}"#, "subject_type"),
+            (
+                r#"{"subject_type":"pairwise","redirect_uris":["https://a.example","https://b.example"]}"#,
+                "subject_type",
+            ),
+            (r#"{"sector_identifier_uri":"http://a.example"}"#, "sector_identifier_uri"),
             (r#"{"scope":"a  b"}"#, "scope"),
             (r#"{"audiences":["web"]}"#, "audiences"),
             (r#"{"access_token_ttl":86401}"#, "access_token_ttl"),
@@ -443,6 +451,11 @@ mod tests {
             ),
             (r#"{"pkce_optional":true,"token_endpoint_auth_method":"none"}"#, "pkce_optional"),
             (r#"{"application_type":"desktop"}"#, "desktop"),
+            (r#"{"client_uri":"http://app.example"}"#, "client_uri"),
+            (r#"{"policy_uri":"javascript:alert(1)"}"#, "policy_uri"),
+            (r#"{"tos_uri":"https://app.example/a b"}"#, "tos_uri"),
+            (r#"{"contacts":[""]}"#, "contacts"),
+            (r#"{"contacts":["a\nb"]}"#, "contacts"),
         ] {
             assert!(refused(json).contains(member), "{json}: {}", refused(json));
         }

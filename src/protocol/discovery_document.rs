@@ -5,14 +5,18 @@ use utoipa::ToSchema;
 
 use super::authorize_request::{Prompt, ResponseMode};
 use super::client_metadata::AuthMethod;
+use super::jose::Algorithm;
 use super::pkce;
 use super::standard_claims::SCOPES;
 use super::token_request::GrantType;
 
+/// The languages that pages speak, the first for whoever reads none of them.
+pub const UI_LOCALES: [&str; 2] = ["en", "de"];
+
 /// The document at `/.well-known/oauth-authorization-server` and at `/.well-known/openid-configuration` (OpenID Connect
 /// Discovery §3).
 #[derive(Serialize, ToSchema)]
-#[expect(clippy::struct_excessive_bools, reason = "the specifications say so what is there")]
+#[expect(clippy::struct_excessive_bools, reason = "members of the standards, each of its own")]
 pub struct DiscoveryDocument {
     /// Equal to the setting and to every token's `iss`, byte for byte.
     pub issuer: String,
@@ -44,6 +48,9 @@ pub struct DiscoveryDocument {
     pub status_events_endpoint: String,
     /// Where verifiers say how far they have come.
     pub status_receipts_endpoint: String,
+    /// RFC 7591 §3, where clients may register themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration_endpoint: Option<String>,
     /// Grant types that a third party may be given. `password` exists for first-party clients alone and is not listed.
     pub grant_types_supported: Vec<&'static str>,
     /// `code` alone.
@@ -60,7 +67,7 @@ pub struct DiscoveryDocument {
     pub scopes_supported: Vec<&'static str>,
     /// Claims that an account may have.
     pub claims_supported: Vec<&'static str>,
-    /// OpenID Connect Core §8: `sub` is the same for every client.
+    /// OpenID Connect Core §8: `sub` is the same for every client, or for those of a sector.
     pub subject_types_supported: Vec<&'static str>,
     /// How ID tokens are signed.
     pub id_token_signing_alg_values_supported: Vec<&'static str>,
@@ -68,8 +75,30 @@ pub struct DiscoveryDocument {
     pub acr_values_supported: Vec<&'static str>,
     /// Languages of the pages.
     pub ui_locales_supported: Vec<&'static str>,
-    /// OpenID Connect Core §6.2. Taken for granted unless it is said.
+    /// RFC 9126 §5.
+    pub pushed_authorization_request_endpoint: String,
+    /// RFC 9126 §5: for those clients alone that say so.
+    pub require_pushed_authorization_requests: bool,
+    /// OpenID Connect Core §6.1, RFC 9101.
+    pub request_parameter_supported: bool,
+    /// OpenID Connect Core §6.2: only what was pushed.
     pub request_uri_parameter_supported: bool,
+    /// How request objects may be signed.
+    pub request_object_signing_alg_values_supported: Vec<&'static str>,
+    /// OpenID Connect Core §5.5.
+    pub claims_parameter_supported: bool,
+    /// How answers of the userinfo endpoint are signed, for clients that want it.
+    pub userinfo_signing_alg_values_supported: Vec<&'static str>,
+    /// RFC 9449 §5.1: how proofs of possession may be signed.
+    pub dpop_signing_alg_values_supported: Vec<&'static str>,
+    /// RFC 8705 §3.3.
+    pub tls_client_certificate_bound_access_tokens: bool,
+    /// RFC 7523 §2.2: how assertions may be signed.
+    pub token_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    /// The same at the revocation endpoint.
+    pub revocation_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    /// The same at the introspection endpoint.
+    pub introspection_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
     /// How clients authenticate at the token endpoint.
     pub token_endpoint_auth_methods_supported: Vec<&'static str>,
     /// The same at the revocation endpoint.
@@ -78,11 +107,24 @@ pub struct DiscoveryDocument {
     pub introspection_endpoint_auth_methods_supported: Vec<&'static str>,
 }
 
+/// What is switched on by settings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct With {
+    /// Client certificates that a trusted proxy shows.
+    pub certificates: bool,
+    /// Clients may register themselves.
+    pub registration: bool,
+}
+
 impl DiscoveryDocument {
     /// The document of `issuer`, to which paths are appended as it is.
-    pub fn new(issuer: &str) -> Self {
+    pub fn new(issuer: &str, with: With) -> Self {
         let at = |path: &str| format!("{issuer}{path}");
-        let confidential: Vec<_> = AuthMethod::ALL.into_iter().filter(|method| *method != "none").collect();
+        let methods: Vec<_> = AuthMethod::PLAIN
+            .into_iter()
+            .chain(with.certificates.then_some(AuthMethod::BY_CERTIFICATE).into_iter().flatten())
+            .collect();
+        let confidential: Vec<_> = methods.iter().copied().filter(|method| *method != "none").collect();
         Self {
             issuer: issuer.to_owned(),
             authorization_endpoint: at("/authorize"),
@@ -99,10 +141,12 @@ impl DiscoveryDocument {
             status_list_aggregation_endpoint: at("/status"),
             status_events_endpoint: at("/status/events"),
             status_receipts_endpoint: at("/status/receipts"),
+            registration_endpoint: with.registration.then(|| at("/register")),
             grant_types_supported: vec![
                 GrantType::AuthorizationCode.as_str(),
                 GrantType::ClientCredentials.as_str(),
                 GrantType::RefreshToken.as_str(),
+                GrantType::TokenExchange.as_str(),
             ],
             response_types_supported: vec!["code"],
             response_modes_supported: ResponseMode::ALL.to_vec(),
@@ -114,17 +158,28 @@ impl DiscoveryDocument {
                 .chain(SCOPES.map(|(scope, _)| scope))
                 .chain(["offline_access"])
                 .collect(),
-            claims_supported: ["sub"]
+            claims_supported: ["sub", "auth_time", "acr", "amr"]
                 .into_iter()
                 .chain(SCOPES.into_iter().flat_map(|(_, claims)| claims.iter().copied()))
                 .collect(),
-            subject_types_supported: vec!["public"],
+            subject_types_supported: vec!["public", "pairwise"],
             id_token_signing_alg_values_supported: vec!["RS256"],
             acr_values_supported: vec!["aal1"],
-            ui_locales_supported: vec!["en", "de"],
-            request_uri_parameter_supported: false,
-            token_endpoint_auth_methods_supported: AuthMethod::ALL.to_vec(),
-            revocation_endpoint_auth_methods_supported: AuthMethod::ALL.to_vec(),
+            ui_locales_supported: UI_LOCALES.to_vec(),
+            pushed_authorization_request_endpoint: at("/par"),
+            require_pushed_authorization_requests: false,
+            request_parameter_supported: true,
+            request_uri_parameter_supported: true,
+            request_object_signing_alg_values_supported: Algorithm::ALL.to_vec(),
+            claims_parameter_supported: true,
+            userinfo_signing_alg_values_supported: vec!["RS256"],
+            dpop_signing_alg_values_supported: Algorithm::ALL.to_vec(),
+            tls_client_certificate_bound_access_tokens: with.certificates,
+            token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.to_vec(),
+            revocation_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.to_vec(),
+            introspection_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.to_vec(),
+            token_endpoint_auth_methods_supported: methods.clone(),
+            revocation_endpoint_auth_methods_supported: methods.clone(),
             introspection_endpoint_auth_methods_supported: confidential,
         }
     }

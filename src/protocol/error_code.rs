@@ -1,4 +1,5 @@
-//! The error codes that our protocol endpoints answer with, as RFC 6749 §5.2, RFC 8707 §2 and RFC 7009 §2.2.1 name them.
+//! The error codes that our protocol endpoints answer with, as RFC 6749 §5.2, RFC 8707 §2, RFC 7009 §2.2.1 and
+//! RFC 7591 §3.2.2 name them.
 
 /// The `error` member of a refusal's JSON body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +26,26 @@ pub enum ErrorCode {
     LoginRequired,
     /// OpenID Connect Core §3.1.2.6: the person would have to consent.
     ConsentRequired,
-    /// OpenID Connect Core §3.1.2.6: `request` is not taken.
-    RequestNotSupported,
-    /// OpenID Connect Core §3.1.2.6: `request_uri` is not taken.
-    RequestUriNotSupported,
+    /// OpenID Connect Unmet Authentication Requirements §2.
+    UnmetAuthenticationRequirements,
     /// OpenID Connect Core §3.1.2.6: `registration` is not taken.
     RegistrationNotSupported,
     /// RFC 6750 §3.1: the access token is not, or no longer, good.
     InvalidToken,
     /// RFC 6750 §3.1: the access token does not allow this.
     InsufficientScope,
+    /// RFC 9449 §5: the proof is missing, malformed, or for something else.
+    InvalidDpopProof,
+    /// RFC 9449 §8: the proof must repeat what `DPoP-Nonce` says.
+    UseDpopNonce,
+    /// RFC 9101 §7: the request object is not, or no longer, good.
+    InvalidRequestObject,
+    /// RFC 9101 §7: nobody pushed such a request, or it is over.
+    InvalidRequestUri,
+    /// RFC 7591 §3.2.2: a redirect URI cannot be registered.
+    InvalidRedirectUri,
+    /// RFC 7591 §3.2.2: another member cannot be registered.
+    InvalidClientMetadata,
     /// RFC 6749 §4.1.2.1, borrowed for the token endpoint: come back later.
     TemporarilyUnavailable,
     /// RFC 6749 §4.1.2.1, borrowed for the token endpoint: our fault.
@@ -56,11 +67,16 @@ impl ErrorCode {
             Self::AccessDenied => "access_denied",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
-            Self::RequestNotSupported => "request_not_supported",
-            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
             Self::RegistrationNotSupported => "registration_not_supported",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
+            Self::InvalidRequestObject => "invalid_request_object",
+            Self::InvalidRequestUri => "invalid_request_uri",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -80,9 +96,14 @@ impl ErrorCode {
             | Self::AccessDenied
             | Self::LoginRequired
             | Self::ConsentRequired
-            | Self::RequestNotSupported
-            | Self::RequestUriNotSupported
-            | Self::RegistrationNotSupported => 400,
+            | Self::UnmetAuthenticationRequirements
+            | Self::RegistrationNotSupported
+            | Self::InvalidDpopProof
+            | Self::UseDpopNonce
+            | Self::InvalidRequestObject
+            | Self::InvalidRequestUri
+            | Self::InvalidRedirectUri
+            | Self::InvalidClientMetadata => 400,
             Self::InvalidToken => 401,
             Self::InsufficientScope => 403,
             Self::TemporarilyUnavailable => 503,

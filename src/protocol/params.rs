@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::reason::{Refusal, RequestRefusal};
@@ -16,7 +17,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 38] = [
+const KNOWN: [&str; 47] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -55,10 +56,19 @@ const KNOWN: [&str; 38] = [
     "session",
     "grant",
     "everything",
+    "claims",
+    "acr_values",
+    "claims_locales",
+    "dpop_jkt",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
 ];
 
-/// The one parameter that may be repeated (RFC 8707 §2).
-const RESOURCE: &str = "resource";
+/// The parameters that may be repeated (RFC 8707 §2, RFC 8693 §2.1).
+const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
 /// The recognised parameters of one request. Values are wiped when dropped: any of them may be a secret.
 pub struct Params {
@@ -108,13 +118,13 @@ impl Params {
             let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
             let name = decode(name)?;
             let value = decode(value)?;
-            let Some(name) = KNOWN.iter().chain(&[RESOURCE]).find(|known| **known == *name).copied() else {
+            let Some(name) = KNOWN.iter().chain(&REPEATABLE).find(|known| **known == *name).copied() else {
                 continue;
             };
             if value.len() > MAX_VALUE_BYTES {
                 return Err(Refusal::from(RequestRefusal::ParameterTooLarge).about(name));
             }
-            if name != RESOURCE && values.iter().any(|(seen, _)| *seen == name) {
+            if !REPEATABLE.contains(&name) && values.iter().any(|(seen, _)| *seen == name) {
                 repeated.push(name);
                 continue;
             }
@@ -123,6 +133,36 @@ impl Params {
         // RFC 6749 §3.2: a parameter sent without a value is treated as if it were omitted.
         values.retain(|(_, value)| !value.is_empty());
         Ok(Self { values, repeated })
+    }
+
+    /// Those members of a request object that some endpoint of ours reads (RFC 9101 §4): numbers and objects in their JSON
+    /// spelling, a list of texts as a parameter that is repeated.
+    ///
+    /// # Errors
+    /// A [`RequestRefusal`] when they are too large in any part.
+    pub fn from_members(members: &Map<String, Value>) -> Result<Self, Refusal> {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in members {
+            match value {
+                Value::Null => {}
+                Value::String(text) => drop(form.append_pair(name, text)),
+                Value::Array(list) => list.iter().filter_map(Value::as_str).for_each(|text| {
+                    form.append_pair(name, text);
+                }),
+                Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                    form.append_pair(name, &value.to_string());
+                }
+            }
+        }
+        let params = Self::parse_query(form.finish().as_bytes())?;
+        params.refuse_repeated()?;
+        Ok(params)
+    }
+
+    /// Puts a value in the place of what was sent.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.values.retain(|(known, _)| *known != name);
+        self.values.push((name, Zeroizing::new(value.to_owned())));
     }
 
     /// RFC 6749 §3.1, §3.2: request parameters MUST NOT be included more than once.
@@ -163,7 +203,16 @@ impl Params {
 
     /// Every value of `resource` (RFC 8707 §2).
     pub fn resources(&self) -> impl Iterator<Item = &str> {
-        self.values.iter().filter(|(name, _)| *name == RESOURCE).map(|(_, value)| value.as_str())
+        self.all("resource")
+    }
+
+    /// Every value of `audience` (RFC 8693 §2.1).
+    pub fn audiences(&self) -> impl Iterator<Item = &str> {
+        self.all("audience")
+    }
+
+    fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.values.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 }
 

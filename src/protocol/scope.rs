@@ -51,6 +51,12 @@ impl Scope {
         Self(self.0.union(&other.0).cloned().collect())
     }
 
+    /// Every token of both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).cloned().collect())
+    }
+
     /// Whether every token of this scope is one of `other`'s.
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)

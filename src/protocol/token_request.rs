@@ -3,7 +3,7 @@
 use super::params::{Params, has_control_characters};
 use super::resource::{Resource, Resources};
 use super::scope::Scope;
-use crate::reason::{Refusal, RequestRefusal};
+use crate::reason::{ExchangeRefusal, Refusal, RequestRefusal};
 use crate::secret::{Digest, PlainSecret};
 
 /// The most bytes of a user name or e-mail address.
@@ -24,11 +24,14 @@ pub enum GrantType {
     RefreshToken,
     /// RFC 6749 §4.1.
     AuthorizationCode,
+    /// RFC 8693 §2.1.
+    TokenExchange,
 }
 
 impl GrantType {
     /// All of them, in the order that metadata lists them.
-    pub const ALL: [Self; 4] = [Self::AuthorizationCode, Self::Password, Self::ClientCredentials, Self::RefreshToken];
+    pub const ALL: [Self; 5] =
+        [Self::AuthorizationCode, Self::Password, Self::ClientCredentials, Self::RefreshToken, Self::TokenExchange];
 
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +40,7 @@ impl GrantType {
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
             Self::AuthorizationCode => "authorization_code",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 
@@ -69,6 +73,36 @@ pub enum Offer {
     },
     /// An authorization code.
     AuthorizationCode(PresentedCode),
+    /// Somebody's access token.
+    TokenExchange(PresentedExchange),
+}
+
+/// An access token to be exchanged, and one of whoever acts (RFC 8693 §2.1).
+pub struct PresentedExchange {
+    /// As presented; authentic or not.
+    pub subject_token: PlainSecret,
+    /// As presented, if any; authentic or not.
+    pub actor_token: Option<PlainSecret>,
+}
+
+/// RFC 8693 §3.
+pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+impl PresentedExchange {
+    fn parse(params: &Params) -> Result<Self, Refusal> {
+        let is_access_token = |name: &'static str| match params.find(name) {
+            None | Some(ACCESS_TOKEN_TYPE) => Ok(()),
+            Some(_) => Err(Refusal::from(ExchangeRefusal::TokenType).about(name)),
+        };
+        params.require("subject_token_type")?;
+        ["subject_token_type", "actor_token_type", "requested_token_type"].into_iter().try_for_each(is_access_token)?;
+        let actor_token = params.find("actor_token").map(PlainSecret::new);
+        // RFC 8693 §2.1: actor_token_type is REQUIRED with actor_token, and MUST NOT be there without.
+        if actor_token.is_some() != params.find("actor_token_type").is_some() {
+            return Err(Refusal::from(RequestRefusal::MissingParameter).about("actor_token"));
+        }
+        Ok(Self { subject_token: PlainSecret::new(params.require("subject_token")?), actor_token })
+    }
 }
 
 /// An authorization code and what must come with it (RFC 6749 §4.1.3, RFC 7636 §4.5).
@@ -110,9 +144,12 @@ impl TokenRequest {
                 redirect_uri: params.find("redirect_uri").map(str::to_owned),
                 verifier: params.find("code_verifier").map(PlainSecret::new),
             }),
+            GrantType::TokenExchange => Offer::TokenExchange(PresentedExchange::parse(params)?),
         };
         let scope = params.find("scope").map(Scope::parse).transpose()?;
-        let resources = params.resources().map(Resource::parse).collect::<Result<_, _>>();
+        // RFC 8693 §2.1: here a service is named by where it is, whichever parameter says so.
+        let audiences = params.audiences().filter(|_| grant_type == GrantType::TokenExchange);
+        let resources = params.resources().chain(audiences).map(Resource::parse).collect::<Result<_, _>>();
         let resources = resources.map_err(|_| RequestRefusal::MalformedResource)?;
         Ok(Self { offer, scope, resources })
     }
@@ -124,6 +161,7 @@ impl TokenRequest {
             Offer::ClientCredentials => GrantType::ClientCredentials,
             Offer::RefreshToken { .. } => GrantType::RefreshToken,
             Offer::AuthorizationCode(_) => GrantType::AuthorizationCode,
+            Offer::TokenExchange(_) => GrantType::TokenExchange,
         }
     }
 }

@@ -3,12 +3,14 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::confirmation::Confirmation;
+
 /// RFC 6749 §5.1. `scope` is always said, so that a client need not remember what it asked for.
 #[derive(Serialize, ToSchema)]
 pub struct TokenResponse {
     /// An RFC 9068 JWT.
     pub access_token: String,
-    /// Always `Bearer`.
+    /// `Bearer`, or `DPoP` for a token that is bound to a key (RFC 9449 §5).
     pub token_type: &'static str,
     /// Life of the access token in seconds.
     pub expires_in: u64,
@@ -20,6 +22,18 @@ pub struct TokenResponse {
     pub id_token: Option<String>,
     /// The scope of the access token.
     pub scope: String,
+    /// RFC 8693 §2.2.1: what the access token is, when it was made of another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<&'static str>,
+}
+
+/// RFC 9126 §2.2.
+#[derive(Serialize, ToSchema)]
+pub struct PushedResponse {
+    /// What the browser brings in place of the parameters.
+    pub request_uri: String,
+    /// How long it is good for, in seconds.
+    pub expires_in: u64,
 }
 
 /// RFC 7662 §2.2. An inactive token is `{"active":false}` and nothing more.
@@ -33,7 +47,7 @@ pub struct IntrospectionResponse {
     /// The client that the token was issued to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// `Bearer` for an access token; absent for a refresh token.
+    /// `Bearer` or `DPoP` for an access token; absent for a refresh token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_type: Option<&'static str>,
     /// Seconds since the epoch when it expires.
@@ -57,4 +71,12 @@ pub struct IntrospectionResponse {
     /// The public identifier of the grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
+    /// RFC 9449 §6.2, RFC 8705 §3.2: the key that it is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub cnf: Option<Confirmation>,
+    /// RFC 8693 §4.1: who acts for the subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub act: Option<serde_json::Value>,
 }

@@ -30,6 +30,16 @@ pub enum SettingsError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file cannot be read.
+    #[error("settings: {key}: cannot read {path}: {source}")]
+    UnreadableFile {
+        /// The setting.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A secret is short, or is one that everybody knows.
     #[error("settings: {key}: the password in it is weak or well known; use a random one")]
     WeakSecret {

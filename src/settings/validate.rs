@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{CacheUrl, DatabaseUrl, Settings, SettingsError, Written, read_secret};
+use super::theme::{self, Theme};
+use super::{CacheUrl, DatabaseUrl, Pages, Registration, Settings, SettingsError, Written, read_secret};
 use crate::protocol::client_metadata::MAX_ACCESS_TTL;
+use crate::protocol::client_metadata::registrant::Registrable;
+use crate::protocol::resource::{Resource, Resources};
+use crate::protocol::scope::Scope;
 use crate::secret::PlainSecret;
 
 /// Passwords that come with examples and tutorials; none may guard a database of credentials (ASVS 13.2.3).
@@ -63,6 +67,8 @@ pub(super) fn check(written: Written) -> Result<Settings, SettingsError> {
         passwords: written.passwords.clone(),
         limits: written.limits.clone(),
         fetch: written.fetch.clone(),
+        registration: registration(&written)?,
+        pages: pages(&written)?,
         log: written.log.clone(),
         written: Box::new(written),
     })
@@ -103,11 +109,19 @@ fn issuer(written: &Written) -> Result<Option<String>, SettingsError> {
 }
 
 fn http(written: &Written) -> Result<(), SettingsError> {
+    let is_name =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     let header = &written.http.client_address_header;
-    if header.is_empty()
-        || !header.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    {
+    if header.is_empty() || !is_name(header) {
         return rule("http.client_address_header", "a header name in lower case");
+    }
+    let certificates = &written.http.client_certificate_header;
+    if !is_name(certificates) || certificates == header {
+        return rule("http.client_certificate_header", "a header name in lower case, other than client_address_header");
+    }
+    // RFC 9440 §4: from anyone but a trusted proxy the header is a forgery.
+    if !certificates.is_empty() && written.http.trusted_proxies.is_empty() {
+        return rule("http.client_certificate_header", "needs the proxy in http.trusted_proxies");
     }
     if written.http.max_connections == 0 {
         return rule("http.max_connections", "at least 1");
@@ -204,6 +218,9 @@ fn limits(written: &Written) -> Result<(), SettingsError> {
     if limits.codes == 0 {
         return rule("limits.codes", "at least 1");
     }
+    if limits.registrations == 0 || limits.registrations_everywhere < limits.registrations {
+        return rule("limits.registrations", "at least 1 and at most limits.registrations_everywhere");
+    }
     Ok(())
 }
 
@@ -214,6 +231,35 @@ fn fetch(written: &Written, issuer: Option<&str>) -> Result<(), SettingsError> {
         return rule("fetch.allow_loopback", "true only with an issuer on loopback");
     }
     Ok(())
+}
+
+fn registration(written: &Written) -> Result<Registration, SettingsError> {
+    let registration = &written.registration;
+    let Ok(scope) = Scope::from_stored(&registration.allowed_scope) else {
+        return rule("registration.allowed_scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
+    };
+    let audiences = registration.allowed_audiences.iter().map(|text| Resource::parse(text));
+    let Ok(audiences) = audiences.collect::<Result<Resources, _>>() else {
+        return rule("registration.allowed_audiences", "each is an absolute URI without a fragment");
+    };
+    if !(1..=100_000).contains(&registration.max_clients) {
+        return rule("registration.max_clients", "1 to 100000");
+    }
+    let allowed = Registrable { scope, audiences };
+    Ok(Registration { mode: registration.mode, allowed, max_clients: registration.max_clients })
+}
+
+fn pages(written: &Written) -> Result<Pages, SettingsError> {
+    let pages = &written.pages;
+    if !theme::is_name(&pages.service_name) {
+        return rule("pages.service_name", "1 to 64 bytes without control characters");
+    }
+    let theme = Some(&pages.theme).filter(|folder| !folder.as_os_str().is_empty());
+    Ok(Pages {
+        service_name: pages.service_name.clone(),
+        theme: theme.map(|folder| Theme::load(folder)).transpose()?,
+        theme_style: pages.theme_style,
+    })
 }
 
 fn secret_url(

@@ -8,7 +8,9 @@ use super::schema::authorization_codes;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
+use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::client_credentials::ClientId;
+use crate::protocol::confirmation::Confirmation;
 use crate::protocol::pkce::CodeChallenge;
 use crate::protocol::resource::{Resource, Resources};
 use crate::protocol::scope::Scope;
@@ -54,6 +56,10 @@ pub struct AuthorizationCode {
     pub failures: i16,
     /// What it bought.
     pub grant_id: Option<GrantId>,
+    /// The key that whoever redeems it must show.
+    pub confirmation: Option<Confirmation>,
+    /// Claims that were asked for by name.
+    pub claims: ClaimsRequest,
 }
 
 #[derive(Queryable, Selectable)]
@@ -75,6 +81,8 @@ struct Row {
     expires_at: i64,
     failures: i16,
     grant_id: Option<Vec<u8>>,
+    confirmation: Option<String>,
+    claims: Option<String>,
 }
 
 impl Row {
@@ -88,6 +96,12 @@ impl Row {
             Some(bytes) => Some(GrantId::from_slice(&bytes).ok()?),
             None => None,
         };
+        let confirmation = match &self.confirmation {
+            Some(text) => Some(Confirmation::from_stored(text)?),
+            None => None,
+        };
+        let claims =
+            self.claims.as_deref().map_or_else(|| Some(ClaimsRequest::default()), ClaimsRequest::from_stored)?;
         Some(AuthorizationCode {
             handle: CodeHandle(self.handle.try_into().ok()?),
             session_id: SessionId::from_slice(&self.session_id).ok()?,
@@ -105,13 +119,16 @@ impl Row {
             expires_at: Timestamp::from_micros(self.expires_at),
             failures: self.failures,
             grant_id,
+            confirmation,
+            claims,
         })
     }
 }
 
 const INSERT: &str = "INSERT INTO authorization_codes (handle, session_id, account_id, credentials_version, client_id, \
-    redirect_uri, challenge, nonce, scope, audiences, amr, auth_time, created_at, expires_at, failures) \
-    SELECT ?, browser_sessions.id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0 \
+    redirect_uri, challenge, nonce, scope, audiences, amr, auth_time, created_at, expires_at, confirmation, \
+    claims, failures) \
+    SELECT ?, browser_sessions.id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0 \
     FROM browser_sessions WHERE browser_sessions.id = ? AND ended_at IS NULL AND database_now() <= ?";
 
 /// Adds a code. `false` when the log-in that it comes from was ended, or when `not_after` has passed.
@@ -123,6 +140,8 @@ pub fn insert(tx: &mut Write<'_>, code: &AuthorizationCode, not_after: DatabaseT
     let audiences: Vec<_> = code.audiences.iter().map(Resource::as_str).collect();
     let audiences = serde_json::to_string(&audiences).map_err(corrupt)?;
     let (scope, amr) = (code.scope.to_string(), serde_json::to_string(&code.amr).map_err(corrupt)?);
+    let confirmation = code.confirmation.as_ref().and_then(Confirmation::to_stored);
+    let claims = code.claims.to_stored();
     let binds = vec![
         Bind::Bytes(&code.handle.0),
         Bind::Bytes(code.account_id.as_bytes()),
@@ -137,6 +156,8 @@ pub fn insert(tx: &mut Write<'_>, code: &AuthorizationCode, not_after: DatabaseT
         Bind::Big(code.auth_time.as_micros()),
         Bind::Big(code.created_at.as_micros()),
         Bind::Big(code.expires_at.as_micros()),
+        Bind::MaybeText(confirmation.as_deref()),
+        Bind::MaybeText(claims.as_deref()),
         Bind::Bytes(code.session_id.as_bytes()),
         Bind::Big(not_after.0),
     ];

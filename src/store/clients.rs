@@ -35,7 +35,12 @@ pub struct Client {
     pub status_position: i64,
     /// Its secrets, the oldest first.
     pub secrets: Vec<ClientSecret>,
+    /// If it registered itself: the digest of what lets it change that (RFC 7592 §1.2).
+    pub registration: Option<Digest>,
 }
+
+/// The digest of nothing that anybody could show: a client that deleted itself is nobody's to change.
+const NOBODYS: [u8; 32] = [0; 32];
 
 /// What is kept of a client secret.
 #[derive(Clone, Debug)]
@@ -50,7 +55,7 @@ pub struct ClientSecret {
     pub created_at: Timestamp,
 }
 
-type ClientRow = (String, String, i64, Option<i64>, i64, i64);
+type ClientRow = (String, String, i64, Option<i64>, i64, i64, Option<Vec<u8>>);
 /// What a [`ClientRow`] is made of.
 const ROW: (
     clients::id,
@@ -59,6 +64,7 @@ const ROW: (
     clients::disabled_at,
     clients::not_before,
     clients::status_position,
+    clients::registration_digest,
 ) = (
     clients::id,
     clients::metadata,
@@ -66,11 +72,13 @@ const ROW: (
     clients::disabled_at,
     clients::not_before,
     clients::status_position,
+    clients::registration_digest,
 );
 
 type SecretRow = (Vec<u8>, String, Vec<u8>, i32, i64);
 
-fn parse_client((id, metadata, created_at, disabled_at, not_before, status_position): ClientRow) -> Option<Client> {
+fn parse_client(row: ClientRow) -> Option<Client> {
+    let (id, metadata, created_at, disabled_at, not_before, status_position, registration) = row;
     let json: ClientMetadataJson = serde_json::from_str(&metadata).ok()?;
     Some(Client {
         id: ClientId::parse(&id)?,
@@ -80,6 +88,10 @@ fn parse_client((id, metadata, created_at, disabled_at, not_before, status_posit
         not_before: Timestamp::from_micros(not_before),
         status_position,
         secrets: Vec::new(),
+        registration: match registration {
+            Some(bytes) => Some(Digest::from_slice(&bytes)?),
+            None => None,
+        },
     })
 }
 
@@ -152,9 +164,51 @@ pub fn insert(tx: &mut Write<'_>, client: &Client) -> Result<(), Error> {
             clients::disabled_at.eq(client.disabled_at.map(Timestamp::as_micros)),
             clients::not_before.eq(client.not_before.as_micros()),
             clients::status_position.eq(client.status_position),
+            clients::registration_digest.eq(client.registration.as_ref().map(|digest| digest.as_bytes().as_slice())),
         ))
         .execute(tx.conn())?;
     epochs::advance(tx, Topic::Clients)
+}
+
+/// How many clients have registered themselves. Nobody else changes that until this transaction ends.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn count_registered(tx: &mut Write<'_>) -> Result<i64, Error> {
+    epochs::lock(tx, Topic::Clients)?;
+    Ok(clients::table.filter(clients::registration_digest.is_not_null()).count().get_result(tx.conn())?)
+}
+
+/// Registers a client with other metadata, if it is still its own to change; `false` otherwise.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn replace_metadata(
+    tx: &mut Write<'_>,
+    (id, registration): (&ClientId, &Digest),
+    metadata: &ClientMetadata,
+) -> Result<bool, Error> {
+    let metadata = serde_json::to_string(&metadata.to_json()).map_err(|_| Error::Corrupt { table: TABLE })?;
+    let own = clients::table
+        .find(id.as_str())
+        .filter(clients::registration_digest.eq(registration.as_bytes().as_slice()))
+        .filter(clients::disabled_at.is_null());
+    let changed = diesel::update(own).set(clients::metadata.eq(metadata)).execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)?;
+    Ok(changed == 1)
+}
+
+/// Takes from a client what lets it change itself, which works once; `false` otherwise.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn give_up_registration(tx: &mut Write<'_>, id: &ClientId, registration: &Digest) -> Result<bool, Error> {
+    let own = clients::table
+        .find(id.as_str())
+        .filter(clients::registration_digest.eq(registration.as_bytes().as_slice()))
+        .filter(clients::disabled_at.is_null());
+    let changed = diesel::update(own).set(clients::registration_digest.eq(NOBODYS.as_slice())).execute(tx.conn())?;
+    Ok(changed == 1)
 }
 
 /// Disables a client, which ends for good whatever it holds now: verifiers are told at once, its grants end one after the
@@ -223,6 +277,16 @@ pub fn insert_secret(tx: &mut Write<'_>, client_id: &ClientId, secret: &ClientSe
             client_secrets::key_version.eq(i32::from(secret.key_version)),
             client_secrets::created_at.eq(secret.created_at.as_micros()),
         ))
+        .execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)
+}
+
+/// Removes every secret of a client.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_secrets(tx: &mut Write<'_>, client_id: &ClientId) -> Result<(), Error> {
+    diesel::delete(client_secrets::table.filter(client_secrets::client_id.eq(client_id.as_str())))
         .execute(tx.conn())?;
     epochs::advance(tx, Topic::Clients)
 }

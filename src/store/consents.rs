@@ -44,3 +44,14 @@ pub fn remove(tx: &mut Write<'_>, (account_id, client_id): (AccountId, &ClientId
     Statement::new(REMOVE, binds).execute(tx.conn())?;
     Ok(())
 }
+
+const REMOVE_OF_CLIENT: &str = "DELETE FROM consents WHERE client_id = ?";
+
+/// Forgets what anybody has allowed a client.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_of_client(tx: &mut Write<'_>, client_id: &ClientId) -> Result<(), Error> {
+    Statement::new(REMOVE_OF_CLIENT, vec![Bind::Text(client_id.as_str())]).execute(tx.conn())?;
+    Ok(())
+}

@@ -13,7 +13,9 @@ use super::status_changes::{self, Over};
 use super::{Error, Read, Write, logout_notices};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
+use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::client_credentials::ClientId;
+use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::{Resource, Resources};
 use crate::protocol::scope::Scope;
 use crate::secret::Digest;
@@ -121,6 +123,19 @@ pub struct Grant {
     pub status_position: i64,
     /// The log-in at a browser that it came from.
     pub session_id: Option<SessionId>,
+    /// The key that its refresh tokens must be used with.
+    pub confirmation: Option<Confirmation>,
+    /// Claims that were asked for by name.
+    pub claims: ClaimsRequest,
+    /// What its client calls the account, if not what everybody does.
+    pub subject: Option<String>,
+}
+
+impl Grant {
+    /// The `sub` of its tokens.
+    pub fn subject_text(&self) -> String {
+        self.subject.clone().unwrap_or_else(|| self.account_id.to_string())
+    }
 }
 
 /// A grant with what must be known of its account to honour it.
@@ -160,6 +175,9 @@ struct Row {
     credentials_version: i64,
     status_position: i64,
     session_id: Option<Vec<u8>>,
+    confirmation: Option<String>,
+    claims: Option<String>,
+    subject: Option<String>,
 }
 
 impl Row {
@@ -173,6 +191,12 @@ impl Row {
             Some(bytes) => Some(SessionId::from_slice(&bytes).ok()?),
             None => None,
         };
+        let confirmation = match &self.confirmation {
+            Some(text) => Some(Confirmation::from_stored(text)?),
+            None => None,
+        };
+        let claims =
+            self.claims.as_deref().map_or_else(|| Some(ClaimsRequest::default()), ClaimsRequest::from_stored)?;
         Some(Grant {
             id: GrantId::from_slice(&self.id).ok()?,
             handle: Handle(self.handle.try_into().ok()?),
@@ -195,6 +219,9 @@ impl Row {
             ended_at: self.ended_at.map(Timestamp::from_micros),
             status_position: self.status_position,
             session_id,
+            confirmation,
+            claims,
+            subject: self.subject,
         })
     }
 }
@@ -215,8 +242,9 @@ fn parse_joined(row: Option<Joined>) -> Result<Option<GrantOfAccount>, Error> {
 }
 
 const INSERT: &str = "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
-    generation, winner, siblings, rotated_at, idle_expires_at, expires_at, status_position, session_id, credentials_version) \
-    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, ?, ?, credentials_version \
+    generation, winner, siblings, rotated_at, idle_expires_at, expires_at, status_position, session_id, confirmation, claims, \
+    subject, credentials_version) \
+    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, ?, ?, ?, ?, ?, credentials_version \
     FROM accounts WHERE id = ? AND credentials_version = ? AND disabled_at IS NULL AND database_now() <= ? \
     AND NOT EXISTS (SELECT 1 FROM clients WHERE clients.id = ? AND clients.disabled_at IS NOT NULL)";
 
@@ -231,6 +259,8 @@ pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_version: i64, not_after: D
     let audiences: Vec<_> = grant.audiences.iter().map(Resource::as_str).collect();
     let audiences = serde_json::to_string(&audiences).map_err(corrupt)?;
     let (scope, amr) = (grant.scope.to_string(), serde_json::to_string(&grant.amr).map_err(corrupt)?);
+    let confirmation = grant.confirmation.as_ref().and_then(Confirmation::to_stored);
+    let claims = grant.claims.to_stored();
     let binds = vec![
         Bind::Bytes(grant.id.as_bytes()),
         Bind::Bytes(&grant.handle.0),
@@ -245,6 +275,9 @@ pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_version: i64, not_after: D
         Bind::Big(grant.expires_at.as_micros()),
         Bind::Big(grant.status_position),
         Bind::MaybeBytes(grant.session_id.as_ref().map(SessionId::as_bytes)),
+        Bind::MaybeText(confirmation.as_deref()),
+        Bind::MaybeText(claims.as_deref()),
+        Bind::MaybeText(grant.subject.as_deref()),
         Bind::Bytes(grant.account_id.as_bytes()),
         Bind::Big(seen_version),
         Bind::Big(not_after.0),
@@ -461,20 +494,4 @@ const REMOVE_EXPIRED: &str = "DELETE FROM grants WHERE id IN \
 pub fn remove_expired(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
     let binds = vec![Bind::Big(before.as_micros()), Bind::Big(limit)];
     Ok(Statement::new(REMOVE_EXPIRED, binds).execute(tx.conn())?)
-}
-
-/// How many grants of an account are neither ended nor expired.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn count_live(tx: &mut Read<'_>, id: AccountId, now: Timestamp) -> Result<i64, Error> {
-    Ok(grants::table
-        .inner_join(accounts::table)
-        .filter(grants::account_id.eq(id.as_bytes()))
-        .filter(grants::credentials_version.eq(accounts::credentials_version))
-        .filter(grants::ended_at.is_null())
-        .filter(grants::expires_at.gt(now.as_micros()))
-        .filter(grants::idle_expires_at.gt(now.as_micros()))
-        .count()
-        .get_result(tx.conn())?)
 }

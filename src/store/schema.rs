@@ -207,6 +207,15 @@ diesel::table! {
         session_id -> Nullable<Binary>,
         confirmation -> Nullable<Text>,
         claims -> Nullable<Text>,
+        subject -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    pairwise_subjects (account_id, sector) {
+        account_id -> Binary,
+        sector -> Text,
+        subject -> Text,
     }
 }
 

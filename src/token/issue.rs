@@ -10,7 +10,9 @@ use super::{Authorization, Person, id_token};
 use crate::app::App;
 use crate::keys::{KeysError, TokenType};
 use crate::protocol::client_metadata::MAX_EXTRA_CLAIMS_BYTES;
+use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::{Resource, Resources};
+use crate::protocol::token_request::{ACCESS_TOKEN_TYPE, GrantType};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
 use crate::secret::encode_base64url;
@@ -19,7 +21,7 @@ use crate::store::clients::Client;
 /// Random bits of a `jti`: 128.
 pub(super) const JTI_BYTES: usize = 16;
 /// The assurance of one factor (NIST SP 800-63-4 AAL1).
-pub(super) const ACR_ONE_FACTOR: &str = "aal1";
+pub const ACR_ONE_FACTOR: &str = "aal1";
 
 #[derive(Serialize)]
 struct AccessClaims<'a> {
@@ -32,6 +34,10 @@ struct AccessClaims<'a> {
     jti: String,
     scope: String,
     status: StatusClaim,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<&'a Confirmation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<&'a Value>,
     #[serde(flatten)]
     person: Option<PersonClaims<'a>>,
     #[serde(flatten)]
@@ -72,11 +78,12 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
     let wanted = now.plus(access_ttl(app, client));
     // RFC 9700 §2.2.1: an access token does not outlive the grant it came from.
     let expires_at = authorization.person.as_ref().map_or(wanted, |person| wanted.min(person.grant_expires_at));
-    let subject = authorization.person.as_ref().map(|person| person.account_id.to_string());
+    let expires_at = authorization.not_after.map_or(expires_at, |latest| expires_at.min(latest));
+    let subject = authorization.person.as_ref().map(|person| person.subject.as_str());
     let claims = AccessClaims {
         iss: &app.issuer,
         // RFC 9068 §2.2: without a resource owner, sub identifies the client.
-        sub: subject.as_deref().unwrap_or(client.id.as_str()),
+        sub: subject.unwrap_or(client.id.as_str()),
         aud: audience(app, &authorization.audiences),
         client_id: client.id.as_str(),
         exp: expires_at.unix_seconds(),
@@ -84,20 +91,24 @@ pub fn mint(app: &App, authorization: &Authorization, refresh_token: Option<Stri
         jti: encode_base64url(&app.random.bytes::<JTI_BYTES>()),
         scope: authorization.scope.to_string(),
         status: status(app, authorization)?,
+        cnf: authorization.confirmation.as_ref(),
+        act: authorization.act.as_ref(),
         person: authorization.person.as_ref().map(person_claims),
         extra: &client.metadata.extra_claims,
     };
     let life = expires_at.since(now);
     let access_token = sign(app, TokenType::AccessToken, &claims, life).map_err(|error| cannot_sign(&error))?;
+    let exchanged = authorization.grant_type == GrantType::TokenExchange;
     let id_token = id_token::issue(app, authorization, &access_token).map_err(|error| cannot_sign(&error))?;
     app.metrics.record_access_token(authorization.grant_type);
     Ok(TokenResponse {
         access_token,
-        token_type: "Bearer",
+        token_type: Confirmation::token_type(authorization.confirmation.as_ref()),
         expires_in: u64::try_from(expires_at.unix_seconds() - now.unix_seconds()).unwrap_or(0),
         refresh_token,
         id_token,
         scope: claims.scope,
+        issued_token_type: exchanged.then_some(ACCESS_TOKEN_TYPE),
     })
 }
 
@@ -134,6 +145,16 @@ pub(super) fn sign(
         }
         outcome => outcome,
     }
+}
+
+/// OpenID Connect Core §5.3.2: the answer of the userinfo endpoint as a JWT, for the client alone.
+///
+/// # Errors
+/// [`CapacityRefusal::CannotSign`]; [`CapacityRefusal::KeysUnconfirmed`].
+pub fn sign_userinfo(app: &App, client: &Client, mut claims: Map<String, Value>) -> Result<String, Refusal> {
+    claims.insert("iss".to_owned(), app.issuer.clone().into());
+    claims.insert("aud".to_owned(), client.id.as_str().into());
+    sign(app, TokenType::UserInfo, &claims, access_ttl(app, client)).map_err(|error| cannot_sign(&error))
 }
 
 fn cannot_sign(error: &KeysError) -> Refusal {

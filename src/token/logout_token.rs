@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::issue::{JTI_BYTES, sign};
 use crate::app::App;
-use crate::id::{AccountId, GrantId};
+use crate::id::GrantId;
 use crate::keys::{KeysError, TokenType};
 use crate::protocol::client_credentials::ClientId;
 use crate::secret::encode_base64url;
@@ -22,7 +22,7 @@ struct LogoutClaims<'a> {
     iat: i64,
     exp: i64,
     jti: String,
-    sub: String,
+    sub: &'a str,
     sid: String,
     events: Events,
 }
@@ -41,11 +41,7 @@ struct Nothing {}
 ///
 /// # Errors
 /// [`KeysError`].
-pub fn issue(
-    app: &App,
-    client_id: &ClientId,
-    (account_id, grant_id): (AccountId, GrantId),
-) -> Result<String, KeysError> {
+pub fn issue(app: &App, client_id: &ClientId, (subject, grant_id): (&str, GrantId)) -> Result<String, KeysError> {
     let now = app.clock.now();
     let claims = LogoutClaims {
         iss: &app.issuer,
@@ -54,7 +50,7 @@ pub fn issue(
         exp: now.plus(LIFE).unix_seconds(),
         jti: encode_base64url(&app.random.bytes::<JTI_BYTES>()),
         // As in the ID tokens of the same grant.
-        sub: account_id.to_string(),
+        sub: subject,
         sid: grant_id.to_string(),
         events: Events { logout: Nothing {} },
     };

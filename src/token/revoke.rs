@@ -8,6 +8,7 @@ use countersign_verifier::feed::CutKind;
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
 use crate::id::GrantId;
+use crate::keys::OwnClaims;
 use crate::store::clients::{self, Client};
 use crate::store::grants::{self, EndedBy};
 use crate::store::status_changes::{self, Over};
@@ -36,7 +37,7 @@ const MOST_TOKENS: i64 = 2000;
 pub fn revoke_access_token(
     app: &App,
     client: &Client,
-    claims: &Claims,
+    claims: &Claims<OwnClaims>,
     deadline: &Deadline,
 ) -> Result<(), store::Error> {
     // All that was issued with its position is over, and verifiers know it.

@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::extract::DPOP;
 use super::{State, body, observe};
 use crate::metrics::Endpoint;
+use crate::oauth::possession;
 use crate::reason::{BearerRefusal, Reason, Refusal, Weight};
 
 /// RFC 6749 §5.2.
@@ -51,14 +53,35 @@ pub(super) fn refuse(request: &HttpRequest, state: &State, refusal: &Refusal) ->
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
     say_when(&mut answer, refusal);
+    offer_nonce(request, state, &mut answer);
     answer
+}
+
+/// RFC 9449 §8: whoever proves possession of a key is told what to repeat next time.
+pub(super) fn offer_nonce(request: &HttpRequest, state: &State, answer: &mut HttpResponse) {
+    if !request.headers().contains_key(DPOP) {
+        return;
+    }
+    let nonce = possession::nonce(&state.app).and_then(|nonce| HeaderValue::from_str(nonce.expose()).ok());
+    if let Some(nonce) = nonce {
+        answer.headers_mut().insert(HeaderName::from_static("dpop-nonce"), nonce);
+    }
 }
 
 /// How to authenticate, for whoever did not.
 fn challenge(refusal: &Refusal) -> HeaderValue {
     match refusal.reason {
         // RFC 6750 §3: no error code for a request without any token.
-        Reason::Bearer(BearerRefusal::Missing) => HeaderValue::from_static(r#"Bearer realm="countersign""#),
+        Reason::Bearer(BearerRefusal::Missing) => {
+            HeaderValue::from_static(r#"Bearer realm="countersign", DPoP algs="ES256 EdDSA Ed25519 PS256 RS256""#)
+        }
+        // RFC 9449 §7.1, §9.
+        Reason::Bearer(BearerRefusal::Unproven) => {
+            HeaderValue::from_static(r#"DPoP error="invalid_dpop_proof", algs="ES256 EdDSA Ed25519 PS256 RS256""#)
+        }
+        Reason::Bearer(BearerRefusal::NonceWanted) => {
+            HeaderValue::from_static(r#"DPoP error="use_dpop_nonce", algs="ES256 EdDSA Ed25519 PS256 RS256""#)
+        }
         Reason::Bearer(BearerRefusal::Invalid) => {
             HeaderValue::from_static(r#"Bearer realm="countersign", error="invalid_token""#)
         }
@@ -72,6 +95,9 @@ fn challenge(refusal: &Refusal) -> HeaderValue {
         | Reason::Grant(_)
         | Reason::Authorize(_)
         | Reason::Code(_)
+        | Reason::Dpop(_)
+        | Reason::Exchange(_)
+        | Reason::Registration(_)
         | Reason::Capacity(_) => HeaderValue::from_static(r#"Basic realm="countersign", charset="UTF-8""#),
     }
 }
@@ -129,6 +155,14 @@ pub(super) async fn get_and_post(request: HttpRequest, payload: Payload) -> Http
     body::discard(&request, payload).await;
     let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST");
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+    answer
+}
+
+/// The answer to a method that a client's registration does not take (RFC 7592 §2).
+pub(super) async fn get_put_and_delete(request: HttpRequest, payload: Payload) -> HttpResponse {
+    body::discard(&request, payload).await;
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, PUT and DELETE");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, PUT, DELETE"));
     answer
 }
 

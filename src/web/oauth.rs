@@ -1,5 +1,6 @@
 //! The protocol endpoints: body, client address, one hop, answer.
 
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -8,12 +9,13 @@ use utoipa::ToSchema;
 use super::{State, body, error, extract, observe};
 use crate::lane::Lane;
 use crate::oauth::introspect::introspect;
+use crate::oauth::pushed_request::{PushCall, push};
 use crate::oauth::revoke::revoke;
 use crate::oauth::token::{LaneKind, TokenCall, exchange};
-use crate::oauth::userinfo::userinfo;
+use crate::oauth::userinfo::{UserInfo, userinfo};
 use crate::oauth::{PresentedToken, RequestContext};
 use crate::password_hash::HashMemory;
-use crate::protocol::token_response::{IntrospectionResponse, TokenResponse};
+use crate::protocol::token_response::{IntrospectionResponse, PushedResponse, TokenResponse};
 use crate::reason::{CapacityRefusal, Refusal, RequestRefusal};
 
 /// The form of a token request, for the documentation; the reader is [`TokenCall::parse`].
@@ -47,6 +49,26 @@ struct TokenForm {
     resource: Option<Vec<String>>,
 }
 
+/// The form of a pushed request, for the documentation: what the authorization endpoint takes, and the client's credentials.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct PushForm {
+    /// `code`.
+    response_type: String,
+    /// Who asks.
+    client_id: String,
+    /// Where the code goes.
+    redirect_uri: Option<String>,
+    /// With PKCE (RFC 7636 §4.3).
+    code_challenge: Option<String>,
+    /// All of it in an object that the client signed (RFC 9101).
+    request: Option<String>,
+    /// With `private_key_jwt` (RFC 7523 §2.2).
+    client_assertion: Option<String>,
+    /// With `private_key_jwt`.
+    client_assertion_type: Option<String>,
+}
+
 /// The form of revocation and introspection, for the documentation.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -77,7 +99,7 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
         let headers = request.headers();
         let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
         let app = state.app.clone();
-        match call.lane(&app) {
+        match call.lane(&app, &context) {
             LaneKind::Here => {
                 span(&request, &state).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default()))
             }
@@ -119,7 +141,8 @@ pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Da
         (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
         (status = 503, description = "No answer now", body = error::ErrorBody)))]
 pub(super) async fn introspection(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
-    let outcome = on_token_lane(&request, payload, &state, |state, call, _| introspect(&state.app, call));
+    let outcome =
+        on_token_lane(&request, payload, &state, |state, call, context| introspect(&state.app, call, context));
     answer(&request, &state, outcome.await)
 }
 
@@ -134,10 +157,44 @@ pub(super) async fn user_information(request: HttpRequest, payload: Payload, sta
     body::discard(&request, payload).await;
     let outcome = async {
         let authorization = extract::authorization(request.headers())?.map(<[u8]>::to_vec);
-        let app = state.app.clone();
-        hop(&request, &state, &state.lanes.token, move |()| userinfo(&app, authorization.as_deref())).await
+        let (app, context) = (state.app.clone(), extract::context(&request, &state));
+        let method = request.method().as_str().to_owned();
+        let work = move |(): &mut ()| userinfo(&app, &method, authorization.as_deref(), &context);
+        hop(&request, &state, &state.lanes.token, work).await
     };
-    answer(&request, &state, outcome.await)
+    let mut answer = match outcome.await {
+        Ok(UserInfo::Plain(claims)) => error::json(StatusCode::OK, &claims),
+        Ok(UserInfo::Signed(jwt)) => HttpResponse::Ok().content_type("application/jwt").body(jwt),
+        Err(refusal) => return error::refuse(&request, &state, &refusal),
+    };
+    error::offer_nonce(&request, &state, &mut answer);
+    answer
+}
+
+/// Takes an authorization request beforehand (RFC 9126 §2).
+#[utoipa::path(post, path = "/par", tag = "oauth",
+    request_body(content = PushForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 201, description = "What the browser brings (RFC 9126 §2.2)", body = PushedResponse),
+        (status = 400, description = "Refused, as the authorization endpoint would", body = error::ErrorBody),
+        (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
+        (status = 429, description = "Too many requests: Retry-After says when", body = error::ErrorBody),
+        (status = 503, description = "Busy or a part is away: Retry-After says when", body = error::ErrorBody)))]
+pub(super) async fn pushed_request(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let outcome = async {
+        let body = body::read(&request, payload).await?;
+        let headers = request.headers();
+        let call = PushCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
+        let app = state.app.clone();
+        hop(&request, &state, &state.lanes.token, move |()| push(&app, call, &context)).await
+    };
+    let mut answer = answer(&request, &state, outcome.await);
+    if answer.status() == StatusCode::OK {
+        // RFC 9126 §2.2.
+        *answer.status_mut() = StatusCode::CREATED;
+    }
+    answer
 }
 
 /// The answer to a method that a protocol endpoint does not take (RFC 6749 §3.2).
@@ -149,7 +206,11 @@ pub(super) async fn method_not_allowed(request: HttpRequest, payload: Payload, s
 fn answer(request: &HttpRequest, state: &State, outcome: Result<impl Serialize, Refusal>) -> HttpResponse {
     match outcome {
         // RFC 6749 §5.1: no-store, which every answer of ours has unless it says otherwise.
-        Ok(body) => error::json(actix_web::http::StatusCode::OK, &body),
+        Ok(body) => {
+            let mut answer = error::json(StatusCode::OK, &body);
+            error::offer_nonce(request, state, &mut answer);
+            answer
+        }
         Err(refusal) => error::refuse(request, state, &refusal),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{documents, health, oauth, pages, status};
+use super::{documents, health, oauth, pages, registration, status};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +18,11 @@ use super::{documents, health, oauth, pages, status};
         oauth::revocation,
         oauth::introspection,
         oauth::user_information,
+        oauth::pushed_request,
+        registration::register,
+        registration::show,
+        registration::replace,
+        registration::remove,
         documents::jwks,
         documents::metadata,
         status::aggregation,

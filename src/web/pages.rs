@@ -5,6 +5,7 @@ pub(super) mod assets;
 pub(super) mod authorize;
 mod cookies;
 mod forms;
+mod look;
 pub(super) mod logout;
 mod texts;
 
@@ -16,6 +17,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use askama::Template;
 
 use cookies::Kind;
+pub(super) use look::Look;
 
 use super::oauth::hop;
 use super::{State, error, extract, observe};
@@ -107,7 +109,7 @@ struct RefusedPage<'a> {
 
 /// The page of a refusal that no client may be told of.
 fn refused(request: &HttpRequest, state: &State, refusal: &Refusal) -> HttpResponse {
-    let texts = texts::of(request, &[]);
+    let texts = texts::of(request, &refusal.ui_locales);
     let trace = observe::trace(request, state).to_string();
     error::record_at(request, state, refusal, &trace);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -137,6 +139,9 @@ fn explanation(texts: &Texts, reason: Reason) -> &str {
         | Reason::Grant(_)
         | Reason::Authorize(_)
         | Reason::Code(_)
+        | Reason::Dpop(_)
+        | Reason::Exchange(_)
+        | Reason::Registration(_)
         | Reason::Bearer(_) => texts.application_at_fault,
     }
 }

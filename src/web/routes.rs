@@ -3,7 +3,7 @@
 use actix_web::web::{self, ServiceConfig, resource};
 
 use super::pages::{account, assets, authorize, logout};
-use super::{documents, error, health, oauth, openapi, status};
+use super::{documents, error, health, oauth, openapi, registration, status};
 use crate::metrics::Endpoint;
 
 /// The protocol's endpoints and everything public.
@@ -12,6 +12,7 @@ pub(super) fn public(config: &mut ServiceConfig) {
     let read_only = || web::route().to(error::read_only);
     let get_and_post = || web::route().to(error::get_and_post);
     config
+        .configure(pages)
         .service(resource(Endpoint::Token.path()).route(web::post().to(oauth::token)).default_service(post_only()))
         .service(
             resource(Endpoint::Revoke.path()).route(web::post().to(oauth::revocation)).default_service(post_only()),
@@ -21,6 +22,56 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .route(web::post().to(oauth::introspection))
                 .default_service(post_only()),
         )
+        .service(
+            resource(Endpoint::PushedRequest.path())
+                .route(web::post().to(oauth::pushed_request))
+                .default_service(post_only()),
+        )
+        .service(
+            resource(Endpoint::UserInfo.path())
+                .route(web::get().to(oauth::user_information))
+                .route(web::post().to(oauth::user_information))
+                .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::Register.path())
+                .route(web::post().to(registration::register))
+                .default_service(post_only()),
+        )
+        .service(
+            resource(Endpoint::Registration.path())
+                .route(web::get().to(registration::show))
+                .route(web::put().to(registration::replace))
+                .route(web::delete().to(registration::remove))
+                .default_service(web::route().to(error::get_put_and_delete)),
+        )
+        .service(document(Endpoint::Style, assets::style))
+        .service(document(Endpoint::Logo, assets::logo))
+        .service(document(Endpoint::Icon, assets::icon))
+        .service(document(Endpoint::Submit, assets::submit))
+        .service(document(Endpoint::Jwks, documents::jwks))
+        .service(document(Endpoint::Metadata, documents::metadata))
+        .service(document(Endpoint::OpenIdMetadata, documents::metadata))
+        .service(document(Endpoint::StatusLists, status::aggregation))
+        .service(
+            resource(Endpoint::StatusEvents.path()).route(web::get().to(status::events)).default_service(read_only()),
+        )
+        .service(
+            resource(Endpoint::StatusReceipts.path())
+                .route(web::post().to(status::receipts))
+                .default_service(post_only()),
+        )
+        .service(document(Endpoint::StatusList, status::list))
+        .service(document(Endpoint::OpenApi, openapi::openapi))
+        .service(document(Endpoint::Livez, health::livez))
+        .service(document(Endpoint::Readyz, health::readyz))
+        .default_service(web::route().to(error::not_found));
+}
+
+/// What browsers are led to.
+fn pages(config: &mut ServiceConfig) {
+    let get_and_post = || web::route().to(error::get_and_post);
+    config
         .service(
             resource(Endpoint::Authorize.path())
                 .route(web::get().to(authorize::authorization))
@@ -56,32 +107,7 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .route(web::get().to(account::account))
                 .route(web::post().to(account::account))
                 .default_service(get_and_post()),
-        )
-        .service(
-            resource(Endpoint::UserInfo.path())
-                .route(web::get().to(oauth::user_information))
-                .route(web::post().to(oauth::user_information))
-                .default_service(get_and_post()),
-        )
-        .service(document(Endpoint::Style, assets::style))
-        .service(document(Endpoint::Submit, assets::submit))
-        .service(document(Endpoint::Jwks, documents::jwks))
-        .service(document(Endpoint::Metadata, documents::metadata))
-        .service(document(Endpoint::OpenIdMetadata, documents::metadata))
-        .service(document(Endpoint::StatusLists, status::aggregation))
-        .service(
-            resource(Endpoint::StatusEvents.path()).route(web::get().to(status::events)).default_service(read_only()),
-        )
-        .service(
-            resource(Endpoint::StatusReceipts.path())
-                .route(web::post().to(status::receipts))
-                .default_service(post_only()),
-        )
-        .service(document(Endpoint::StatusList, status::list))
-        .service(document(Endpoint::OpenApi, openapi::openapi))
-        .service(document(Endpoint::Livez, health::livez))
-        .service(document(Endpoint::Readyz, health::readyz))
-        .default_service(web::route().to(error::not_found));
+        );
 }
 
 /// What only the operator's network should see.

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::connection::Connection;
 use super::observe::observe;
+use super::pages::Look;
 use super::seats::Seats;
 use super::{State, routes};
 use crate::app::{App, Lanes, StartError};
@@ -45,7 +46,8 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
     let jobs = Jobs::start(app.clone())?;
     let lanes = Lanes::start(&app.settings, &app.clock, &app.metrics)?;
     let (drain, max_connections) = (app.settings.http.drain, app.settings.http.max_connections);
-    let state = web::Data::new(State { app, lanes, health: jobs.health.clone(), seats: Seats::of(max_connections) });
+    let (health, seats, look) = (jobs.health.clone(), Seats::of(max_connections), Look::new(&app.settings.pages));
+    let state = web::Data::new(State { app, lanes, health, seats, look });
     let address = listener.local_addr()?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     // On an address that others can reach, metrics are for a listener of their own (ASVS 13.4.5).

@@ -130,7 +130,8 @@ pub(super) async fn events(
     query: Option<Query<FollowQuery>>,
     state: Data<State>,
 ) -> HttpResponse {
-    let admitted = extract::authorization(request.headers()).and_then(|header| authorize(&state.app, header));
+    let context = extract::context(&request, &state);
+    let admitted = extract::authorization(request.headers()).and_then(|header| authorize(&state.app, header, &context));
     let client = match admitted {
         Ok(client) => client,
         Err(refusal) => return error::refuse(&request, &state, &refusal),
@@ -317,7 +318,8 @@ fn event(name: &str, data: &str) -> Value {
 pub(super) async fn receipts(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let outcome = async {
         let body = body::read(&request, payload).await?;
-        let client = authorize(&state.app, extract::authorization(request.headers())?)?;
+        let context = extract::context(&request, &state);
+        let client = authorize(&state.app, extract::authorization(request.headers())?, &context)?;
         let app = state.app.clone();
         hop(&request, &state, &state.lanes.token, move |()| take_receipt(&app, &client, &body)).await
     };

@@ -166,6 +166,8 @@ impl TestDatabase {
             ("limits.address_failures", "100000"),
             ("limits.authorize_requests", "100000"),
             ("limits.authorize_requests_everywhere", "100000"),
+            ("limits.registrations", "100000"),
+            ("limits.registrations_everywhere", "100000"),
         ];
         all.retain(|(key, _)| !overrides.iter().any(|(other, _)| other == key));
         all.extend(overrides);
@@ -310,7 +312,14 @@ impl TestApp {
 
     /// Another instance on the same database, clock and issuer.
     pub fn second_instance(&self) -> Self {
-        Self::on(self.database.clone(), self.app.clock.clone(), &[("issuer", &self.app.issuer)])
+        self.second_instance_with(&[])
+    }
+
+    /// The same with some settings of the test's choice.
+    pub fn second_instance_with(&self, overrides: &[(&str, &str)]) -> Self {
+        let mut all = vec![("issuer", self.app.issuer.as_str())];
+        all.extend(overrides);
+        Self::on(self.database.clone(), self.app.clock.clone(), &all)
     }
 
     /// Moves the clock forward.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules in dependency order.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "clock",
     "secret",
     "id",
@@ -22,6 +22,7 @@ const ORDER: [&str; 27] = [
     "keys",
     "limits",
     "clients",
+    "client_keys",
     "status",
     "app",
     "token",
@@ -39,7 +40,7 @@ const ORDER: [&str; 27] = [
 const GROUND: [&str; 2] = ["protocol", "reason"];
 
 /// Outside crates and the only modules that may name them.
-const DOORS: [(&str, &[&str]); 27] = [
+const DOORS: [(&str, &[&str]); 28] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
     ("actix_web", &["web", "cli"]),
@@ -65,6 +66,7 @@ const DOORS: [(&str, &[&str]); 27] = [
     ("uuid", &["id"]),
     ("caseless", &["login_name"]),
     ("percent_encoding", &["protocol"]),
+    ("x509_cert", &["protocol"]),
     ("tracing_subscriber", &["cli"]),
     ("tracing_appender", &["cli"]),
 ];

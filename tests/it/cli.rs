@@ -424,3 +424,18 @@ fn the_demonstration_does_what_it_says() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("loopback"));
 }
+
+#[test]
+fn a_registration_token_is_shown_once_and_all_of_them_are_taken_back() {
+    let desk = Desk::new();
+    desk.refused(&["registration-tokens", "create"], "", 1);
+    desk.json(&["clients", "create", "--id", "svc", "--grant", "client_credentials"], "");
+    let made = desk.json(&["registration-tokens", "create", "--uses", "3", "--expires-in", "24h"], "");
+    assert!(made["initial_access_token"].as_str().unwrap().starts_with("csi_"), "{made}");
+    assert_eq!(made["uses"], 3);
+    for wrong in [&["--uses", "0"][..], &["--uses", "10001"], &["--expires-in", "0s"], &["--expires-in", "400d"]] {
+        let arguments = [&["registration-tokens", "create"], wrong].concat();
+        assert!(desk.refused(&arguments, "", 1).contains("registration token"), "{wrong:?}");
+    }
+    assert_eq!(desk.json(&["registration-tokens", "revoke-all"], "")["revoked"], 1);
+}

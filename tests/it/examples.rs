@@ -177,7 +177,7 @@ static BUILT: LazyLock<()> = LazyLock::new(|| {
 });
 
 /// The environment without what the cargo that runs this test has put into it: with that, another one would build anew.
-fn for_cargo() -> impl Iterator<Item = (OsString, OsString)> {
+pub fn for_cargo() -> impl Iterator<Item = (OsString, OsString)> {
     let ours = ["COUNTERSIGN", "CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "LD_LIBRARY_PATH"];
     std::env::vars_os().filter(move |(name, _)| !ours.iter().any(|start| name.to_string_lossy().starts_with(start)))
 }

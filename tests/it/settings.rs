@@ -50,6 +50,10 @@ fn every_rule_names_its_key() {
         ("limits.login_failures_ceiling", "101"),
         ("limits.login_delay_max", "2d"),
         ("limits.address_failures", "0"),
+        ("limits.registrations", "0"),
+        ("registration.allowed_scope", "a  b"),
+        ("registration.allowed_audiences", "api"),
+        ("registration.max_clients", "0"),
     ] {
         assert!(refused(&[(key, value)]).contains(key), "{key} = {value}: {}", refused(&[(key, value)]));
     }

@@ -6,6 +6,7 @@ use std::sync::{LazyLock, Mutex};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
 use crate::app::TestApp;
+use crate::browser::{CodeRequest, code};
 
 /// What one database was asked: each text with how often, and whether a connection keeps it prepared.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +129,19 @@ fn a_request_costs_no_more_statements_than_promised() {
     assert_eq!(frames.len(), framed, "a log-in");
     let (statements, _) = asked_by(&test, || assert_eq!(party.log_in_with("web", &email, "hunter-canary").status, 400));
     assert_eq!(statements.len(), 4, "the account, its failures, and one more of both: {statements:#?}");
+}
+
+#[test]
+fn a_request_of_somebody_who_is_logged_in_costs_two_statements() {
+    listen();
+    let test = TestApp::start();
+    let (browser, ..) = test.at_browser();
+    let request = CodeRequest::new();
+    let (statements, frames) = asked_by(&test, || {
+        code(&browser.get(&request.path()));
+    });
+    assert_eq!(statements.len(), 2, "the log-in and the code: {statements:#?}");
+    assert_eq!(frames.len(), if test.database.url.starts_with("sqlite:") { 2 } else { 0 }, "{frames:#?}");
 }
 
 /// What only SQLite does.

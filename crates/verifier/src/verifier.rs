@@ -265,7 +265,7 @@ impl Verifier {
 }
 
 /// The service's own claims. A type that holds nothing is not made from the whole payload, which would be read for nothing.
-fn other_claims<T: DeserializeOwned>(signed: &jws::Unverified<'_>) -> Option<T> {
+pub(crate) fn other_claims<T: DeserializeOwned>(signed: &jws::Unverified<'_>) -> Option<T> {
     let nothing = if size_of::<T>() == 0 { json::read(b"{}") } else { None };
     nothing.or_else(|| signed.read())
 }

@@ -1,3 +1,4 @@
+ALTER TABLE grants DROP COLUMN subject;
 ALTER TABLE grants DROP COLUMN claims;
 ALTER TABLE grants DROP COLUMN confirmation;
 UPDATE grants SET ended_by = 'operator' WHERE ended_by = 'person';
@@ -13,10 +14,12 @@ DROP INDEX browser_sessions_remembered_id;
 ALTER TABLE browser_sessions DROP COLUMN remembered_id;
 ALTER TABLE browser_sessions DROP COLUMN user_agent;
 ALTER TABLE browser_sessions DROP COLUMN network;
+DROP INDEX clients_registration_digest;
 ALTER TABLE clients DROP COLUMN registration_digest;
 DROP TABLE initial_access_tokens;
 DROP TABLE remembered_log_ins;
 DROP TABLE logout_notices;
 DROP TABLE device_codes;
 DROP TABLE pushed_requests;
+DROP TABLE pairwise_subjects;
 DROP TABLE one_time_values;

@@ -79,6 +79,7 @@ CREATE INDEX initial_access_tokens_expires_at ON initial_access_tokens (expires_
 
 -- What lets a client that registered itself change what it is registered with.
 ALTER TABLE clients ADD COLUMN registration_digest BYTEA;
+CREATE INDEX clients_registration_digest ON clients (registration_digest) WHERE registration_digest IS NOT NULL;
 
 -- Where a log-in is used, and the memory of a browser that it came from.
 ALTER TABLE browser_sessions ADD COLUMN network TEXT;
@@ -88,6 +89,14 @@ CREATE INDEX browser_sessions_remembered_id ON browser_sessions (remembered_id) 
 
 -- What waits for a log-in without any client: the account's own page.
 ALTER TABLE authorize_requests ADD COLUMN page TEXT CHECK (page IN ('account'));
+
+-- What an account is called where clients must not know that two of them know the same person.
+CREATE TABLE pairwise_subjects (
+    account_id BYTEA NOT NULL REFERENCES accounts (id),
+    sector TEXT NOT NULL,
+    subject TEXT NOT NULL UNIQUE,
+    PRIMARY KEY (account_id, sector)
+);
 
 -- The key that what is bought must be used with, and the claims that were asked for by name.
 ALTER TABLE authorization_codes ADD COLUMN confirmation TEXT;
@@ -100,3 +109,4 @@ ALTER TABLE grants ADD CONSTRAINT grants_ended_by_check CHECK (ended_by IN
     'log_out', 'code_replay', 'person'));
 ALTER TABLE grants ADD COLUMN confirmation TEXT;
 ALTER TABLE grants ADD COLUMN claims TEXT;
+ALTER TABLE grants ADD COLUMN subject TEXT;

@@ -76,6 +76,7 @@ CREATE INDEX initial_access_tokens_expires_at ON initial_access_tokens (expires_
 
 -- What lets a client that registered itself change what it is registered with.
 ALTER TABLE clients ADD COLUMN registration_digest BLOB;
+CREATE INDEX clients_registration_digest ON clients (registration_digest) WHERE registration_digest IS NOT NULL;
 
 -- Where a log-in is used, and the memory of a browser that it came from.
 ALTER TABLE browser_sessions ADD COLUMN network TEXT;
@@ -85,6 +86,14 @@ CREATE INDEX browser_sessions_remembered_id ON browser_sessions (remembered_id) 
 
 -- What waits for a log-in without any client: the account's own page.
 ALTER TABLE authorize_requests ADD COLUMN page TEXT CHECK (page IN ('account'));
+
+-- What an account is called where clients must not know that two of them know the same person.
+CREATE TABLE pairwise_subjects (
+    account_id BLOB NOT NULL REFERENCES accounts (id),
+    sector TEXT NOT NULL,
+    subject TEXT NOT NULL UNIQUE,
+    PRIMARY KEY (account_id, sector)
+);
 
 -- The key that what is bought must be used with, and the claims that were asked for by name.
 ALTER TABLE authorization_codes ADD COLUMN confirmation TEXT;
@@ -115,12 +124,13 @@ CREATE TABLE grants_with_keys (
     status_position BIGINT NOT NULL,
     session_id BLOB,
     confirmation TEXT,
-    claims TEXT
+    claims TEXT,
+    subject TEXT
 );
 INSERT INTO grants_with_keys
     SELECT id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, generation, winner, siblings,
         rotated_at, attempt, idle_expires_at, expires_at, ended_at, ended_by, credentials_version, status_position,
-        session_id, NULL, NULL
+        session_id, NULL, NULL, NULL
     FROM grants;
 DROP TABLE grants;
 ALTER TABLE grants_with_keys RENAME TO grants;

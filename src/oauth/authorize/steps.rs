@@ -13,7 +13,7 @@ use crate::identity::remembered::RememberedCookie;
 use crate::identity::session::{self, Beginning};
 use crate::oauth::RequestContext;
 use crate::password_hash::HashMemory;
-use crate::protocol::authorize_request::with_account_selected;
+use crate::protocol::authorize_request::{parse_ui_locales, with_account_selected};
 use crate::protocol::authorize_response::ReturnTo;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
@@ -74,7 +74,7 @@ pub enum Shown {
     /// A question.
     Question(Box<Question>),
     /// There is nothing left to ask.
-    Done(Outcome),
+    Done(Box<Outcome>),
 }
 
 /// Finds out what is due of a request that waits; with `anew`, whoever is logged in is asked to log in.
@@ -101,8 +101,8 @@ pub fn show(
     let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, false));
     match due {
         Ok(Next::Ask(step)) => Ok(Shown::Question(Box::new(question(app, id, visitor, (step, Some(waiting), found))?))),
-        Ok(Next::Issue(session)) => Ok(Shown::Done(conclude(app, waiting, session, false, context))),
-        Err(refusal) => Ok(Shown::Done(refuse(app, waiting.return_to, refusal))),
+        Ok(Next::Issue(session)) => Ok(Shown::Done(Box::new(conclude(app, waiting, session, false, context)))),
+        Err(refusal) => Ok(Shown::Done(Box::new(refuse(app, waiting.return_to, refusal)))),
     }
 }
 
@@ -118,7 +118,7 @@ fn show_account(
     let done = |found: &SessionOfAccount| logged_in == Some(found.session.id) || session::is_fresh(app, found);
     if !anew && found.as_ref().is_some_and(done) {
         app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &digest))?;
-        return Ok(Shown::Done(Outcome::Account));
+        return Ok(Shown::Done(Box::new(Outcome::Account)));
     }
     Ok(Shown::Question(Box::new(question(app, id, visitor, (Step::LogIn, None, found))?)))
 }
@@ -155,11 +155,14 @@ pub fn log_in(
     context: &RequestContext,
 ) -> Result<(LoggedIn, Outcome), Refusal> {
     let waits = load(app, &form.request, visitor)?;
-    refuse_foreign_form(app, visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)?;
-    let (request, client_id) = match &waits {
-        Found::Client(waiting) => (waiting.id, Some(waiting.asked.client.id.clone())),
-        Found::Account(digest, _) => (*digest, None),
+    let (request, client_id, ui_locales) = match &waits {
+        Found::Client(waiting) => {
+            (waiting.id, Some(waiting.asked.client.id.clone()), waiting.return_to.ui_locales.clone())
+        }
+        Found::Account(digest, _) => (*digest, None, Vec::new()),
     };
+    refuse_foreign_form(app, visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)
+        .map_err(|refusal| refusal.read_in(&ui_locales))?;
     let current = session::find_unended(app, visitor.session.as_ref())?;
     let proven =
         login::prove_password(app, memory, &form.credentials, context.network).map_err(|refusal| match &client_id {
@@ -213,7 +216,7 @@ pub fn select_account(
     }
     match show(app, (id, false), visitor, context)? {
         Shown::Question(question) => Ok(Outcome::Ask(question.step, id.to_owned())),
-        Shown::Done(outcome) => Ok(outcome),
+        Shown::Done(outcome) => Ok(*outcome),
     }
 }
 
@@ -240,7 +243,8 @@ pub fn consent(
         Err(refusal) => return Ok(refuse(app, waiting.return_to, refusal)),
     };
     // ASVS 3.5.1: what was shown to one person is not another's to allow.
-    refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(session)), form_token)?;
+    refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(session)), form_token)
+        .map_err(|refusal| refusal.read_in(&waiting.return_to.ui_locales))?;
     let (account_id, client_id) = (session.session.account_id, waiting.asked.client.id.clone());
     tracing::info!(event = "consent", %account_id, %client_id, allowed);
     if allowed {
@@ -274,8 +278,10 @@ fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
     };
     // The client may have been changed since.
     let params = Params::parse_query(parameters.as_bytes())?;
-    let (client, return_to) = address(app, &params)?;
-    let asked = read(&client, &params).map_err(|refusal| refusal.of_client(&client.id))?;
+    let ui_locales = parse_ui_locales(&params);
+    let (client, return_to) = address(app, &params).map_err(|refusal| refusal.read_in(&ui_locales))?;
+    let asked =
+        read(&client, &params).map_err(|refusal| refusal.of_client(&client.id).read_in(&return_to.ui_locales))?;
     Ok(Found::Client(Box::new(Waiting { id: found.id, parameters, logged_in: found.session_id, asked, return_to })))
 }
 

@@ -3,22 +3,20 @@
 //! Nothing is written before everything that the code is bound to was compared: its client, its redirect URI, its verifier,
 //! its minute. What fails before that changes nothing but the count of wrong verifiers.
 
-use std::sync::Arc;
-
 use super::refresh::narrow_resources;
-use super::{Allowed, first_refresh_token, new_grant};
+use super::{Allowed, ProvenClient, first_refresh_token, new_grant};
 use crate::app::App;
 use crate::id::GrantId;
 use crate::oauth::RequestContext;
+use crate::oauth::userinfo::{claims_of, known};
 use crate::protocol::token_request::{GrantType, PresentedCode, TokenRequest};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CodeRefusal, Refusal};
 use crate::store::authorization_codes::{self, AuthorizationCode};
-use crate::store::clients::Client;
 use crate::store::grants::{self, EndedBy, Grant};
 use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
 use crate::token::issue::{self, refuse_large_claims};
-use crate::token::{Authorization, Person, authorization_code, revoke};
+use crate::token::{Authorization, Person, authorization_code, pairwise, revoke};
 
 /// How many verifiers that do not fit a code may come before none does.
 const MAX_FAILURES: i16 = 3;
@@ -29,10 +27,11 @@ const MAX_FAILURES: i16 = 3;
 /// A [`CodeRefusal`]; [`CodeRefusal::Replayed`] has ended what the code bought.
 pub fn redeem(
     app: &App,
-    client: &Arc<Client>,
+    asking: &ProvenClient,
     (request, presented): (&TokenRequest, &PresentedCode),
     context: &RequestContext,
 ) -> Result<TokenResponse, Refusal> {
+    let client = &asking.client;
     let refuse = |reason: CodeRefusal| Refusal::from(reason).of_client(&client.id);
     // A forged or mangled code dies here, before any database call.
     let handle = authorization_code::open(presented.code.expose(), &app.secrets.load().authorization_code_mac)
@@ -40,7 +39,7 @@ pub fn redeem(
     let found = app.db.read(|tx| authorization_codes::find(tx, handle))?;
     let (code, read_at) = found.ok_or_else(|| refuse(CodeRefusal::Unknown))?;
     let not_after = read_at.plus(context.deadline.remaining());
-    if let Err(reason) = compare(client, &code, presented) {
+    if let Err(reason) = compare(asking, &code, presented) {
         if reason == CodeRefusal::WrongVerifier {
             app.db.write_one(&context.deadline, move |tx| authorization_codes::count_failure(tx, handle))?;
         }
@@ -73,6 +72,9 @@ pub fn redeem(
         amr: code.amr.clone(),
         auth_time: code.auth_time,
         session_id: Some(code.session_id),
+        confirmation: asking.binds_grant(),
+        claims: code.claims.clone(),
+        subject: pairwise::subject(app, client, code.account_id)?,
     };
     let grant = new_grant(app, allowed, position);
     let refresh_token = first_refresh_token(app, client, &grant)?;
@@ -81,8 +83,12 @@ pub fn redeem(
         client: client.clone(),
         scope: grant.scope.clone(),
         audiences,
-        person: Some(Person::behind(&grant, account.roles)),
+        person: Some(Person::behind(&grant, account.roles.clone())),
         nonce: code.nonce.clone(),
+        id_claims: claims_of(&known(account), |name| code.claims.id_token.contains(name)),
+        confirmation: asking.confirmation.clone(),
+        act: None,
+        not_after: None,
     };
     // Signed before the code is used up: whoever is told to come back can.
     let tokens = issue::mint(app, &authorization, refresh_token)?;
@@ -96,10 +102,14 @@ pub fn redeem(
 }
 
 /// Everything that a code is bound to and that the request must show.
-fn compare(client: &Client, code: &AuthorizationCode, presented: &PresentedCode) -> Result<(), CodeRefusal> {
+fn compare(asking: &ProvenClient, code: &AuthorizationCode, presented: &PresentedCode) -> Result<(), CodeRefusal> {
     // RFC 6749 §4.1.3: issued to this client.
-    if code.client_id != client.id {
+    if code.client_id != asking.client.id {
         return Err(CodeRefusal::OtherClient);
+    }
+    // RFC 9449 §10: bound to the key that the request named.
+    if code.confirmation.is_some() && code.confirmation != asking.confirmation {
+        return Err(CodeRefusal::OtherKey);
     }
     // RFC 6749 §4.1.3: where it was sent. With a verifier it may be left out (draft-ietf-oauth-v2-1 §4.1.3).
     match &presented.redirect_uri {

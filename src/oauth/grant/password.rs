@@ -1,19 +1,17 @@
 //! `password` (RFC 6749 §4.3): for first-party clients that an operator gave it to, while they move to other ways.
 
-use std::sync::Arc;
-
-use super::{Allowed, first_refresh_token, new_grant};
+use super::{Allowed, ProvenClient, first_refresh_token, new_grant};
 use crate::app::App;
 use crate::identity::login;
 use crate::oauth::RequestContext;
 use crate::oauth::token::{resources_of_client, scope_of_client};
 use crate::password_hash::HashMemory;
+use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::token_request::{Credentials, GrantType, TokenRequest};
 use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
-use crate::store::clients::Client;
 use crate::store::grants;
 use crate::token::issue::refuse_large_claims;
-use crate::token::{Authorization, Person};
+use crate::token::{Authorization, Person, pairwise};
 
 /// Logs a person in and makes a grant; the refresh token is there if the client may use one.
 ///
@@ -21,11 +19,12 @@ use crate::token::{Authorization, Person};
 /// A scope or resource that is not the client's; a log-in that failed.
 pub fn authorize(
     app: &App,
-    client: &Arc<Client>,
+    asking: &ProvenClient,
     (request, credentials): (&TokenRequest, &Credentials),
     context: &RequestContext,
     memory: &mut HashMemory,
 ) -> Result<(Authorization, Option<String>), Refusal> {
+    let client = &asking.client;
     let scope = scope_of_client(client, request.scope.as_ref())?;
     let audiences = resources_of_client(client, &request.resources)?;
     let proven = login::prove_password(app, memory, credentials, context.network)
@@ -40,6 +39,9 @@ pub fn authorize(
         amr: proven.amr(),
         auth_time: proven.auth_time,
         session_id: None,
+        confirmation: asking.binds_grant(),
+        claims: ClaimsRequest::default(),
+        subject: pairwise::subject(app, client, proven.account.id)?,
     };
     let grant = new_grant(app, allowed, status_position);
     let roles = proven.account.roles.clone();
@@ -63,6 +65,10 @@ pub fn authorize(
         audiences: grant.audiences.clone(),
         person: Some(Person::behind(&grant, roles)),
         nonce: None,
+        id_claims: serde_json::Map::new(),
+        confirmation: asking.confirmation.clone(),
+        act: None,
+        not_after: None,
     };
     Ok((authorization, refresh_token))
 }

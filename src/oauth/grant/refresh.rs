@@ -4,9 +4,9 @@
 //! are alive, the request's deadline; then one conditional statement. When the row changed meanwhile, it is read and
 //! judged again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::ProvenClient;
 use crate::app::App;
 use crate::oauth::RequestContext;
 use crate::protocol::resource::Resources;
@@ -32,11 +32,12 @@ const REPEATS_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A [`GrantRefusal`]; only [`GrantRefusal::Replayed`] has changed anything, and that is the end of the grant.
 pub fn redeem(
     app: &App,
-    client: &Arc<Client>,
+    asking: &ProvenClient,
     request: &TokenRequest,
     (token, attempt): (&PlainSecret, Option<Digest>),
     context: &RequestContext,
 ) -> Result<(Authorization, String), Refusal> {
+    let client = &asking.client;
     let keys = &app.secrets.load().refresh_token_mac;
     // A forged or mangled token dies here, before any database call.
     let token = RefreshToken::open(token.expose(), keys)
@@ -49,6 +50,7 @@ pub fn redeem(
         let found = app.db.read(|tx| grants::find_by_handle(tx, token.handle))?.ok_or(GrantRefusal::Unknown)?;
         let refuse = |refusal: Refusal| refusal.of_client(&client.id).of_grant(found.grant.id);
         refuse_other_client(client, &found.grant).map_err(refuse)?;
+        refuse_other_key(asking, &found.grant).map_err(refuse)?;
         let scope = narrow_scope(&found.grant, request.scope.as_ref()).map_err(refuse)?;
         let audiences = narrow_resources(&found.grant.audiences, &request.resources).map_err(refuse)?;
         refuse_dead(client, &found, app.clock.now()).map_err(|reason| refuse(reason.into()))?;
@@ -58,7 +60,7 @@ pub fn redeem(
         let Some(next) = carry_out(app, &found, decision, context).map_err(refuse)? else { continue };
         let next = RefreshToken { handle: token.handle, ..next };
         let sealed = next.seal(keys).ok_or(CapacityRefusal::CannotSign)?;
-        return Ok((authorization(client, found, scope, audiences), sealed));
+        return Ok((authorization(asking, found, scope, audiences), sealed));
     }
     Err(Refusal::from(CapacityRefusal::Contended).of_client(&client.id))
 }
@@ -67,6 +69,12 @@ pub fn redeem(
 /// mistake, or its theft, changes nothing.
 fn refuse_other_client(client: &Client, grant: &Grant) -> Result<(), Refusal> {
     if grant.client_id == client.id { Ok(()) } else { Err(GrantRefusal::OtherClient.into()) }
+}
+
+/// RFC 9449 §5, RFC 8705 §4: bound to the key that it was issued for, and likewise judged before anything is.
+fn refuse_other_key(asking: &ProvenClient, grant: &Grant) -> Result<(), Refusal> {
+    let same = grant.confirmation.is_none() || grant.confirmation == asking.confirmation;
+    if same { Ok(()) } else { Err(GrantRefusal::OtherKey.into()) }
 }
 
 /// RFC 6749 §6: the scope MUST NOT include any scope not originally granted; omitted means all of it. The grant keeps
@@ -124,14 +132,18 @@ fn carry_out(
     Ok(changed.then_some(next))
 }
 
-fn authorization(client: &Arc<Client>, found: GrantOfAccount, scope: Scope, audiences: Resources) -> Authorization {
+fn authorization(asking: &ProvenClient, found: GrantOfAccount, scope: Scope, audiences: Resources) -> Authorization {
     Authorization {
         grant_type: GrantType::RefreshToken,
-        client: client.clone(),
+        client: asking.client.clone(),
         scope,
         audiences,
         person: Some(Person::behind(&found.grant, found.roles)),
         // OpenID Connect Core §12.2: an ID token of a refresh has none.
         nonce: None,
+        id_claims: serde_json::Map::new(),
+        confirmation: asking.confirmation.clone(),
+        act: None,
+        not_after: None,
     }
 }

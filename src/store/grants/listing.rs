@@ -71,3 +71,19 @@ pub fn of_account(tx: &mut Read<'_>, id: AccountId, now: Timestamp, limit: i64) 
         .load(tx.conn())?;
     rows.into_iter().map(|row| parse_listed(row).ok_or(Error::Corrupt { table: TABLE })).collect()
 }
+
+/// How many grants of an account are neither ended nor expired.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn count_live(tx: &mut Read<'_>, id: AccountId, now: Timestamp) -> Result<i64, Error> {
+    Ok(grants::table
+        .inner_join(accounts::table)
+        .filter(grants::account_id.eq(id.as_bytes()))
+        .filter(grants::credentials_version.eq(accounts::credentials_version))
+        .filter(grants::ended_at.is_null())
+        .filter(grants::expires_at.gt(now.as_micros()))
+        .filter(grants::idle_expires_at.gt(now.as_micros()))
+        .count()
+        .get_result(tx.conn())?)
+}

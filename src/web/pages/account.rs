@@ -126,7 +126,7 @@ fn wish(params: &Params) -> Result<Wish, Refusal> {
     }
 }
 
-fn show(texts: &'static Texts, overview: &Overview) -> HttpResponse {
+fn show(texts: &Texts, overview: &Overview) -> HttpResponse {
     let shown = AccountPage {
         texts,
         email: &overview.email,

@@ -55,6 +55,7 @@ struct ConsentPage<'a> {
     scopes: Vec<String>,
     destination: String,
     days: String,
+    registered_itself: bool,
     request: &'a str,
     form_token: &'a str,
 }
@@ -106,7 +107,7 @@ pub(in crate::web) async fn authorization(request: HttpRequest, payload: Payload
     };
     let outcome = async {
         let params = params?;
-        on_token_lane(&request, &state, move |app, visitor| authorize(app, &params, visitor, &context)).await
+        on_token_lane(&request, &state, move |app, visitor| authorize(app, params, visitor, &context)).await
     };
     deliver(&request, &state, outcome.await)
 }
@@ -170,7 +171,7 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
             add_cookies(&mut answer, &set);
             answer
         }
-        Ok((Shown::Done(outcome), set)) => deliver(request, state, Ok((outcome, set))),
+        Ok((Shown::Done(outcome), set)) => deliver(request, state, Ok((*outcome, set))),
         Err(refusal) => refused(request, state, &refusal),
     }
 }
@@ -229,7 +230,7 @@ async fn ask_again(
     // Whoever has sent the form wants to log in, whoever is logged in.
     let (question, set) = match shown(request, state, (id, true), context).await {
         Ok((Shown::Question(question), set)) => (question, set),
-        Ok((Shown::Done(outcome), set)) => return deliver(request, state, Ok((outcome, set))),
+        Ok((Shown::Done(outcome), set)) => return deliver(request, state, Ok((*outcome, set))),
         Err(refusal) => return refused(request, state, &refusal),
     };
     let trace = observe::trace(request, state).to_string();
@@ -297,7 +298,7 @@ fn respond(request: &HttpRequest, response: &AuthorizeResponse) -> HttpResponse 
     }
     let redirect = &response.return_to.redirect;
     let shown = FormPostPage {
-        texts: texts::of(request, &[]),
+        texts: texts::of(request, &response.return_to.ui_locales),
         action: redirect.as_str(),
         parameters: response.parameters().collect(),
     };
@@ -333,6 +334,7 @@ fn ask(
                 scopes: texts.scopes(&asker.scope),
                 destination: asker.return_to.redirect.destination(),
                 days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
+                registered_itself: asker.client.registration.is_some(),
                 request: id,
                 form_token: &question.form_token,
             };

@@ -12,6 +12,7 @@ use super::cookies::{self, Kind};
 use super::texts::{self, Texts};
 use super::{add_cookies, forms, on_token_lane, page, page_with_frames, refused, see_other};
 use crate::oauth::end_session::{Ended, Frame, end_session};
+use crate::protocol::authorize_request::parse_ui_locales;
 use crate::protocol::params::Params;
 use crate::reason::Refusal;
 use crate::web::{State, extract};
@@ -75,10 +76,10 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
     }
     let kept: Vec<(&str, String)> =
         KEPT.into_iter().filter_map(|name| Some((name, params.find(name)?.to_owned()))).collect();
-    let locales: Vec<String> = params.find("ui_locales").unwrap_or_default().split(' ').map(str::to_owned).collect();
+    let locales = parse_ui_locales(&params);
     let work =
         move |app: &crate::app::App, visitor: &_| end_session(app, (&params, form_token.as_deref()), visitor, &context);
-    let (ended, set) = on_token_lane(request, state, work).await?;
+    let (ended, set) = on_token_lane(request, state, work).await.map_err(|refusal| refusal.read_in(&locales))?;
     let texts = texts::of(request, &locales);
     match ended {
         Ended::Ask { form_token, email, form_action } => {

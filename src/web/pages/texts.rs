@@ -4,13 +4,20 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::ACCEPT_LANGUAGE;
+use actix_web::web::Data;
 
 use crate::protocol::scope::Scope;
+use crate::web::State;
 
 /// The words of one language.
+#[derive(Clone)]
 pub(super) struct Texts {
     /// BCP 47.
     pub language: &'static str,
+    /// What the service is called, which its operator says.
+    pub service_name: String,
+    /// Whether there is a logo beside it.
+    pub has_logo: bool,
     pub log_in: &'static str,
     pub to_go_on_to: &'static str,
     pub username: &'static str,
@@ -25,6 +32,7 @@ pub(super) struct Texts {
     pub it_wants: &'static str,
     pub answer_goes_to: &'static str,
     pub for_at_most: &'static str,
+    pub registered_itself: &'static str,
     pub allow: &'static str,
     pub deny: &'static str,
     pub refused_title: &'static str,
@@ -59,8 +67,10 @@ pub(super) struct Texts {
     scopes: [(&'static str, &'static str); 6],
 }
 
-const ENGLISH: Texts = Texts {
+static ENGLISH: Texts = Texts {
     language: "en",
+    service_name: String::new(),
+    has_logo: false,
     log_in: "Log in",
     to_go_on_to: "to go on to",
     username: "E-mail address or user name",
@@ -75,6 +85,8 @@ const ENGLISH: Texts = Texts {
     it_wants: "It wants to:",
     answer_goes_to: "If you allow it, you are sent back to",
     for_at_most: "It may keep the access for at most",
+    registered_itself: "This application registered itself. Nobody here has looked at who it is: go on only if you know the \
+                        address above.",
     allow: "Allow",
     deny: "Do not allow",
     refused_title: "This did not work",
@@ -117,8 +129,10 @@ const ENGLISH: Texts = Texts {
     ],
 };
 
-const GERMAN: Texts = Texts {
+static GERMAN: Texts = Texts {
     language: "de",
+    service_name: String::new(),
+    has_logo: false,
     log_in: "Anmelden",
     to_go_on_to: "und weiter zu",
     username: "E-Mail-Adresse oder Benutzername",
@@ -133,6 +147,8 @@ const GERMAN: Texts = Texts {
     it_wants: "Die Anwendung möchte:",
     answer_goes_to: "Wenn du es erlaubst, geht es zurück zu",
     for_at_most: "Der Zugriff gilt höchstens",
+    registered_itself: "Diese Anwendung hat sich selbst angemeldet. Niemand hat geprüft, wem sie gehört: Mach nur weiter, wenn \
+                        du die Adresse oben kennst.",
     allow: "Erlauben",
     deny: "Nicht erlauben",
     refused_title: "Das ging nicht",
@@ -177,13 +193,14 @@ const GERMAN: Texts = Texts {
 };
 
 /// The languages, the first for whoever reads none of them.
-const ALL: [&Texts; 2] = [&ENGLISH, &GERMAN];
+pub(super) static ALL: [&Texts; 2] = [&ENGLISH, &GERMAN];
 
 impl Texts {
-    /// What a client wants, in words where there are some and by name otherwise.
+    /// What a client wants, in words where there are some, and then by name.
     pub fn scopes(&self, scope: &Scope) -> Vec<String> {
-        let words = |token: &str| self.scopes.iter().find(|(name, _)| *name == token).map(|(_, words)| *words);
-        scope.tokens().map(|token| words(token).unwrap_or(token).to_owned()).collect()
+        let known = self.scopes.iter().filter(|(name, _)| scope.contains(name)).map(|(_, words)| *words);
+        let named = scope.tokens().filter(|token| self.scopes.iter().all(|(name, _)| name != token));
+        known.chain(named).map(str::to_owned).collect()
     }
 
     /// A span in whole days, at least one.
@@ -195,9 +212,11 @@ impl Texts {
 
 /// The language that a person reads best: what the client says of that first (OpenID Connect Core §3.1.2.1, `ui_locales`),
 /// then the browser (RFC 9110 §12.5.4).
-pub(super) fn of(request: &HttpRequest, ui_locales: &[String]) -> &'static Texts {
+pub(super) fn of<'r>(request: &'r HttpRequest, ui_locales: &[String]) -> &'r Texts {
     let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    best(ui_locales.iter().map(String::as_str), header)
+    let best = best(ui_locales.iter().map(String::as_str), header);
+    let state: Option<&Data<State>> = request.app_data();
+    state.and_then(|state| state.look.texts.iter().find(|texts| texts.language == best.language)).unwrap_or(best)
 }
 
 fn best<'a>(ui_locales: impl Iterator<Item = &'a str>, header: &'a str) -> &'static Texts {
@@ -251,9 +270,14 @@ mod tests {
     }
 
     #[test]
+    fn the_metadata_lists_the_languages_that_there_are() {
+        assert_eq!(ALL.map(|texts| texts.language), crate::protocol::discovery_document::UI_LOCALES);
+    }
+
+    #[test]
     fn what_has_no_words_is_named() {
-        let scope = Scope::parse("email orders:read").map_err(|refusal| refusal.reason.id()).unwrap();
-        assert_eq!(ENGLISH.scopes(&scope), ["see your e-mail address", "orders:read"]);
+        let scope = Scope::parse("email openid a:read").map_err(|refusal| refusal.reason.id()).unwrap();
+        assert_eq!(ENGLISH.scopes(&scope), ["know who you are", "see your e-mail address", "a:read"]);
         assert_eq!(ENGLISH.days(Duration::from_secs(1)), "1 day");
         assert_eq!(GERMAN.days(Duration::from_hours(90 * 24)), "90 Tage");
     }

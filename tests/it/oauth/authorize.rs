@@ -121,8 +121,6 @@ fn what_is_wrong_with_a_request_is_told_to_its_client() {
         (asked().with("prompt", "none login"), "invalid_request"),
         (asked().with("prompt", "create"), "invalid_request"),
         (asked().with("max_age", "-1"), "invalid_request"),
-        (asked().with("request", "eyJ"), "request_not_supported"),
-        (asked().with("request_uri", "http://169.254.169.254/"), "request_uri_not_supported"),
         (asked().with("registration", "{}"), "registration_not_supported"),
         (asked().with("prompt", "none"), "login_required"),
     ] {

@@ -56,41 +56,55 @@ fn metadata_says_what_is_there_and_nothing_else() {
     let party = app.relying_party();
     let json = party.get("/.well-known/oauth-authorization-server", &[]).json();
     let at = |path: &str| Value::from(format!("{}{path}", app.base));
-    let expected = serde_json::json!({
+    let algorithms = ["ES256", "EdDSA", "Ed25519", "PS256", "RS256"];
+    let mut expected = serde_json::json!({
         "issuer": app.base,
         "authorization_endpoint": at("/authorize"),
         "token_endpoint": at("/token"),
         "userinfo_endpoint": at("/userinfo"),
         "jwks_uri": at("/jwks.json"),
         "end_session_endpoint": at("/logout"),
-        "backchannel_logout_supported": true,
-        "backchannel_logout_session_supported": true,
-        "frontchannel_logout_supported": true,
-        "frontchannel_logout_session_supported": true,
         "revocation_endpoint": at("/revoke"),
         "introspection_endpoint": at("/introspect"),
         "status_list_aggregation_endpoint": at("/status"),
         "status_events_endpoint": at("/status/events"),
         "status_receipts_endpoint": at("/status/receipts"),
-        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token",
+            "urn:ietf:params:oauth:grant-type:token-exchange"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "scopes_supported": ["openid", "profile", "email", "address", "phone", "offline_access"],
-        "claims_supported": ["sub", "name", "family_name", "given_name", "middle_name", "nickname", "preferred_username",
+        "claims_supported": ["sub", "auth_time", "acr", "amr", "name", "family_name", "given_name", "middle_name", "nickname", "preferred_username",
             "profile", "picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at", "email",
             "email_verified", "address", "phone_number", "phone_number_verified"],
-        "subject_types_supported": ["public"],
+        "subject_types_supported": ["public", "pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "acr_values_supported": ["aal1"],
         "ui_locales_supported": ["en", "de"],
-        "request_uri_parameter_supported": false,
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
-        "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "pushed_authorization_request_endpoint": at("/par"),
+        "require_pushed_authorization_requests": false,
+        "request_parameter_supported": true,
+        "request_uri_parameter_supported": true,
+        "request_object_signing_alg_values_supported": algorithms,
+        "claims_parameter_supported": true,
+        "userinfo_signing_alg_values_supported": ["RS256"],
+        "dpop_signing_alg_values_supported": algorithms,
+        "tls_client_certificate_bound_access_tokens": false,
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
     });
+    for way in ["backchannel", "frontchannel"] {
+        expected[format!("{way}_logout_supported")] = true.into();
+        expected[format!("{way}_logout_session_supported")] = true.into();
+    }
     assert_eq!(json, expected);
     let as_openid = party.get("/.well-known/openid-configuration", &[]).json();
     assert_eq!(as_openid, expected, "OpenID Connect Discovery §3");

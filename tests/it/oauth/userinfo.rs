@@ -72,7 +72,8 @@ fn only_an_access_token_with_openid_in_the_header_opens_it() {
     }
     assert_eq!(ask(&format!("Bearer {}", without.access)).0, 403);
     let bare = party.get("/userinfo", &[]);
-    assert_eq!((bare.status, bare.header("www-authenticate")), (401, Some(r#"Bearer realm="countersign""#)));
+    let challenges = r#"Bearer realm="countersign", DPoP algs="ES256 EdDSA Ed25519 PS256 RS256""#;
+    assert_eq!((bare.status, bare.header("www-authenticate")), (401, Some(challenges)));
     // RFC 6750 §2.2, §2.3: neither of these places is read.
     assert_eq!(party.get(&format!("/userinfo?access_token={}", tokens.access), &[]).status, 401);
     assert_eq!(party.form("/userinfo", &[], &[("access_token", &tokens.access)]).status, 401);

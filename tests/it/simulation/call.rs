@@ -14,7 +14,7 @@ use countersign::clock::Deadline;
 use countersign::id::AccountId;
 use countersign::limits::Network;
 use countersign::oauth::token::{TokenCall, exchange};
-use countersign::oauth::{PresentedToken, RequestContext, revoke};
+use countersign::oauth::{PresentedToken, RequestContext, Shown, revoke};
 use countersign::password_hash::HashMemory;
 use countersign::reason::Refusal;
 use countersign::store::faults::{Call, Fate};
@@ -111,7 +111,8 @@ pub fn make(app: &App, ask: Ask, deadline: Deadline) -> Answer {
 }
 
 fn answer(app: &App, ask: Ask, deadline: Deadline) -> Answer {
-    let context = RequestContext { network: Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST)), deadline };
+    let context =
+        RequestContext { network: Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST)), deadline, shown: Shown::default() };
     match ask {
         Ask::Refresh { token, attempt } => {
             let attempt = attempt.map(|key| format!("&refresh_attempt={key}")).unwrap_or_default();

@@ -9,6 +9,7 @@ use countersign::app::App;
 use countersign::clock::{Clock, Timestamp};
 use countersign::id::{AccountId, GrantId};
 use countersign::login_name::{LoginKey, parse_email};
+use countersign::protocol::claims_request::ClaimsRequest;
 use countersign::protocol::client_credentials::ClientId;
 use countersign::protocol::client_metadata::{ClientMetadata, ClientMetadataJson};
 use countersign::protocol::scope::Scope;
@@ -117,6 +118,9 @@ impl Stage {
             ended_at: None,
             status_position: app.status.take_position(&app.db, &app.clock, Random).unwrap(),
             session_id: None,
+            confirmation: None,
+            claims: ClaimsRequest::default(),
+            subject: None,
         };
         let (id, first) = (grant.id, RefreshToken { handle: grant.handle, generation: 1, sibling: 1 });
         let made = app.db.write(move |tx| {

@@ -1,0 +1,121 @@
+//! Clients that others wrote: each registers itself, has a person log in on our pages, and uses everything that it gets, checking our
+//! answers by its own rules.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use countersign::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::app::{AUDIENCE, PASSWORD, TestApp, TestDatabase, required};
+use crate::browser::Browser;
+
+/// What each of them does, in this order.
+const STEPS: [&str; 10] = [
+    "registered",
+    "discovered",
+    "asked",
+    "code",
+    "userinfo",
+    "refreshed",
+    "introspected",
+    "revoked",
+    "logged_out",
+    "asked_again",
+];
+
+#[track_caller]
+fn goes_all_the_way(mut client: Command, library: &str) {
+    let settings = [("registration.mode", "open"), ("registration.allowed_audiences", AUDIENCE)];
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &settings);
+    let (_, email) = app.account();
+    let asked =
+        json!({ "issuer": app.base, "audience": AUDIENCE, "person": { "username": email, "password": PASSWORD } });
+    let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["done"], json!(STEPS), "{report}");
+    assert!(report["library"].as_str().unwrap().starts_with(library), "{report}");
+}
+
+fn python(script: &str) -> Command {
+    let mut command = Command::new(required("COUNTERSIGN_TEST_PYTHON"));
+    command.arg("-B").arg(Path::new("tests/interop").join(script));
+    command
+}
+
+fn node(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(Path::new("tests/interop").join(script));
+    command.env("COUNTERSIGN_TEST_NODE_MODULES", required("COUNTERSIGN_TEST_NODE_MODULES"));
+    command
+}
+
+#[test]
+fn openid_client_goes_all_the_way() {
+    goes_all_the_way(node("openid_client.mjs"), "openid-client 6.");
+}
+
+#[test]
+fn oauth4webapi_goes_all_the_way() {
+    goes_all_the_way(node("oauth4webapi.mjs"), "oauth4webapi 3.");
+}
+
+#[test]
+fn authlib_goes_all_the_way() {
+    goes_all_the_way(python("authlib_client.py"), "Authlib 1.");
+}
+
+#[test]
+fn requests_oauthlib_goes_all_the_way() {
+    goes_all_the_way(python("requests_oauthlib_client.py"), "requests-oauthlib 2.");
+}
+
+/// Builds the client in Rust: once, as its folder would.
+fn rust() -> Command {
+    let target = std::env::current_dir().unwrap().join("target/interop/rust");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--locked", "--quiet"]).current_dir("tests/interop/openidconnect");
+    let output =
+        cargo.env_clear().envs(crate::examples::for_cargo()).env("CARGO_TARGET_DIR", &target).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Command::new(target.join("debug/interop-openidconnect"))
+}
+
+#[test]
+fn openidconnect_goes_all_the_way() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[("registration.mode", "open")]);
+    let (_, email) = app.account();
+    let mut child = rust().args([&app.base, &email]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut told, lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()).lines());
+    let browser = Browser::new(&app);
+    let mut report = String::new();
+    for line in lines.map(Result::unwrap) {
+        let Some(path) = line.strip_prefix(&app.base) else {
+            report = line;
+            break;
+        };
+        let answer = browser.get(path);
+        let answer =
+            if path.starts_with("/authorize") { browser.allow(&browser.log_in(&answer, &email)) } else { answer };
+        writeln!(told, "{}", answer.header("location").unwrap()).unwrap();
+    }
+    assert!(child.wait().unwrap().success());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let steps = [
+        "registered",
+        "discovered",
+        "asked",
+        "code",
+        "userinfo",
+        "refreshed",
+        "introspected",
+        "logged_out",
+        "replayed",
+    ];
+    assert_eq!(report["done"], json!(steps), "{report}");
+}
