@@ -33,18 +33,7 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .route(web::post().to(oauth::user_information))
                 .default_service(get_and_post()),
         )
-        .service(
-            resource(Endpoint::Register.path())
-                .route(web::post().to(registration::register))
-                .default_service(post_only()),
-        )
-        .service(
-            resource(Endpoint::Registration.path())
-                .route(web::get().to(registration::show))
-                .route(web::put().to(registration::replace))
-                .route(web::delete().to(registration::remove))
-                .default_service(web::route().to(error::get_put_and_delete)),
-        )
+        .configure(registrations)
         .service(document(Endpoint::Style, assets::style))
         .service(document(Endpoint::Logo, assets::logo))
         .service(document(Endpoint::Icon, assets::icon))
@@ -107,6 +96,24 @@ fn pages(config: &mut ServiceConfig) {
                 .route(web::get().to(account::account))
                 .route(web::post().to(account::account))
                 .default_service(get_and_post()),
+        );
+}
+
+/// Where clients register themselves and look after that.
+fn registrations(config: &mut ServiceConfig) {
+    let post_only = || web::route().to(oauth::method_not_allowed);
+    config
+        .service(
+            resource(Endpoint::Register.path())
+                .route(web::post().to(registration::register))
+                .default_service(post_only()),
+        )
+        .service(
+            resource(Endpoint::Registration.path())
+                .route(web::get().to(registration::show))
+                .route(web::put().to(registration::replace))
+                .route(web::delete().to(registration::remove))
+                .default_service(web::route().to(error::get_put_and_delete)),
         );
 }
 

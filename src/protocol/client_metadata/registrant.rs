@@ -14,12 +14,13 @@ use crate::secret::PlainSecret;
 
 /// Members that give power over other people's things, or that nobody has looked into: an operator's to give. What a
 /// `sector_identifier_uri` lists would have to be read first (OpenID Connect Registration §5), and who a certificate names.
-const OPERATORS: [&str; 10] = [
+const OPERATORS: [&str; 11] = [
     "first_party",
     "extra_claims",
     "pkce_optional",
     "access_token_ttl",
     "token_endpoint_audience",
+    "token_exchange",
     "sector_identifier_uri",
     "tls_client_auth_subject_dn",
     "tls_client_auth_san_dns",
@@ -210,6 +211,16 @@ mod tests {
         let json = r#"{"redirect_uris":["https://app.example/cb"],"client_name#de":"Beispiel","logo_uri":7,"x":{"y":[]},
             "scope":null,"first_party":null,"software_statement":"e30.e30.e30","id_token_signed_response_alg":"RS256"}"#;
         assert_eq!(parse(json).map(|read| read.metadata.scope.to_string()).unwrap(), "email openid");
+    }
+
+    #[test]
+    fn of_every_member_it_is_said_whose_it_is_to_give() {
+        let refused = serde_json::from_str::<ClientMetadataJson>(r#"{"?":0}"#).map(drop).unwrap_err().to_string();
+        let named: Vec<&str> = refused.split('`').skip(3).step_by(2).collect();
+        assert!(named.len() > 30, "{refused}");
+        for name in named.into_iter().filter(|name| *name != "client_id") {
+            assert_ne!(TAKEN.contains(&name), OPERATORS.contains(&name), "{name}");
+        }
     }
 
     #[test]

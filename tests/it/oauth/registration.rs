@@ -390,7 +390,7 @@ fn nobody_is_sent_on_to_a_client_that_registered_itself_before_somebody_has_logg
         ("code_challenge", ""),
         ("response_mode", "fragment"),
         ("resource", "https://other.example"),
-        ("request", "e30.e30."),
+        ("claims", "{"),
     ] {
         let request = CodeRequest::of(id, CALLBACK).with(name, value);
         let page = stranger.get(&request.path());
