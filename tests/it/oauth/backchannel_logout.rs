@@ -325,3 +325,19 @@ fn a_notice_is_taken_by_one_alone() {
     });
     assert_eq!(taken, 1);
 }
+
+#[test]
+fn a_client_that_has_a_name_of_its_own_for_a_person_is_told_by_that_name() {
+    let (app, receiver) = (start(), Receiver::start());
+    app.client(
+        "app",
+        json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code", "refresh_token"],
+            "redirect_uris": [CALLBACK], "scope": "openid", "first_party": true, "subject_type": "pairwise",
+            "backchannel_logout_uri": format!("{}/out?x=1", receiver.base) }),
+    );
+    let given = logged_in(&app, "app", "openid");
+    log_out(&given);
+    let (_, claims) = verified(&app, &receiver.wait_for(1)[0]);
+    assert_eq!(claims["sub"], claims_of(&given.id_token)["sub"]);
+    assert_ne!(claims["sub"], given.account.id.to_string());
+}
