@@ -85,6 +85,8 @@ pub struct Secrets {
     pub authorization_code_mac: Vec<(u8, PurposeKey)>,
     /// Bind the forms of our pages to a browser.
     pub form_mac: Vec<(u8, PurposeKey)>,
+    /// Make the next secrets of what browsers remember.
+    pub remembered_mac: Vec<(u8, PurposeKey)>,
     /// Authenticate the nonces of DPoP proofs.
     pub dpop_nonce_mac: Vec<(u8, PurposeKey)>,
 }
@@ -96,6 +98,7 @@ impl Secrets {
             client_secret_hash: master_key.derive_all(Purpose::ClientSecretHash),
             authorization_code_mac: master_key.derive_all(Purpose::AuthorizationCodeMac),
             form_mac: master_key.derive_all(Purpose::FormMac),
+            remembered_mac: master_key.derive_all(Purpose::RememberedMac),
             dpop_nonce_mac: master_key.derive_all(Purpose::DpopNonceMac),
             login_attempt: master_key
                 .derive(master_key.version(), Purpose::LoginAttemptKey)

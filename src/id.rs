@@ -70,6 +70,8 @@ ids! {
     GrantId
     /// One account that is logged in at one browser.
     SessionId
+    /// One browser that remembers a log-in.
+    RememberedId
     /// One client secret among the at most two that a client may have.
     ClientSecretId
     /// One request, in logs and in the bodies of 5xx answers.

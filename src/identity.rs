@@ -2,4 +2,7 @@
 
 pub mod browser;
 pub mod login;
+pub mod place;
+pub mod remembered;
+pub mod self_service;
 pub mod session;

@@ -1,6 +1,8 @@
 //! What a server does by itself: once a second it looks whether its parts answer and whether clients or keys have
-//! changed; beside that it takes the steps of signing keys that are due, and sweeps away what is over.
+//! changed; beside that it takes the steps of signing keys that are due, tells clients who logged out, and sweeps away what
+//! is over.
 
+mod logout_notices;
 mod outbox;
 mod presence;
 mod rotate_keys;
@@ -116,7 +118,7 @@ impl Jobs {
         presence.beat(&app, seen);
         let mut jobs = Self { running: Vec::new(), health: health.clone() };
         let (rotating, sweeping) = (app.clone(), app.clone());
-        let (following, finishing) = (app.clone(), app.clone());
+        let (following, finishing, telling) = (app.clone(), app.clone(), app.clone());
         let mut status = StatusJob::default();
         status.begin(&app);
         if app.db.needs_checkpoints() {
@@ -131,6 +133,7 @@ impl Jobs {
         })?;
         jobs.spawn("status", move |stopped| status.run(&following, stopped))?;
         jobs.spawn("outbox", move |stopped| outbox::run(&finishing, stopped))?;
+        jobs.spawn("logout", move |stopped| logout_notices::run(&telling, stopped))?;
         jobs.spawn("sweep", move |stopped| sweep::run(&sweeping, stopped))?;
         Ok(jobs)
     }

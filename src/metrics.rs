@@ -49,8 +49,10 @@ endpoints! {
     Introspect "/introspect"
     Authorize "/authorize"
     LogIn "/login"
+    SelectAccount "/select-account"
     Consent "/consent"
     Logout "/logout"
+    Account "/account"
     UserInfo "/userinfo"
     PushedRequest "/par"
     Register "/register"
@@ -80,6 +82,7 @@ pub struct Metrics {
     answers: Vec<Answers>,
     lane_wait: HistogramVec,
     swept: IntCounterVec,
+    logout_notices: IntCounterVec,
     refusals: IntCounterVec,
     tokens: IntCounterVec,
     lane_depth: IntGaugeVec,
@@ -179,6 +182,11 @@ impl Metrics {
             lane_depth: gauge("countersign_lane_waiting", "Requests that wait for a lane's thread.", &["lane"])?,
             lane_refused: counter("countersign_lane_refused_total", "Requests that a full lane refused.", &["lane"])?,
             swept: counter("countersign_swept_rows_total", "Rows that were over and are gone, by table.", &["table"])?,
+            logout_notices: counter(
+                "countersign_logout_notices_total",
+                "Tries to tell a client that somebody logged out, by outcome: sent, failed, given_up.",
+                &["outcome"],
+            )?,
             followers: single("countersign_status_followers", "Verifiers that follow what is over, here.")?,
             status_seq: single("countersign_status_seq", "The last change of what is over that is known here.")?,
             up: gauge("countersign_part_up", "Whether a part answers: 1 or 0.", &["part"])?,
@@ -219,6 +227,11 @@ impl Metrics {
     /// Rows of a table were swept away.
     pub fn record_swept(&self, table: &str, rows: usize) {
         self.swept.with_label_values(&[table]).inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
+    }
+
+    /// A client was told that somebody logged out, or was not: `sent`, `failed`, `given_up`.
+    pub fn record_logout_notice(&self, outcome: &'static str) {
+        self.logout_notices.with_label_values(&[outcome]).inc();
     }
 
     /// Whether a part answers.

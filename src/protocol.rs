@@ -13,6 +13,7 @@ pub mod discovery_document;
 pub mod dpop;
 pub mod error_code;
 pub mod jose;
+pub mod logout;
 pub mod params;
 pub mod pkce;
 pub mod redirect_uri;

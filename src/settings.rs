@@ -3,6 +3,7 @@
 
 mod duration;
 mod refused;
+mod sessions;
 mod theme;
 mod validate;
 
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use refused::SettingsError;
+pub use sessions::{Binding, Sessions};
 pub use theme::{Logo, Theme};
 
 use crate::protocol::client_metadata::registrant::Registrable;
@@ -126,18 +128,6 @@ pub struct Tokens {
     pub refresh_absolute_ttl: Duration,
     /// Whether every DPoP proof must have a nonce of ours.
     pub dpop_nonce_required: bool,
-}
-
-/// `[sessions]`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sessions {
-    /// How long a log-in at a browser lives without being used.
-    #[serde(with = "duration")]
-    pub idle_ttl: Duration,
-    /// How long it lives at most.
-    #[serde(with = "duration")]
-    pub absolute_ttl: Duration,
 }
 
 /// `[passwords]`.

@@ -3,6 +3,7 @@
 pub mod authorization_code;
 pub mod id_token;
 pub mod issue;
+pub mod logout_token;
 pub mod pairwise;
 pub mod refresh_token;
 pub mod revoke;

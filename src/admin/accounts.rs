@@ -12,7 +12,7 @@ use crate::protocol::standard_claims;
 use crate::protocol::token_request::MAX_PASSWORD_BYTES;
 use crate::secret::PlainSecret;
 use crate::store::accounts::{self, Account};
-use crate::store::grants::{self, EndedBy};
+use crate::store::grants::{self, EndedBy, listing};
 
 /// The fewest characters of a name that a password may not contain.
 const MIN_NAME_PART: usize = 4;
@@ -88,7 +88,7 @@ pub fn list(app: &App, after: Option<AccountId>, limit: u16) -> Result<Vec<Accou
 /// The store's own reasons.
 pub fn count_live_grants(app: &App, id: AccountId) -> Result<i64, AdminError> {
     let now = app.clock.now();
-    Ok(app.db.read(|tx| grants::count_live(tx, id, now))?)
+    Ok(app.db.read(|tx| listing::count_live(tx, id, now))?)
 }
 
 /// Disables an account and ends its grants, in one transaction; says how many grants that ended.

@@ -11,7 +11,7 @@ use crate::id::{AccountId, GrantId};
 use crate::store::audit_log::{self, AuditEvent};
 use crate::store::grants::{self, EndedBy};
 use crate::store::status_receipts::{self, Receipt};
-use crate::store::{instances, status_changes};
+use crate::store::{browser_sessions, instances, status_changes};
 
 /// A verifier that said nothing for this long is not reached: it says something every ten seconds.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
@@ -21,7 +21,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(30);
 pub enum Whose {
     /// This one, the `sid` of its tokens.
     Grant(GrantId),
-    /// All of an account.
+    /// All of an account, with its log-ins at browsers.
     Account(AccountId),
 }
 
@@ -46,7 +46,11 @@ pub fn end(app: &App, whose: Whose, wait: bool, actor: &str) -> Result<Ended, Ad
     let ended = app.db.write(move |tx| {
         let grants = match whose {
             Whose::Grant(id) => usize::from(grants::end(tx, id, EndedBy::Operator, now)?),
-            Whose::Account(id) => grants::end_of_account(tx, id, EndedBy::Operator, now)?,
+            Whose::Account(id) => {
+                // Otherwise a log-in at a browser would bring the next grants without a word.
+                browser_sessions::end_of_account(tx, id, now)?;
+                grants::end_of_account(tx, id, EndedBy::Operator, now)?
+            }
         };
         let (subject, what) = match whose {
             Whose::Grant(id) => (id.to_string(), "grant_ended"),

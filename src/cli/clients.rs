@@ -72,6 +72,12 @@ pub(super) struct CreateArguments {
     /// Where a browser may go after it has logged out; may be repeated.
     #[arg(long = "post-logout-redirect-uri", value_name = "URI")]
     post_logout_redirect_uris: Vec<String>,
+    /// Where it is told that somebody logged out.
+    #[arg(long, value_name = "URI")]
+    backchannel_logout_uri: Option<String>,
+    /// What a browser shows in a frame when somebody logged out.
+    #[arg(long, value_name = "URI")]
+    frontchannel_logout_uri: Option<String>,
     /// It runs on people's devices: loopback addresses with any port, and schemes of its own.
     #[arg(long)]
     native: bool,
@@ -91,7 +97,7 @@ pub(super) struct CreateArguments {
     #[arg(long = "claim", value_name = "NAME=JSON")]
     claims: Vec<String>,
     /// RFC 7591 JSON instead of the options above, from a file or from - (standard input).
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["public", "auth_method", "name", "grants", "redirect_uris", "post_logout_redirect_uris", "native", "first_party", "scopes", "audiences", "access_ttl", "claims"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["public", "auth_method", "name", "grants", "redirect_uris", "post_logout_redirect_uris", "backchannel_logout_uri", "frontchannel_logout_uri", "native", "first_party", "scopes", "audiences", "access_ttl", "claims"])]
     metadata: Option<PathBuf>,
 }
 
@@ -186,6 +192,8 @@ impl CreateArguments {
             extra_claims,
             redirect_uris: self.redirect_uris.clone(),
             post_logout_redirect_uris: self.post_logout_redirect_uris.clone(),
+            backchannel_logout_uri: self.backchannel_logout_uri.clone(),
+            frontchannel_logout_uri: self.frontchannel_logout_uri.clone(),
             application_type: if self.native { ApplicationType::Native } else { ApplicationType::Web },
             first_party: self.first_party,
             ..ClientMetadataJson::default()

@@ -29,7 +29,7 @@ pub(super) enum GrantsCommand {
         /// The grant: the `sid` of its tokens. Or name an account by --account.
         #[arg(required_unless_present = "account", conflicts_with = "account")]
         grant: Option<GrantId>,
-        /// All grants of this account: its identifier, e-mail address or user name.
+        /// All grants of this account, and its log-ins at browsers: its identifier, e-mail address or user name.
         #[arg(long)]
         account: Option<String>,
         /// Wait until every verifier that can be reached knows, ten seconds at most, and say how long it took.

@@ -1,5 +1,7 @@
 //! What a browser is known by whether anybody is logged in there or not, and the proof that a form of ours was shown in it.
 
+use super::place::Place;
+use super::remembered::RememberedToken;
 use super::session::SessionToken;
 use crate::app::App;
 use crate::secret::{Digest, PlainSecret, Random, decode_base64url, encode_base64url};
@@ -13,6 +15,10 @@ pub struct Visitor {
     pub browser: Browser,
     /// What its session cookie says.
     pub session: Option<SessionToken>,
+    /// What its other cookie remembers.
+    pub remembered: Option<RememberedToken>,
+    /// Where it is.
+    pub place: Place,
 }
 
 /// A browser, by a cookie that says nothing about anybody.

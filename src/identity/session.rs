@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
+use super::browser::Visitor;
 use super::login::ProvenPassword;
+use super::place::Place;
+use super::remembered::{self, RememberedCookie};
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::id::SessionId;
 use crate::protocol::client_credentials::ClientId;
 use crate::reason::{LoginRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
+use crate::settings::Binding;
 use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
-use crate::store::{self, accounts, authorize_requests};
+use crate::store::{self, accounts, authorize_requests, remembered_log_ins};
 
 /// Random bytes of what a cookie says: 256 bits (ASVS 7.2.3).
 const TOKEN_BYTES: usize = 32;
@@ -28,8 +32,13 @@ impl SessionToken {
         (bytes.len() == TOKEN_BYTES).then(|| Self(Digest::sha256(&bytes)))
     }
 
+    /// What is kept of it.
+    pub(super) fn digest(&self) -> Digest {
+        self.0
+    }
+
     /// A new one, and the value of its cookie.
-    fn new(app: &App) -> (Self, PlainSecret) {
+    pub(super) fn new(app: &App) -> (Self, PlainSecret) {
         let bytes = app.random.bytes::<TOKEN_BYTES>();
         (Self(Digest::sha256(&bytes)), PlainSecret::new(encode_base64url(&bytes)))
     }
@@ -45,6 +54,32 @@ pub fn find(
     client_id: Option<&ClientId>,
 ) -> Result<Option<SessionOfAccount>, Refusal> {
     Ok(find_any(app, token, client_id)?.filter(|found| is_live(app, found)))
+}
+
+/// The same, for whoever wants something by it: none where it is used elsewhere than the person logged in. Who that is says the
+/// password.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn find_here(
+    app: &App,
+    visitor: &Visitor,
+    client_id: Option<&ClientId>,
+) -> Result<Option<SessionOfAccount>, Refusal> {
+    let found = find(app, visitor.session.as_ref(), client_id)?;
+    Ok(found.filter(|found| suits(app.settings.sessions.binding, &found.session, &visitor.place)))
+}
+
+/// NIST SP 800-63B-4 §5.3: a cookie that is somewhere else may be a copy.
+fn suits(binding: Binding, session: &BrowserSession, place: &Place) -> bool {
+    let same_browser = session.user_agent.as_ref().is_none_or(|known| *known == place.user_agent);
+    let same_network = session.network.as_ref().is_none_or(|known| *known == place.network.to_string());
+    match binding {
+        Binding::Off => true,
+        // People move from one network to another all day, and seldom from one browser to another with its cookies.
+        Binding::Normal => same_browser,
+        Binding::Strong => same_browser && same_network,
+    }
 }
 
 /// The session behind a cookie that was not ended, whether it still lets anybody in or not: what came from it may go on.
@@ -72,6 +107,11 @@ pub fn is_live(app: &App, found: &SessionOfAccount) -> bool {
     !over && !idle && now < session.expires_at
 }
 
+/// Whether the person logged in so lately that what is sensitive may be done without a password.
+pub fn is_fresh(app: &App, found: &SessionOfAccount) -> bool {
+    app.clock.now() <= found.session.auth_time.plus(app.settings.sessions.fresh_for)
+}
+
 /// Whether its use is worth writing down.
 pub fn wants_touch(app: &App, session: &BrowserSession) -> bool {
     app.clock.now() >= session.seen_at.plus(TOUCH_AFTER)
@@ -85,24 +125,42 @@ pub struct Begun {
     pub token: SessionToken,
     /// The value of its cookie.
     pub cookie: PlainSecret,
+    /// What the browser is to remember.
+    pub remembered: Option<RememberedCookie>,
+}
+
+/// What a session begins with, beside the proof.
+pub struct Beginning<'a> {
+    /// The session that the browser had.
+    pub current: Option<&'a SessionOfAccount>,
+    /// What waits for the person to log in.
+    pub request: Digest,
+    /// Where the person is.
+    pub place: &'a Place,
+    /// Whether the browser is to be remembered.
+    pub remember: bool,
 }
 
 /// Begins a session for whoever proved a password, with a cookie that nobody had before (ASVS 7.2.4). In the place of
-/// `current`: a later log-in of the same account goes on with it, another account's ends it. `request` is the waiting
-/// authorization request for which the person logged in.
+/// the current one: a later log-in of the same account goes on with it, another account's ends it.
 ///
 /// # Errors
 /// [`LoginRefusal::AccountChanged`]; the store's own reasons.
 pub fn begin(
     app: &App,
     proven: &ProvenPassword,
-    (current, request): (Option<&SessionOfAccount>, Digest),
+    beginning: &Beginning<'_>,
     deadline: &Deadline,
 ) -> Result<Begun, Refusal> {
+    let (current, request) = (beginning.current, beginning.request);
     let now = app.clock.now();
     let (token, cookie) = SessionToken::new(app);
     let same = current.filter(|current| current.session.account_id == proven.account.id);
+    let remember = beginning.remember && !app.settings.sessions.remember_ttl.is_zero();
+    let series = remember.then(|| remembered::begin(app, proven, beginning.place));
+    let (series, remembered) = series.unzip();
     let session = BrowserSession {
+        remembered_id: series.as_ref().map(|series| series.id),
         id: same.map_or_else(|| SessionId::new(now, &app.random), |same| same.session.id),
         account_id: proven.account.id,
         amr: proven.amr(),
@@ -111,12 +169,18 @@ pub fn begin(
         seen_at: now,
         expires_at: now.plus(app.settings.sessions.absolute_ttl),
         ended_at: None,
+        network: Some(beginning.place.network.to_string()),
+        user_agent: Some(beginning.place.user_agent.clone()),
     };
     let (digest, version, random) = (token.0, proven.account.credentials_version, app.random);
     let not_after = proven.read_at.plus(deadline.remaining());
     let (renews, other) = (same.is_some(), current.filter(|_| same.is_none()).map(|other| other.session.id));
     let began = app.db.write_before(deadline, move |tx| {
         let mut session = session.clone();
+        if renews && series.is_some() {
+            // What the browser remembered of the log-in before gives way.
+            remembered_log_ins::end_of_session(tx, session.id, now)?;
+        }
         if !(renews && browser_sessions::renew(tx, &session, &digest, version, not_after)?) {
             session.id = SessionId::new(now, &random);
             if !browser_sessions::insert(tx, &session, &digest, version, not_after)? {
@@ -124,6 +188,9 @@ pub fn begin(
                 let unchanged = accounts::are_credentials(tx, session.account_id, version)?;
                 return if unchanged { Err(store::Error::Expired) } else { Ok(None) };
             }
+        }
+        if let Some(series) = &series {
+            remembered_log_ins::insert(tx, series)?;
         }
         authorize_requests::note_log_in(tx, &request, session.id)?;
         // Last, since whoever else ends something waits from here to the commit.
@@ -133,7 +200,7 @@ pub fn begin(
         Ok(Some(session.id))
     })?;
     let id = began.ok_or(LoginRefusal::AccountChanged)?;
-    Ok(Begun { id, token, cookie })
+    Ok(Begun { id, token, cookie, remembered })
 }
 
 /// Ends a session and what came from it.

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::store::{
     self, Write, authorization_codes, authorize_requests, browser_sessions, grants, initial_access_tokens,
-    login_attempts, one_time_values, pushed_requests, revoked_tokens, status_changes, status_positions,
-    status_receipts,
+    login_attempts, one_time_values, pushed_requests, remembered_log_ins, revoked_tokens, status_changes,
+    status_positions, status_receipts,
 };
 
 /// From the start, or from the end of one round, to the next.
@@ -45,7 +45,7 @@ const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
 
 /// What is swept: each table with what removes at most so many of its rows that are over at an instant.
-const TABLES: [(&str, Remove); 12] = [
+const TABLES: [(&str, Remove); 13] = [
     ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
     ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
     ("status_bits", |tx, now, rows| status_positions::remove_rested(tx, now, REST_OF_POSITIONS, rows)),
@@ -58,6 +58,7 @@ const TABLES: [(&str, Remove); 12] = [
     }),
     ("one_time_values", |tx, now, rows| one_time_values::remove_expired(tx, now.minus(BETWEEN_CLOCKS), rows)),
     ("browser_sessions", |tx, now, rows| browser_sessions::remove_expired(tx, now.minus(MARGIN), rows)),
+    ("remembered_log_ins", |tx, now, rows| remembered_log_ins::remove_expired(tx, now.minus(MARGIN), rows)),
     ("initial_access_tokens", |tx, now, rows| initial_access_tokens::remove_expired(tx, now, rows)),
     ("login_attempts", |tx, now, rows| {
         login_attempts::remove_stale(tx, now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL), rows)

@@ -86,6 +86,8 @@ pub enum Purpose {
     AuthorizationCodeMac,
     /// Binds the forms of our pages to the browser that they were shown in.
     FormMac,
+    /// Makes the next secret of what a browser remembers from the one before.
+    RememberedMac,
     /// Authenticates the nonces of DPoP proofs.
     DpopNonceMac,
 }
@@ -102,6 +104,7 @@ impl Purpose {
             Self::LoginAttemptKey => b"countersign login attempt key",
             Self::AuthorizationCodeMac => b"countersign authorization code mac",
             Self::FormMac => b"countersign form mac",
+            Self::RememberedMac => b"countersign remembered mac",
             Self::DpopNonceMac => b"countersign dpop nonce mac",
         }
     }
@@ -364,6 +367,7 @@ mod tests {
             Purpose::LoginAttemptKey,
             Purpose::AuthorizationCodeMac,
             Purpose::FormMac,
+            Purpose::RememberedMac,
         ];
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for version in [1, 2] {

@@ -101,6 +101,8 @@ pub enum TokenType {
     StatusCheckpoint,
     /// OpenID Connect Core §2.
     IdToken,
+    /// OpenID Connect Back-Channel Logout §2.4.
+    LogoutToken,
     /// OpenID Connect Core §5.3.2: of a type of its own, since it could pass for an ID token otherwise.
     UserInfo,
 }
@@ -112,6 +114,7 @@ impl TokenType {
             Self::StatusList => "statuslist+jwt",
             Self::StatusCheckpoint => "status-checkpoint+jwt",
             Self::IdToken => "JWT",
+            Self::LogoutToken => "logout+jwt",
             Self::UserInfo => "userinfo+jwt",
         }
     }
@@ -149,7 +152,11 @@ impl ActiveKey {
         let other;
         let header = match token_type {
             TokenType::AccessToken => &self.header,
-            TokenType::StatusList | TokenType::StatusCheckpoint | TokenType::IdToken | TokenType::UserInfo => {
+            TokenType::StatusList
+            | TokenType::StatusCheckpoint
+            | TokenType::IdToken
+            | TokenType::LogoutToken
+            | TokenType::UserInfo => {
                 other = Header { typ: Some(token_type.typ().to_owned()), ..self.header.clone() };
                 &other
             }

@@ -36,6 +36,7 @@ fn aad(kid: &str, purpose: Purpose, version: u8) -> Vec<u8> {
         | Purpose::LoginAttemptKey
         | Purpose::AuthorizationCodeMac
         | Purpose::FormMac
+        | Purpose::RememberedMac
         | Purpose::DpopNonceMac => "signing_key",
     };
     format!("{kid}|{purpose}|{version}").into_bytes()

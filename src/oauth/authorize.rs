@@ -14,6 +14,7 @@
 //! | strength of the log-in | `next` | the redirect URI |
 //! | log-in, and how long ago | `next` | the redirect URI, with `prompt=none` |
 //! | `id_token_hint` | `next` | the redirect URI, with `prompt=none` or when somebody else has logged in |
+//! | which account | `next` | never: `prompt` has either `none` or `select_account` |
 //! | consent | `next` | the redirect URI, with `prompt=none` |
 //! | code | `issue` | the redirect URI |
 //!
@@ -49,7 +50,7 @@ use crate::reason::{AuthorizeRefusal, CapacityRefusal, ClientRefusal, Refusal, R
 use crate::secret::{Digest, encode_base64url};
 use crate::store::Write;
 use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
-use crate::store::authorize_requests::{self, WaitingRequest};
+use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, SessionOfAccount};
 use crate::store::clients::Client;
 use crate::store::{consents, pushed_requests};
@@ -58,12 +59,8 @@ use crate::token::{authorization_code, pairwise};
 
 /// RFC 6749 §4.1.2: a code is short-lived.
 const CODE_TTL: Duration = Duration::from_mins(1);
-/// How long a request waits for a person.
-const REQUEST_TTL: Duration = Duration::from_mins(30);
 /// The most bytes of a request that waits.
 pub(super) const MAX_WAITING_BYTES: usize = 8 * 1024;
-/// Random bytes of a waiting request's name: 128 bits.
-const REQUEST_ID_BYTES: usize = 16;
 
 /// What comes of a request.
 pub enum Outcome {
@@ -73,6 +70,8 @@ pub enum Outcome {
     Refuse(AuthorizeResponse, Refusal),
     /// A person is asked first, under the name of the waiting request.
     Ask(Step, String),
+    /// No client waited for the person, but the account's own page.
+    Account,
 }
 
 /// What a person is asked.
@@ -80,6 +79,8 @@ pub enum Outcome {
 pub enum Step {
     /// To log in.
     LogIn,
+    /// To say which account: whoever is logged in, or another.
+    SelectAccount,
     /// To allow it.
     Consent,
 }
@@ -114,7 +115,7 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
     let (client, return_to) = address(app, params).map_err(|refusal| refusal.read_in(&ui_locales))?;
     let decided = sources::refuse_other_way(&client, &resolved.source, false).and_then(|()| read(&client, params));
     let decided = decided.and_then(|asked| {
-        let found = session::find(app, visitor.session.as_ref(), Some(&client.id))?;
+        let found = session::find_here(app, visitor, Some(&client.id))?;
         match next(app, &asked, &return_to, found.as_ref(), (None, false))? {
             Next::Issue(session) => {
                 use_up(app, resolved.pushed.as_deref(), context)?;
@@ -127,7 +128,7 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
         let refusal = refusal.of_client(&client.id).read_in(&ui_locales);
         // RFC 9700 §4.11.2: nobody vouches for a client that registered itself, so that nobody is sent on to it by a mere link
         // to here: somebody has logged in first.
-        if client.registration.is_some() && session::find(app, visitor.session.as_ref(), None)?.is_none() {
+        if client.registration.is_some() && session::find_here(app, visitor, None)?.is_none() {
             return Err(refusal);
         }
         // RFC 6749 §4.1.2.1: told to the client, whose URI it is.
@@ -137,7 +138,7 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
 
 /// A pushed request that was brought before: the browser that brought it goes on where it was.
 fn again(app: &App, name: &str, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
-    match steps::show(app, name, visitor, context).map_err(|_| sources::spent())? {
+    match steps::show(app, (name, false), visitor, context).map_err(|_| sources::spent())? {
         Shown::Question(question) => Ok(Outcome::Ask(question.step, name.to_owned())),
         Shown::Done(outcome) => Ok(*outcome),
     }
@@ -232,6 +233,10 @@ fn next<'s>(
     if refused {
         return if silent || anew { Err(AuthorizeRefusal::LoginRequired.into()) } else { Ok(Next::Ask(Step::LogIn)) };
     }
+    // OpenID Connect Core §3.1.2.1: select_account. Whoever has just logged in has said which.
+    if asked.request.prompts.contains(&Prompt::SelectAccount) && !anew {
+        return Ok(Next::Ask(Step::SelectAccount));
+    }
     if !consented && wants_consent(asked, return_to, found) {
         return if silent { Err(AuthorizeRefusal::ConsentRequired.into()) } else { Ok(Next::Ask(Step::Consent)) };
     }
@@ -244,7 +249,7 @@ fn is_fresh(asked: &Asked, found: &SessionOfAccount, logged_in: Option<SessionId
         return true;
     }
     // OpenID Connect Core §3.1.2.1: max_age=0 is prompt=login, whatever the clocks of two instances say.
-    let anew = [Prompt::Login, Prompt::SelectAccount].iter().any(|prompt| asked.request.prompts.contains(prompt));
+    let anew = asked.request.prompts.contains(&Prompt::Login);
     let max_age = asked.request.max_age.or(asked.client.metadata.default_max_age);
     !anew && max_age != Some(Duration::ZERO) && max_age.is_none_or(|age| now <= found.session.auth_time.plus(age))
 }
@@ -277,7 +282,7 @@ fn wait_for(
     let waiting = WaitingRequest {
         id: Digest::sha256(id.as_bytes()),
         browser: visitor.browser.digest(),
-        parameters,
+        waits: Waits::Client(parameters),
         session_id: None,
         expires_at: app.clock.now().plus(REQUEST_TTL),
     };

@@ -1,5 +1,5 @@
 //! Logging out at a client's word (OpenID Connect RP-Initiated Logout 1.0): the log-in at the browser ends, and with it what
-//! came from it.
+//! came from it. The browser tells clients that want it so (Front-Channel Logout 1.0); others are told by us, elsewhere.
 
 use crate::app::App;
 use crate::id::{GrantId, SessionId};
@@ -11,12 +11,24 @@ use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
 use crate::protocol::redirect_uri::{self, ValidatedRedirect};
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal, RequestRefusal};
-use crate::store::grants;
+use crate::store::grants::{self, listing};
+
+/// The most grants of a log-in whose clients are shown in frames.
+const MOST_FRAMES: i64 = 50;
+
+/// A client's page that a browser shows to it alone (Front-Channel Logout §2).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The page, with `iss` and `sid`.
+    pub uri: String,
+    /// What a content security policy names it by.
+    pub source: String,
+}
 
 /// What comes of a request to log out.
 pub enum Ended {
-    /// Nobody is logged in any more; the browser may go there.
-    Done(Option<String>),
+    /// Nobody is logged in any more; once the frames have been shown, the browser may go there.
+    Done(Option<String>, Vec<Frame>),
     /// The person is asked first.
     Ask {
         /// What the form must send back so that it is known to be ours.
@@ -61,11 +73,12 @@ pub fn end_session(
     let hinted = session_of(app, asking.grant_id)?;
     // One that lets nobody in any more is ended, too: what came from it goes on.
     let Some(found) = session::find_unended(app, visitor.session.as_ref())? else {
+        let frames = hinted.map_or_else(|| Ok(Vec::new()), |id| frames(app, id))?;
         if let Some(id) = hinted {
             session::end(app, id, &context.deadline)?;
         }
         // Nobody confirms anything here, so only somebody who was given an ID token says where to go.
-        return Ok(Ended::Done(asking.location().filter(|_| asking.grant_id.is_some())));
+        return Ok(Ended::Done(asking.location().filter(|_| asking.grant_id.is_some()), frames));
     };
     let subject: [&[u8]; 2] = [b"log out", found.session.id.as_bytes()];
     let confirmed = form_token.is_some_and(|token| visitor.browser.showed(app, &subject, token));
@@ -79,9 +92,30 @@ pub fn end_session(
         let email = session::is_live(app, &found).then_some(found.email);
         return Ok(Ended::Ask { form_token, email, form_action });
     }
+    let frames = frames(app, found.session.id)?;
     session::end(app, found.session.id, &context.deadline)?;
     tracing::info!(event = "logged_out", account_id = %found.session.account_id);
-    Ok(Ended::Done(asking.location()))
+    Ok(Ended::Done(asking.location(), frames))
+}
+
+/// The clients' pages that are to be shown when the log-in of this browser ends.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn frames_here(app: &App, visitor: &Visitor) -> Result<Vec<Frame>, Refusal> {
+    let found = session::find_here(app, visitor, None)?;
+    found.map_or_else(|| Ok(Vec::new()), |found| frames(app, found.session.id))
+}
+
+/// The clients' pages that are to be shown when a log-in ends.
+fn frames(app: &App, id: SessionId) -> Result<Vec<Frame>, Refusal> {
+    let grants = app.db.read(|tx| listing::of_session(tx, id, MOST_FRAMES))?;
+    let frame = |(grant_id, client_id): (GrantId, ClientId)| {
+        let client = app.clients.find(&client_id).filter(|client| client.disabled_at.is_none())?;
+        let uri = client.metadata.frontchannel_logout.as_ref()?;
+        Some(Frame { uri: uri.frame(&app.issuer, &grant_id.to_string()), source: uri.frame_source() })
+    };
+    Ok(grants.into_iter().filter_map(frame).collect())
 }
 
 fn read(app: &App, params: &Params) -> Result<Asking, Refusal> {

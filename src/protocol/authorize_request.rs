@@ -166,6 +166,20 @@ impl AuthorizeRequest {
     }
 }
 
+/// The parameters of a request, as a form, of somebody who has said which account: that is not asked again.
+pub fn with_account_selected(parameters: &str) -> String {
+    let selected = Prompt::SelectAccount.as_str();
+    let pairs = url::form_urlencoded::parse(parameters.as_bytes()).filter_map(|(name, value)| {
+        if name != "prompt" {
+            return Some((name, value.into_owned()));
+        }
+        let others: Vec<_> = value.split(' ').filter(|prompt| *prompt != selected).collect();
+        (!others.is_empty()).then(|| (name, others.join(" ")))
+    });
+    let pairs: Vec<_> = pairs.collect();
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
 /// The `state` of a request, which goes back byte for byte, errors included (RFC 6749 §4.1.2.1).
 ///
 /// # Errors
@@ -275,5 +289,16 @@ mod tests {
         assert_eq!(parse_state(&again).ok().flatten().as_deref(), Some("&=ä +"));
         assert_eq!(kept, again.to_form(&PARAMETERS));
         assert_eq!(again.resources().count(), 2);
+    }
+
+    #[test]
+    fn an_account_is_selected_once() {
+        for (before, after) in [
+            ("a=b&prompt=select_account&c=d", "a=b&c=d"),
+            ("prompt=select_account+consent&resource=x&resource=y", "prompt=consent&resource=x&resource=y"),
+            ("state=a%26b&prompt=login", "state=a%26b&prompt=login"),
+        ] {
+            assert_eq!(with_account_selected(before), after);
+        }
     }
 }

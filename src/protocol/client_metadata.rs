@@ -4,6 +4,7 @@
 mod exchange;
 mod about;
 mod json;
+mod logout;
 mod proof;
 pub mod registrant;
 mod subject;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::logout::LogoutUri;
 use super::params::has_control_characters;
 use super::redirect_uri::{ApplicationType, RedirectUri};
 use super::resource::{Resource, Resources};
@@ -118,6 +120,10 @@ pub struct ClientMetadata {
     pub application_type: ApplicationType,
     /// Where a browser may go after it has logged out.
     pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// Where it is told that somebody logged out.
+    pub backchannel_logout: Option<LogoutUri>,
+    /// What a browser shows in a frame when somebody logged out.
+    pub frontchannel_logout: Option<LogoutUri>,
     /// How old a log-in may be when a request does not say.
     pub default_max_age: Option<Duration>,
     /// Whether it belongs to whoever runs this server.
@@ -169,6 +175,16 @@ impl ClientMetadata {
             response_types: Vec::new(),
             application_type: self.application_type,
             post_logout_redirect_uris: texts(&self.post_logout_redirect_uris),
+            backchannel_logout_uri: self.backchannel_logout.as_ref().map(|uri| uri.as_str().to_owned()),
+            backchannel_logout_session_required: self
+                .backchannel_logout
+                .as_ref()
+                .is_some_and(|uri| uri.session_required),
+            frontchannel_logout_uri: self.frontchannel_logout.as_ref().map(|uri| uri.as_str().to_owned()),
+            frontchannel_logout_session_required: self
+                .frontchannel_logout
+                .as_ref()
+                .is_some_and(|uri| uri.session_required),
             default_max_age: self.default_max_age.map(|age| age.as_secs()),
             first_party: self.first_party,
             pkce_optional: self.pkce_optional,
@@ -228,6 +244,7 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
         let redirects = parse_redirects(&json, &grant_types)?;
         let about = About::parse(&json)?;
         let subjects = SubjectRules::parse(&json, &redirects.redirect_uris)?;
+        let (backchannel_logout, frontchannel_logout) = logout::parse(&json, &redirects.redirect_uris)?;
         let Ok(scope) = Scope::from_stored(&json.scope) else {
             return refuse("scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
         };
@@ -267,6 +284,8 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             redirect_uris: redirects.redirect_uris,
             application_type: json.application_type,
             post_logout_redirect_uris: redirects.post_logout,
+            backchannel_logout,
+            frontchannel_logout,
             default_max_age: json.default_max_age.map(Duration::from_secs),
             first_party: json.first_party,
             pkce_optional: json.pkce_optional,
@@ -350,7 +369,9 @@ mod tests {
         survives(json, "web");
         let json = r#"{"client_id":"app","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],
             "redirect_uris":["com.example.app:/cb","http://127.0.0.1/cb"],"response_types":["code"],"application_type":"native",
-            "post_logout_redirect_uris":["com.example.app:/out"],"default_max_age":3600,"first_party":true,
+            "post_logout_redirect_uris":["com.example.app:/out"],"backchannel_logout_uri":"https://app.example/out?x=1",
+            "backchannel_logout_session_required":true,"frontchannel_logout_uri":"http://127.0.0.1/out",
+            "frontchannel_logout_session_required":true,"default_max_age":3600,"first_party":true,
             "dpop_bound_access_tokens":true,"require_pushed_authorization_requests":true,"client_uri":"https://app.example",
             "policy_uri":"https://app.example/p","tos_uri":"https://app.example/t","contacts":["ada@app.example"]}"#;
         survives(json, "app");
@@ -413,6 +434,16 @@ mod tests {
             (r#"{"redirect_uris":["https://app.example/cb#x"]}"#, "redirect_uris"),
             (r#"{"redirect_uris":["com.example.app:/cb"]}"#, "redirect_uris"),
             (r#"{"post_logout_redirect_uris":["javascript:x"]}"#, "post_logout_redirect_uris"),
+            (r#"{"backchannel_logout_uri":"http://app.example/"}"#, "backchannel_logout_uri"),
+            (r#"{"backchannel_logout_uri":"https://app.example/#x"}"#, "backchannel_logout_uri"),
+            (r#"{"backchannel_logout_uri":"com.example.app:/out"}"#, "backchannel_logout_uri"),
+            (r#"{"backchannel_logout_session_required":true}"#, "backchannel_logout_session_required"),
+            (r#"{"frontchannel_logout_uri":"https://app.example/"}"#, "frontchannel_logout_uri"),
+            (
+                r#"{"frontchannel_logout_uri":"https://app.example:8443/","redirect_uris":["https://app.example/cb"]}"#,
+                "frontchannel_logout_uri",
+            ),
+            (r#"{"frontchannel_logout_session_required":true}"#, "frontchannel_logout_session_required"),
             (r#"{"response_types":["code"]}"#, "response_types"),
             (
                 r#"{"response_types":["token"],"grant_types":["authorization_code"],"redirect_uris":["https://a.example"]}"#,

@@ -30,6 +30,14 @@ pub struct DiscoveryDocument {
     pub jwks_uri: String,
     /// OpenID Connect RP-Initiated Logout §2.1.
     pub end_session_endpoint: String,
+    /// OpenID Connect Back-Channel Logout §2.1.
+    pub backchannel_logout_supported: bool,
+    /// With `sid`.
+    pub backchannel_logout_session_supported: bool,
+    /// OpenID Connect Front-Channel Logout §3.
+    pub frontchannel_logout_supported: bool,
+    /// With `iss` and `sid`.
+    pub frontchannel_logout_session_supported: bool,
     /// RFC 7009.
     pub revocation_endpoint: String,
     /// RFC 7662.
@@ -124,6 +132,10 @@ impl DiscoveryDocument {
             userinfo_endpoint: at("/userinfo"),
             jwks_uri: at("/jwks.json"),
             end_session_endpoint: at("/logout"),
+            backchannel_logout_supported: true,
+            backchannel_logout_session_supported: true,
+            frontchannel_logout_supported: true,
+            frontchannel_logout_session_supported: true,
             revocation_endpoint: at("/revoke"),
             introspection_endpoint: at("/introspect"),
             status_list_aggregation_endpoint: at("/status"),

@@ -17,7 +17,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 41] = [
+const KNOWN: [&str; 47] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -50,6 +50,12 @@ const KNOWN: [&str; 41] = [
     "post_logout_redirect_uri",
     "form_token",
     "decision",
+    "another",
+    "remember",
+    "remembered",
+    "session",
+    "grant",
+    "everything",
     "claims",
     "acr_values",
     "claims_locales",

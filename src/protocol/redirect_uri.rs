@@ -131,6 +131,35 @@ fn loopback(uri: &str) -> Option<(&str, &str)> {
     (rest.is_empty() || rest.starts_with(['/', '?'])).then_some((host, rest))
 }
 
+/// A URI with these parameters after those that it has.
+pub(super) fn append_query(uri: &str, parameters: &[(&str, &str)]) -> String {
+    let mut uri = uri.to_owned();
+    if !uri.contains('?') {
+        uri.push('?');
+    } else if !uri.ends_with(['?', '&']) {
+        uri.push('&');
+    }
+    let start = uri.len();
+    url::form_urlencoded::Serializer::for_suffix(&mut uri, start).extend_pairs(parameters);
+    uri
+}
+
+/// What a content security policy names a registered URI by: its origin, or its scheme where there is none.
+pub(super) fn csp_source(uri: &str) -> String {
+    match Url::parse(uri) {
+        // CSP Level 3 §2.3.1: a host-source has no brackets, so an IPv6 address is named by its scheme alone.
+        Ok(url) if matches!(url.host(), Some(Host::Ipv6(_))) => format!("{}:", url.scheme()),
+        Ok(url) if url.origin().is_tuple() => url.origin().ascii_serialization(),
+        Ok(url) => format!("{}:", url.scheme()),
+        Err(_) => "'none'".to_owned(),
+    }
+}
+
+/// Scheme, host and port, where there are such.
+pub(super) fn origin(uri: &str) -> Option<url::Origin> {
+    Url::parse(uri).ok().map(|url| url.origin()).filter(url::Origin::is_tuple)
+}
+
 /// The registered URI that a request's `redirect_uri` is, or the only one there is when the request has none.
 ///
 /// `None` when it is none of them, or when there is more than one to choose from (RFC 6749 §3.1.2.3).
@@ -166,27 +195,13 @@ impl ValidatedRedirect {
 
     /// The URI with these parameters after those that it has (RFC 6749 §4.1.2).
     pub fn with(&self, parameters: &[(&str, &str)]) -> String {
-        let mut uri = self.uri.clone();
-        if !uri.contains('?') {
-            uri.push('?');
-        } else if !uri.ends_with(['?', '&']) {
-            uri.push('&');
-        }
-        let start = uri.len();
-        url::form_urlencoded::Serializer::for_suffix(&mut uri, start).extend_pairs(parameters);
-        uri
+        append_query(&self.uri, parameters)
     }
 
     /// What a page's `form-action` must name so that its form may end there (CSP Level 3 §2.3.1): the origin, or the
     /// scheme where there is none.
     pub fn form_action(&self) -> String {
-        match Url::parse(&self.uri) {
-            // CSP Level 3 §2.3.1: a host-source has no brackets, so an IPv6 address is named by its scheme alone.
-            Ok(url) if matches!(url.host(), Some(Host::Ipv6(_))) => format!("{}:", url.scheme()),
-            Ok(url) if url.origin().is_tuple() => url.origin().ascii_serialization(),
-            Ok(url) => format!("{}:", url.scheme()),
-            Err(_) => "'none'".to_owned(),
-        }
+        csp_source(&self.uri)
     }
 
     /// What a person is told of where an answer goes: the host, or the scheme of a program on the person's device, whose

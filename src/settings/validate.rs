@@ -162,6 +162,14 @@ fn sessions(written: &Written) -> Result<(), SettingsError> {
     if sessions.absolute_ttl < sessions.idle_ttl || sessions.absolute_ttl > Duration::from_hours(90 * 24) {
         return rule("sessions.absolute_ttl", "at least sessions.idle_ttl, at most 90d");
     }
+    if sessions.fresh_for < Duration::from_mins(1) || sessions.fresh_for > Duration::from_hours(24) {
+        return rule("sessions.fresh_for", "1m to 24h");
+    }
+    let longest = Duration::from_hours(365 * 24);
+    let remember_ttl = sessions.remember_ttl;
+    if !remember_ttl.is_zero() && (remember_ttl < Duration::from_hours(1) || remember_ttl > longest) {
+        return rule("sessions.remember_ttl", "0s, or 1h to 365d");
+    }
     Ok(())
 }
 

@@ -1,4 +1,7 @@
-//! Rows of authorization requests that wait for a person, each bound to the browser that brought it.
+//! Rows of what waits for a person, an authorization request or the account's own page, each bound to the browser that
+//! brought it.
+
+use std::time::Duration;
 
 use diesel::prelude::*;
 
@@ -9,36 +12,57 @@ use crate::clock::Timestamp;
 use crate::id::SessionId;
 use crate::secret::Digest;
 
+/// How long a request waits for a person.
+pub const REQUEST_TTL: Duration = Duration::from_mins(30);
+/// Random bytes of a waiting request's name: 128 bits.
+pub const REQUEST_ID_BYTES: usize = 16;
+
+/// What waits.
+pub enum Waits {
+    /// A client's request, by its parameters as a form.
+    Client(String),
+    /// The account's own page.
+    Account,
+}
+
 /// A request that waits.
 pub struct WaitingRequest {
     /// The digest of its name.
     pub id: Digest,
     /// The digest of what the browser is known by.
     pub browser: Digest,
-    /// Its parameters, as a form.
-    pub parameters: String,
+    /// What it is.
+    pub waits: Waits,
     /// The log-in that was made for it, once there is one.
     pub session_id: Option<SessionId>,
     /// When nobody waits for it any more.
     pub expires_at: Timestamp,
 }
 
-const INSERT: &str = "INSERT INTO authorize_requests (id_digest, browser_digest, parameters, expires_at) \
-    VALUES (?, ?, ?, ?)";
+/// The account's page by its name in the database.
+const ACCOUNT: &str = "account";
 
-/// Browser, parameters, session, end.
-type Row = (Vec<u8>, String, Option<Vec<u8>>, i64);
+const INSERT: &str = "INSERT INTO authorize_requests (id_digest, browser_digest, parameters, expires_at, page) \
+    VALUES (?, ?, ?, ?, ?)";
+
+/// Browser, parameters, session, end, page.
+type Row = (Vec<u8>, String, Option<Vec<u8>>, i64, Option<String>);
 
 /// Keeps a request.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn insert(tx: &mut Write<'_>, request: &WaitingRequest) -> Result<(), Error> {
+    let (parameters, page) = match &request.waits {
+        Waits::Client(parameters) => (parameters.as_str(), None),
+        Waits::Account => ("", Some(ACCOUNT)),
+    };
     let binds = vec![
         Bind::Bytes(request.id.as_bytes()),
         Bind::Bytes(request.browser.as_bytes()),
-        Bind::Text(&request.parameters),
+        Bind::Text(parameters),
         Bind::Big(request.expires_at.as_micros()),
+        Bind::MaybeText(page),
     ];
     Statement::new(INSERT, binds).execute(tx.conn())?;
     Ok(())
@@ -56,19 +80,25 @@ pub fn find(tx: &mut Read<'_>, id: &Digest) -> Result<Option<WaitingRequest>, Er
             authorize_requests::parameters,
             authorize_requests::session_id,
             authorize_requests::expires_at,
+            authorize_requests::page,
         ))
         .get_result(tx.conn())
         .optional()?;
-    let Some((browser, parameters, session_id, expires_at)) = found else { return Ok(None) };
+    let Some((browser, parameters, session_id, expires_at, page)) = found else { return Ok(None) };
     let corrupt = Error::Corrupt { table: "authorize_requests" };
     let session_id = match session_id {
         Some(bytes) => Some(SessionId::from_slice(&bytes).map_err(|_| corrupt.clone())?),
         None => None,
     };
+    let waits = match page.as_deref() {
+        None => Waits::Client(parameters),
+        Some(ACCOUNT) => Waits::Account,
+        Some(_) => return Err(corrupt),
+    };
     Ok(Some(WaitingRequest {
         id: *id,
         browser: Digest::from_slice(&browser).ok_or(corrupt)?,
-        parameters,
+        waits,
         session_id,
         expires_at: Timestamp::from_micros(expires_at),
     }))
@@ -84,6 +114,17 @@ pub fn note_log_in(tx: &mut Write<'_>, id: &Digest, session_id: SessionId) -> Re
     let binds = vec![Bind::Bytes(session_id.as_bytes()), Bind::Bytes(id.as_bytes())];
     Statement::new(NOTE_LOG_IN, binds).execute(tx.conn())?;
     Ok(())
+}
+
+const REWRITE: &str = "UPDATE authorize_requests SET parameters = ? WHERE id_digest = ? AND parameters = ?";
+
+/// Puts other parameters in the place of those that were `seen`. `false` when they are others already.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn rewrite(tx: &mut Write<'_>, id: &Digest, (seen, parameters): (&str, &str)) -> Result<bool, Error> {
+    let binds = vec![Bind::Text(parameters), Bind::Bytes(id.as_bytes()), Bind::Text(seen)];
+    Ok(Statement::new(REWRITE, binds).execute(tx.conn())? == 1)
 }
 
 const CLAIM: &str = "DELETE FROM authorize_requests WHERE id_digest = ?";

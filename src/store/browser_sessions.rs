@@ -5,9 +5,9 @@ use diesel::prelude::*;
 use super::dialect::{DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, browser_sessions, consents};
-use super::{Error, Read, Write, grants};
+use super::{Error, Read, Write, grants, logout_notices, remembered_log_ins};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, SessionId};
+use crate::id::{AccountId, RememberedId, SessionId};
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::scope::Scope;
 use crate::secret::Digest;
@@ -17,7 +17,7 @@ const TABLE: &str = "browser_sessions";
 /// An account that is logged in at a browser.
 #[derive(Clone)]
 pub struct BrowserSession {
-    /// Its identifier, which no browser is told.
+    /// Its identifier, which only its owner's own page shows.
     pub id: SessionId,
     /// Whose it is.
     pub account_id: AccountId,
@@ -33,6 +33,12 @@ pub struct BrowserSession {
     pub expires_at: Timestamp,
     /// When it was ended, if it was.
     pub ended_at: Option<Timestamp>,
+    /// The network that the person logged in from.
+    pub network: Option<String>,
+    /// The kind of browser and of system that the person logged in with.
+    pub user_agent: Option<String>,
+    /// What the browser remembers of it.
+    pub remembered_id: Option<RememberedId>,
 }
 
 /// A session with what must be known of its account to honour it.
@@ -65,11 +71,19 @@ struct Row {
     seen_at: i64,
     expires_at: i64,
     ended_at: Option<i64>,
+    network: Option<String>,
+    user_agent: Option<String>,
+    remembered_id: Option<Vec<u8>>,
 }
 
 impl Row {
     fn parse(self) -> Option<BrowserSession> {
+        let remembered_id = match self.remembered_id {
+            Some(bytes) => Some(RememberedId::from_slice(&bytes).ok()?),
+            None => None,
+        };
         Some(BrowserSession {
+            remembered_id,
             id: SessionId::from_slice(&self.id).ok()?,
             account_id: AccountId::from_slice(&self.account_id).ok()?,
             amr: serde_json::from_str(&self.amr).ok()?,
@@ -78,6 +92,8 @@ impl Row {
             seen_at: Timestamp::from_micros(self.seen_at),
             expires_at: Timestamp::from_micros(self.expires_at),
             ended_at: self.ended_at.map(Timestamp::from_micros),
+            network: self.network,
+            user_agent: self.user_agent,
         })
     }
 }
@@ -87,8 +103,8 @@ impl Row {
 type Joined = (Row, i64, Option<i64>, String, Option<String>, i64);
 
 const INSERT: &str = "INSERT INTO browser_sessions (id, token_digest, account_id, credentials_version, amr, auth_time, \
-    created_at, seen_at, expires_at) \
-    SELECT ?, ?, id, credentials_version, ?, ?, ?, ?, ? \
+    created_at, seen_at, expires_at, network, user_agent, remembered_id) \
+    SELECT ?, ?, id, credentials_version, ?, ?, ?, ?, ?, ?, ?, ? \
     FROM accounts WHERE id = ? AND credentials_version = ? AND disabled_at IS NULL AND database_now() <= ?";
 
 /// Adds the session of a log-in for which the account was read when its credentials had `seen_version`. `false` when the
@@ -112,6 +128,9 @@ pub fn insert(
         Bind::Big(session.created_at.as_micros()),
         Bind::Big(session.seen_at.as_micros()),
         Bind::Big(session.expires_at.as_micros()),
+        Bind::MaybeText(session.network.as_deref()),
+        Bind::MaybeText(session.user_agent.as_deref()),
+        Bind::MaybeBytes(session.remembered_id.as_ref().map(RememberedId::as_bytes)),
         Bind::Bytes(session.account_id.as_bytes()),
         Bind::Big(seen_version),
         Bind::Big(not_after.0),
@@ -120,7 +139,8 @@ pub fn insert(
 }
 
 const RENEW: &str = "UPDATE browser_sessions \
-    SET token_digest = ?, amr = ?, auth_time = ?, seen_at = ?, expires_at = ? \
+    SET token_digest = ?, amr = ?, auth_time = ?, seen_at = ?, expires_at = ?, network = ?, user_agent = ?, \
+    remembered_id = COALESCE(?, remembered_id) \
     WHERE id = ? AND ended_at IS NULL AND credentials_version = ? AND database_now() <= ? \
     AND EXISTS (SELECT 1 FROM accounts WHERE accounts.id = browser_sessions.account_id \
     AND accounts.credentials_version = browser_sessions.credentials_version AND accounts.disabled_at IS NULL)";
@@ -145,6 +165,9 @@ pub fn renew(
         Bind::Big(session.auth_time.as_micros()),
         Bind::Big(session.seen_at.as_micros()),
         Bind::Big(session.expires_at.as_micros()),
+        Bind::MaybeText(session.network.as_deref()),
+        Bind::MaybeText(session.user_agent.as_deref()),
+        Bind::MaybeBytes(session.remembered_id.as_ref().map(RememberedId::as_bytes)),
         Bind::Bytes(session.id.as_bytes()),
         Bind::Big(seen_version),
         Bind::Big(not_after.0),
@@ -208,7 +231,8 @@ pub fn touch(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, 
 
 const END: &str = "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL";
 
-/// Ends a session and what came from it, whether its row is still there or not. `false` when it was over already.
+/// Ends a session and what came from it, whether its row is still there or not; what the browser remembers of it, and the
+/// other sessions that came from that. `false` when it was over already.
 ///
 /// # Errors
 /// The store's own reasons.
@@ -216,8 +240,108 @@ pub fn end(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Er
     let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
     // Whoever makes a grant of it holds its row: after this, none is made.
     let ended = Statement::new(END, binds).execute(tx.conn())? == 1;
+    remembered_log_ins::end_of_session(tx, id, now)?;
+    let of_same: Option<Option<Vec<u8>>> = browser_sessions::table
+        .find(id.as_bytes())
+        .select(browser_sessions::remembered_id)
+        .get_result(tx.conn())
+        .optional()?;
+    let known = of_same.is_some();
+    let others = match of_same.flatten().and_then(|bytes| RememberedId::from_slice(&bytes).ok()) {
+        Some(remembered_id) => mark_of_remembered(tx, remembered_id, now)?,
+        None => Vec::new(),
+    };
+    // Whoever shows an old ID token again and again has nobody told again.
+    if ended || !known {
+        logout_notices::insert_of_session(tx, id, now)?;
+    }
+    // Last, since whoever else ends something waits from here to the commit.
     grants::end_of_session(tx, id, now)?;
+    for id in others {
+        end_what_came_from(tx, id, now)?;
+    }
     Ok(ended)
+}
+
+/// Ends what came from a session that was just ended; all of its clients are told, also of what goes on.
+fn end_what_came_from(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
+    logout_notices::insert_of_session(tx, id, now)?;
+    grants::end_of_session(tx, id, now)?;
+    Ok(())
+}
+
+/// Ends the sessions that came from what a browser remembers, and what came from them.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn end_of_remembered(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<(), Error> {
+    for session_id in mark_of_remembered(tx, id, now)? {
+        end_what_came_from(tx, session_id, now)?;
+    }
+    Ok(())
+}
+
+/// Ends these sessions, and says which they are.
+fn mark_of_remembered(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<Vec<SessionId>, Error> {
+    let live = browser_sessions::table
+        .filter(browser_sessions::remembered_id.eq(id.as_bytes()))
+        .filter(browser_sessions::ended_at.is_null());
+    let ended: Vec<Vec<u8>> = diesel::update(live)
+        .set(browser_sessions::ended_at.eq(now.as_micros()))
+        .returning(browser_sessions::id)
+        .get_results(tx.conn())?;
+    ended.iter().map(|id| SessionId::from_slice(id).map_err(|_| Error::Corrupt { table: TABLE })).collect()
+}
+
+/// The sessions of an account that let somebody in at `now`, the one that was used last first; those that were used last before
+/// `rested` do not.
+///
+/// # Errors
+/// [`Error::Corrupt`] when one cannot be read; the store's own reasons.
+pub fn list_live(
+    tx: &mut Read<'_>,
+    id: AccountId,
+    (now, rested): (Timestamp, Timestamp),
+    limit: i64,
+) -> Result<Vec<BrowserSession>, Error> {
+    let rows: Vec<Row> = browser_sessions::table
+        .inner_join(accounts::table)
+        .filter(browser_sessions::account_id.eq(id.as_bytes()))
+        .filter(browser_sessions::credentials_version.eq(accounts::credentials_version))
+        .filter(browser_sessions::ended_at.is_null())
+        .filter(browser_sessions::expires_at.gt(now.as_micros()))
+        .filter(browser_sessions::seen_at.gt(rested.as_micros()))
+        .order((browser_sessions::seen_at.desc(), browser_sessions::id))
+        .limit(limit)
+        .select(Row::as_select())
+        .load(tx.conn())?;
+    rows.into_iter().map(|row| row.parse().ok_or(Error::Corrupt { table: TABLE })).collect()
+}
+
+/// Ends a session and what came from it, if it is that account's. `false` when it is not, or was over already.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_of_owner(tx: &mut Write<'_>, (id, owner): (SessionId, AccountId), now: Timestamp) -> Result<bool, Error> {
+    let found: Option<Vec<u8>> = browser_sessions::table
+        .find(id.as_bytes())
+        .select(browser_sessions::account_id)
+        .get_result(tx.conn())
+        .optional()?;
+    // CWE-639: no session changes hands.
+    if found.as_deref() == Some(owner.as_bytes()) { end(tx, id, now) } else { Ok(false) }
+}
+
+/// Ends every session of an account, and what browsers remember of them; what came from them is for the caller to end.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, now: Timestamp) -> Result<usize, Error> {
+    remembered_log_ins::end_of_account(tx, id, now)?;
+    let live = browser_sessions::table
+        .filter(browser_sessions::account_id.eq(id.as_bytes()))
+        .filter(browser_sessions::ended_at.is_null());
+    Ok(diesel::update(live).set(browser_sessions::ended_at.eq(now.as_micros())).execute(tx.conn())?)
 }
 
 const REMOVE_EXPIRED: &str = "DELETE FROM browser_sessions WHERE id IN \

@@ -1,5 +1,7 @@
 //! Rows of grants: one row a grant, whatever its age. Every change of a row is one conditional statement.
 
+pub mod listing;
+
 use countersign_verifier::feed::CutKind;
 use diesel::dsl::AsSelect;
 use diesel::prelude::*;
@@ -8,7 +10,7 @@ use super::dialect::{Conn, DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, grants};
 use super::status_changes::{self, Over};
-use super::{Error, Read, Write};
+use super::{Error, Read, Write, logout_notices};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
 use crate::protocol::claims_request::ClaimsRequest;
@@ -58,6 +60,8 @@ pub enum EndedBy {
     LogOut,
     /// The authorization code that it came from was used again.
     CodeReplay,
+    /// The person asked, at the account's own page.
+    Person,
 }
 
 impl EndedBy {
@@ -72,6 +76,16 @@ impl EndedBy {
             Self::ClientDisabled => "client_disabled",
             Self::LogOut => "log_out",
             Self::CodeReplay => "code_replay",
+            Self::Person => "person",
+        }
+    }
+
+    /// Whether the client is told (OpenID Connect Back-Channel Logout §2.5): not of what it did itself, nor of a theft, by
+    /// which nobody logged out.
+    const fn is_log_out(self) -> bool {
+        match self {
+            Self::Operator | Self::PasswordChange | Self::AccountDisabled | Self::LogOut | Self::Person => true,
+            Self::Replay | Self::Revocation | Self::ClientDisabled | Self::CodeReplay => false,
         }
     }
 }
@@ -359,6 +373,9 @@ pub fn add_sibling(tx: &mut Write<'_>, id: GrantId, seen: &Rotation, not_after: 
 /// # Errors
 /// The store's own reasons.
 pub fn end(tx: &mut Write<'_>, id: GrantId, by: EndedBy, now: Timestamp) -> Result<bool, Error> {
+    if by.is_log_out() {
+        logout_notices::insert_of_grant(tx, id, now)?;
+    }
     let live = grants::table.filter(grants::id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
     let ended = diesel::update(live)
         .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
@@ -379,6 +396,9 @@ fn make_known(tx: &mut Write<'_>, positions: Vec<i64>, now: Timestamp) -> Result
 /// # Errors
 /// The store's own reasons.
 pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Timestamp) -> Result<usize, Error> {
+    if by.is_log_out() {
+        logout_notices::insert_of_account(tx, id, now)?;
+    }
     let live = grants::table.filter(grants::account_id.eq(id.as_bytes())).filter(grants::ended_at.is_null());
     let ended = diesel::update(live)
         .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
@@ -421,6 +441,7 @@ pub fn end_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Resu
 pub fn end_outdated(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Timestamp) -> Result<usize, Error> {
     let version: Option<i64> =
         accounts::table.find(id.as_bytes()).select(accounts::credentials_version).get_result(tx.conn()).optional()?;
+    logout_notices::insert_outdated(tx, (id, version.unwrap_or(-1)), now)?;
     let outdated = grants::table
         .filter(grants::account_id.eq(id.as_bytes()))
         .filter(grants::ended_at.is_null())
@@ -473,20 +494,4 @@ const REMOVE_EXPIRED: &str = "DELETE FROM grants WHERE id IN \
 pub fn remove_expired(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
     let binds = vec![Bind::Big(before.as_micros()), Bind::Big(limit)];
     Ok(Statement::new(REMOVE_EXPIRED, binds).execute(tx.conn())?)
-}
-
-/// How many grants of an account are neither ended nor expired.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn count_live(tx: &mut Read<'_>, id: AccountId, now: Timestamp) -> Result<i64, Error> {
-    Ok(grants::table
-        .inner_join(accounts::table)
-        .filter(grants::account_id.eq(id.as_bytes()))
-        .filter(grants::credentials_version.eq(accounts::credentials_version))
-        .filter(grants::ended_at.is_null())
-        .filter(grants::expires_at.gt(now.as_micros()))
-        .filter(grants::idle_expires_at.gt(now.as_micros()))
-        .count()
-        .get_result(tx.conn())?)
 }

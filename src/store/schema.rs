@@ -41,6 +41,7 @@ diesel::table! {
         parameters -> Text,
         session_id -> Nullable<Binary>,
         expires_at -> BigInt,
+        page -> Nullable<Text>,
     }
 }
 
@@ -113,11 +114,10 @@ diesel::table! {
 }
 
 diesel::table! {
-    logout_notices (id) {
-        id -> Binary,
+    logout_notices (grant_id) {
+        grant_id -> Binary,
         client_id -> Text,
         account_id -> Binary,
-        grant_id -> Binary,
         attempts -> SmallInt,
         due_at -> BigInt,
         created_at -> BigInt,
@@ -136,6 +136,8 @@ diesel::table! {
         moved_at -> BigInt,
         expires_at -> BigInt,
         ended_at -> Nullable<BigInt>,
+        network -> Text,
+        user_agent -> Text,
     }
 }
 
@@ -344,4 +346,5 @@ diesel::table! {
 
 diesel::joinable!(grants -> accounts (account_id));
 diesel::joinable!(browser_sessions -> accounts (account_id));
-diesel::allow_tables_to_appear_in_same_query!(grants, accounts, browser_sessions, consents);
+diesel::joinable!(remembered_log_ins -> accounts (account_id));
+diesel::allow_tables_to_appear_in_same_query!(grants, accounts, browser_sessions, consents, remembered_log_ins);

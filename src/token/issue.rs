@@ -19,7 +19,7 @@ use crate::secret::encode_base64url;
 use crate::store::clients::Client;
 
 /// Random bits of a `jti`: 128.
-const JTI_BYTES: usize = 16;
+pub(super) const JTI_BYTES: usize = 16;
 /// The assurance of one factor (NIST SP 800-63-4 AAL1).
 pub const ACR_ONE_FACTOR: &str = "aal1";
 

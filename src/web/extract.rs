@@ -7,6 +7,7 @@ use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 
 use super::State;
 use super::client_address::client_address;
+use crate::app::App;
 use crate::clock::Deadline;
 use crate::limits::Network;
 use crate::oauth::{RequestContext, Shown};
@@ -23,18 +24,30 @@ pub(super) const REQUEST_DEADLINE: std::time::Duration = std::time::Duration::fr
 
 /// Network and deadline of a request whose head was just read.
 pub(super) fn context(request: &HttpRequest, state: &State) -> RequestContext {
-    let http = &state.app.settings.http;
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let peer = peer(request);
+    RequestContext {
+        network: network(request, &state.app),
+        deadline: Deadline::after(&state.app.clock, REQUEST_DEADLINE),
+        shown: Shown {
+            proofs: proofs(request.headers()),
+            certificate: certificate(request, peer, &state.app.settings.http),
+        },
+    }
+}
+
+fn peer(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
+}
+
+/// The network that a request came from, as far as those who brought it are believed.
+pub(super) fn network(request: &HttpRequest, app: &App) -> Network {
+    let (http, peer) = (&app.settings.http, peer(request));
     let chain: Vec<&str> = request
         .headers()
         .get_all(http.client_address_header.as_str())
         .map(|value| value.to_str().unwrap_or_default())
         .collect();
-    RequestContext {
-        network: Network::of(client_address(peer, &chain, &http.trusted_proxies)),
-        deadline: Deadline::after(&state.app.clock, REQUEST_DEADLINE),
-        shown: Shown { proofs: proofs(request.headers()), certificate: certificate(request, peer, http) },
-    }
+    Network::of(client_address(peer, &chain, &http.trusted_proxies))
 }
 
 fn proofs(headers: &HeaderMap) -> Vec<PlainSecret> {

@@ -13,6 +13,7 @@ use super::{documents, health, oauth, pages, registration, status};
     paths(
         pages::authorize::authorization,
         pages::logout::logout,
+        pages::account::account,
         oauth::token,
         oauth::revocation,
         oauth::introspection,

@@ -1,5 +1,6 @@
 //! What people see: rendered here, complete without scripts, under a policy that lets nothing else in (CSP Level 3).
 
+pub(super) mod account;
 pub(super) mod assets;
 pub(super) mod authorize;
 mod cookies;
@@ -12,25 +13,36 @@ use actix_web::cookie::Cookie;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderValue, LOCATION, REFERRER_POLICY};
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use askama::Template;
 
 use cookies::Kind;
 pub(super) use look::Look;
 
 use super::oauth::hop;
-use super::{State, error, observe};
+use super::{State, error, extract, observe};
 use crate::app::App;
 use crate::identity::browser::Visitor;
+use crate::identity::remembered::{self, Restored};
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Reason, Refusal};
 use texts::Texts;
 
 /// A page. `form_action` is where its form may end beside here.
 fn page(status: StatusCode, template: &impl Template, form_action: &str) -> HttpResponse {
+    page_with_frames(status, template, form_action, "'none'")
+}
+
+/// A page with frames of these sources.
+fn page_with_frames(
+    status: StatusCode,
+    template: &impl Template,
+    form_action: &str,
+    frame_sources: &str,
+) -> HttpResponse {
     let Ok(body) = template.render() else { return HttpResponse::InternalServerError().finish() };
     let policy = format!(
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self' {form_action}; \
-         frame-ancestors 'none'; base-uri 'none'"
+         frame-src {frame_sources}; frame-ancestors 'none'; base-uri 'none'"
     );
     let mut answer = HttpResponse::build(status);
     if let Ok(policy) = HeaderValue::from_str(&policy) {
@@ -46,17 +58,44 @@ fn see_other(location: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
 }
 
-/// Works on the token lane, and says which browser cookie must be set first, if one must.
+/// Works on the token lane, for whoever is logged in or remembered, and says which cookies must be set with the answer.
 async fn on_token_lane<T: Send + 'static>(
     request: &HttpRequest,
     state: &Data<State>,
     work: impl FnOnce(&App, &Visitor) -> Result<T, Refusal> + Send + 'static,
-) -> Result<(T, Option<Cookie<'static>>), Refusal> {
-    let (visitor, was_here) = cookies::visitor(request, &state.app);
-    let fresh = (!was_here).then(|| cookies::cookie(&state.app, Kind::Browser, visitor.browser.cookie()));
-    let app = state.app.clone();
-    let done = hop(request, state, &state.lanes.token, move |()| work(&app, &visitor)).await?;
-    Ok((done, fresh))
+) -> Result<(T, Vec<Cookie<'static>>), Refusal> {
+    let (mut visitor, was_here) = cookies::visitor(request, &state.app);
+    let mut set = Vec::new();
+    if !was_here {
+        set.push(cookies::cookie(&state.app, Kind::Browser, visitor.browser.cookie()));
+    }
+    let (app, deadline) = (state.app.clone(), extract::context(request, state).deadline);
+    let (done, restored) = hop(request, state, &state.lanes.token, move |()| {
+        let restored = remembered::restore(&app, &mut visitor, &deadline)?;
+        Ok((work(&app, &visitor), restored))
+    })
+    .await?;
+    match restored {
+        Restored::Nothing => {}
+        Restored::Forget => set.push(cookies::removal(&state.app, Kind::Remembered)),
+        Restored::LoggedIn { session, remembered } => {
+            set.extend(cookies::log_in(&state.app, &session, Some(&remembered)));
+        }
+    }
+    if done.is_err() {
+        request.extensions_mut().insert(Unsent(std::mem::take(&mut set)));
+    }
+    Ok((done?, set))
+}
+
+/// Cookies of a request that was then refused: a secret that was moved on goes to the browser whatever came of the rest.
+struct Unsent(Vec<Cookie<'static>>);
+
+fn add_cookies(answer: &mut HttpResponse, set: &[Cookie<'static>]) {
+    for cookie in set {
+        // A cookie that cannot be written is not there, and the next step says so.
+        let _ = answer.add_cookie(cookie);
+    }
 }
 
 #[derive(Template)]
@@ -82,6 +121,9 @@ fn refused(request: &HttpRequest, state: &State, refusal: &Refusal) -> HttpRespo
     };
     let mut answer = page(status, &shown, "");
     error::say_when(&mut answer, refusal);
+    if let Some(Unsent(set)) = request.extensions_mut().remove() {
+        add_cookies(&mut answer, &set);
+    }
     answer
 }
 

@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig, resource};
 
-use super::pages::{assets, authorize, logout};
+use super::pages::{account, assets, authorize, logout};
 use super::{documents, error, health, oauth, openapi, registration, status};
 use crate::metrics::Endpoint;
 
@@ -12,6 +12,7 @@ pub(super) fn public(config: &mut ServiceConfig) {
     let read_only = || web::route().to(error::read_only);
     let get_and_post = || web::route().to(error::get_and_post);
     config
+        .configure(pages)
         .service(resource(Endpoint::Token.path()).route(web::post().to(oauth::token)).default_service(post_only()))
         .service(
             resource(Endpoint::Revoke.path()).route(web::post().to(oauth::revocation)).default_service(post_only()),
@@ -25,30 +26,6 @@ pub(super) fn public(config: &mut ServiceConfig) {
             resource(Endpoint::PushedRequest.path())
                 .route(web::post().to(oauth::pushed_request))
                 .default_service(post_only()),
-        )
-        .service(
-            resource(Endpoint::Authorize.path())
-                .route(web::get().to(authorize::authorization))
-                .route(web::post().to(authorize::authorization))
-                .default_service(get_and_post()),
-        )
-        .service(
-            resource(Endpoint::LogIn.path())
-                .route(web::get().to(authorize::log_in_page))
-                .route(web::post().to(authorize::log_in))
-                .default_service(get_and_post()),
-        )
-        .service(
-            resource(Endpoint::Consent.path())
-                .route(web::get().to(authorize::consent_page))
-                .route(web::post().to(authorize::consent))
-                .default_service(get_and_post()),
-        )
-        .service(
-            resource(Endpoint::Logout.path())
-                .route(web::get().to(logout::logout))
-                .route(web::post().to(logout::logout))
-                .default_service(get_and_post()),
         )
         .service(
             resource(Endpoint::UserInfo.path())
@@ -78,6 +55,48 @@ pub(super) fn public(config: &mut ServiceConfig) {
         .service(document(Endpoint::Livez, health::livez))
         .service(document(Endpoint::Readyz, health::readyz))
         .default_service(web::route().to(error::not_found));
+}
+
+/// What browsers are led to.
+fn pages(config: &mut ServiceConfig) {
+    let get_and_post = || web::route().to(error::get_and_post);
+    config
+        .service(
+            resource(Endpoint::Authorize.path())
+                .route(web::get().to(authorize::authorization))
+                .route(web::post().to(authorize::authorization))
+                .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::LogIn.path())
+                .route(web::get().to(authorize::log_in_page))
+                .route(web::post().to(authorize::log_in))
+                .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::SelectAccount.path())
+                .route(web::get().to(authorize::select_account_page))
+                .route(web::post().to(authorize::select_account))
+                .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::Consent.path())
+                .route(web::get().to(authorize::consent_page))
+                .route(web::post().to(authorize::consent))
+                .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::Logout.path())
+                .route(web::get().to(logout::logout))
+                .route(web::post().to(logout::logout))
+                .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::Account.path())
+                .route(web::get().to(account::account))
+                .route(web::post().to(account::account))
+                .default_service(get_and_post()),
+        );
 }
 
 /// Where clients register themselves and look after that.

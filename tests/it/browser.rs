@@ -14,6 +14,7 @@ pub const CALLBACK: &str = "https://app.example/cb";
 pub struct Browser {
     party: RelyingParty,
     cookies: Mutex<BTreeMap<String, String>>,
+    user_agent: Mutex<String>,
 }
 
 /// What a page's form holds.
@@ -24,11 +25,21 @@ pub struct Form {
 
 impl Browser {
     pub fn new(app: &TestApp) -> Self {
-        Self { party: app.relying_party(), cookies: Mutex::default() }
+        let user_agent = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0".to_owned();
+        Self { party: app.relying_party(), cookies: Mutex::default(), user_agent: Mutex::new(user_agent) }
+    }
+
+    /// From now on it is another kind of browser.
+    pub fn become_another(&self, user_agent: &str) {
+        user_agent.clone_into(&mut self.user_agent.lock().unwrap());
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        self.send("GET", path, &[("Sec-Fetch-Site", "none")], b"")
+        self.get_with(path, &[("Sec-Fetch-Site", "none")])
+    }
+
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", path, headers, b"")
     }
 
     /// A form of our own page.
@@ -46,7 +57,9 @@ impl Browser {
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let jar = self.cookies.lock().unwrap().clone();
         let cookies = jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        let user_agent = self.user_agent.lock().unwrap().clone();
         let mut all = headers.to_vec();
+        all.push(("User-Agent", &user_agent));
         if !cookies.is_empty() {
             all.push(("Cookie", &cookies));
         }
@@ -98,7 +111,7 @@ impl Browser {
 }
 
 impl Form {
-    /// The form of a page, with its hidden fields.
+    /// The first form of a page, with its hidden fields.
     #[track_caller]
     pub fn of(page: &Answer) -> Self {
         assert!(page.header("content-type").is_some_and(|text| text.starts_with("text/html")), "{}", page.body);
@@ -108,11 +121,8 @@ impl Form {
         };
         let tags = |name: &str| {
             let open = format!("<{name} ");
-            page.body
-                .split(&open)
-                .skip(1)
-                .map(|rest| format!(" {}", rest.split('>').next().unwrap()))
-                .collect::<Vec<_>>()
+            let form = page.body.find("<form ").map_or("", |start| page.body[start..].split("</form>").next().unwrap());
+            form.split(&open).skip(1).map(|rest| format!(" {}", rest.split('>').next().unwrap())).collect::<Vec<_>>()
         };
         let action = tags("form").first().and_then(|tag| attribute(tag, "action")).expect("a form");
         let hidden = tags("input").into_iter().filter(|tag| attribute(tag, "type").as_deref() == Some("hidden"));

@@ -42,6 +42,7 @@ mod pages;
 mod pages_in_chromium;
 mod postgres;
 mod readme;
+mod receiver;
 mod refusals;
 mod rehearsal;
 mod relying_party;

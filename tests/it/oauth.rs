@@ -1,10 +1,13 @@
 //! The protocol, seen from outside: a file for each feature.
 
 mod access_token;
+mod account;
 mod authorization_code;
 mod authorize;
 mod authorize_steps;
+mod backchannel_logout;
 mod bad_input;
+mod binding;
 mod bound_tokens;
 mod browser_sessions;
 mod client_assertions;
@@ -18,6 +21,7 @@ mod request_objects;
 mod logout;
 mod metadata;
 mod registration;
+mod remembered;
 mod revocation;
 mod rotation;
 mod rotation_model;

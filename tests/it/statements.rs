@@ -44,7 +44,7 @@ impl Instrumentation for Ear {
 
 /// Whether this is a thread of a server's loops; what they write, the writer of an embedded database does for them.
 fn is_background() -> bool {
-    let loops = ["watch", "keys", "status", "outbox", "sweep", "checkpoint"];
+    let loops = ["watch", "keys", "status", "outbox", "logout", "sweep", "checkpoint"];
     std::thread::current().name().is_some_and(|name| loops.contains(&name))
 }
 

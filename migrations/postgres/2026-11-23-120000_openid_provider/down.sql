@@ -8,6 +8,9 @@ ALTER TABLE grants ADD CONSTRAINT grants_ended_by_check CHECK (ended_by IN
     'log_out', 'code_replay'));
 ALTER TABLE authorization_codes DROP COLUMN claims;
 ALTER TABLE authorization_codes DROP COLUMN confirmation;
+DELETE FROM authorize_requests WHERE page IS NOT NULL;
+ALTER TABLE authorize_requests DROP COLUMN page;
+DROP INDEX browser_sessions_remembered_id;
 ALTER TABLE browser_sessions DROP COLUMN remembered_id;
 ALTER TABLE browser_sessions DROP COLUMN user_agent;
 ALTER TABLE browser_sessions DROP COLUMN network;

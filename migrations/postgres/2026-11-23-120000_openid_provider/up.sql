@@ -39,12 +39,11 @@ CREATE TABLE device_codes (
 );
 CREATE INDEX device_codes_expires_at ON device_codes (expires_at);
 
--- Clients that are to be told that somebody logged out.
+-- Clients that are to be told that somebody logged out, one notice for a grant.
 CREATE TABLE logout_notices (
-    id BYTEA PRIMARY KEY,
+    grant_id BYTEA PRIMARY KEY,
     client_id TEXT NOT NULL REFERENCES clients (id),
     account_id BYTEA NOT NULL,
-    grant_id BYTEA NOT NULL,
     attempts SMALLINT NOT NULL,
     due_at BIGINT NOT NULL,
     created_at BIGINT NOT NULL
@@ -62,7 +61,9 @@ CREATE TABLE remembered_log_ins (
     auth_time BIGINT NOT NULL,
     moved_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
-    ended_at BIGINT
+    ended_at BIGINT,
+    network TEXT NOT NULL,
+    user_agent TEXT NOT NULL
 );
 CREATE INDEX remembered_log_ins_account_id ON remembered_log_ins (account_id);
 CREATE INDEX remembered_log_ins_expires_at ON remembered_log_ins (expires_at);
@@ -84,6 +85,10 @@ CREATE INDEX clients_registration_digest ON clients (registration_digest) WHERE 
 ALTER TABLE browser_sessions ADD COLUMN network TEXT;
 ALTER TABLE browser_sessions ADD COLUMN user_agent TEXT;
 ALTER TABLE browser_sessions ADD COLUMN remembered_id BYTEA;
+CREATE INDEX browser_sessions_remembered_id ON browser_sessions (remembered_id) WHERE remembered_id IS NOT NULL;
+
+-- What waits for a log-in without any client: the account's own page.
+ALTER TABLE authorize_requests ADD COLUMN page TEXT CHECK (page IN ('account'));
 
 -- What an account is called where clients must not know that two of them know the same person.
 CREATE TABLE pairwise_subjects (

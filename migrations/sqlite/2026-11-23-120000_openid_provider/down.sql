@@ -35,6 +35,9 @@ CREATE UNIQUE INDEX grants_status_position ON grants (status_position) WHERE end
 CREATE INDEX grants_session_id ON grants (session_id) WHERE session_id IS NOT NULL;
 ALTER TABLE authorization_codes DROP COLUMN claims;
 ALTER TABLE authorization_codes DROP COLUMN confirmation;
+DELETE FROM authorize_requests WHERE page IS NOT NULL;
+ALTER TABLE authorize_requests DROP COLUMN page;
+DROP INDEX browser_sessions_remembered_id;
 ALTER TABLE browser_sessions DROP COLUMN remembered_id;
 ALTER TABLE browser_sessions DROP COLUMN user_agent;
 ALTER TABLE browser_sessions DROP COLUMN network;

@@ -36,12 +36,11 @@ CREATE TABLE device_codes (
 );
 CREATE INDEX device_codes_expires_at ON device_codes (expires_at);
 
--- Clients that are to be told that somebody logged out.
+-- Clients that are to be told that somebody logged out, one notice for a grant.
 CREATE TABLE logout_notices (
-    id BLOB PRIMARY KEY NOT NULL,
+    grant_id BLOB PRIMARY KEY NOT NULL,
     client_id TEXT NOT NULL REFERENCES clients (id),
     account_id BLOB NOT NULL,
-    grant_id BLOB NOT NULL,
     attempts SMALLINT NOT NULL,
     due_at BIGINT NOT NULL,
     created_at BIGINT NOT NULL
@@ -59,7 +58,9 @@ CREATE TABLE remembered_log_ins (
     auth_time BIGINT NOT NULL,
     moved_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
-    ended_at BIGINT
+    ended_at BIGINT,
+    network TEXT NOT NULL,
+    user_agent TEXT NOT NULL
 );
 CREATE INDEX remembered_log_ins_account_id ON remembered_log_ins (account_id);
 CREATE INDEX remembered_log_ins_expires_at ON remembered_log_ins (expires_at);
@@ -81,6 +82,10 @@ CREATE INDEX clients_registration_digest ON clients (registration_digest) WHERE 
 ALTER TABLE browser_sessions ADD COLUMN network TEXT;
 ALTER TABLE browser_sessions ADD COLUMN user_agent TEXT;
 ALTER TABLE browser_sessions ADD COLUMN remembered_id BLOB;
+CREATE INDEX browser_sessions_remembered_id ON browser_sessions (remembered_id) WHERE remembered_id IS NOT NULL;
+
+-- What waits for a log-in without any client: the account's own page.
+ALTER TABLE authorize_requests ADD COLUMN page TEXT CHECK (page IN ('account'));
 
 -- What an account is called where clients must not know that two of them know the same person.
 CREATE TABLE pairwise_subjects (

@@ -9,16 +9,19 @@ use crate::app::App;
 use crate::id::SessionId;
 use crate::identity::browser::Visitor;
 use crate::identity::login;
-use crate::identity::session;
+use crate::identity::remembered::RememberedCookie;
+use crate::identity::session::{self, Beginning};
 use crate::oauth::RequestContext;
 use crate::password_hash::HashMemory;
-use crate::protocol::authorize_request::parse_ui_locales;
+use crate::protocol::authorize_request::{parse_ui_locales, with_account_selected};
 use crate::protocol::authorize_response::ReturnTo;
+use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::Credentials;
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret};
+use crate::store::authorize_requests::Waits;
 use crate::store::browser_sessions::SessionOfAccount;
 use crate::store::clients::Client;
 use crate::store::{authorize_requests, consents};
@@ -26,23 +29,38 @@ use crate::store::{authorize_requests, consents};
 /// A request that waits for a person.
 struct Waiting {
     id: Digest,
+    parameters: String,
     logged_in: Option<SessionId>,
     asked: Asked,
     return_to: ReturnTo,
+}
+
+/// What waits for a person.
+enum Found {
+    /// A client's request.
+    Client(Box<Waiting>),
+    /// The account's own page, and the log-in that was made for it.
+    Account(Digest, Option<SessionId>),
+}
+
+/// A client that asks.
+pub struct Asker {
+    /// The client.
+    pub client: Arc<Client>,
+    /// Where its answer goes.
+    pub return_to: ReturnTo,
+    /// What it wants.
+    pub scope: Scope,
 }
 
 /// What a page needs to ask.
 pub struct Question {
     /// What is asked.
     pub step: Step,
-    /// The client that asks.
-    pub client: Arc<Client>,
-    /// Where its answer goes.
-    pub return_to: ReturnTo,
+    /// Who asks; nobody when the account's own page waits.
+    pub asker: Option<Asker>,
     /// What the form must send back so that it is known to be ours.
     pub form_token: String,
-    /// What the client wants.
-    pub scope: Scope,
     /// The name that the log-in page begins with: what the client suggests, or whoever is logged in.
     pub login_hint: Option<String>,
     /// The e-mail address of whoever is logged in.
@@ -59,19 +77,50 @@ pub enum Shown {
     Done(Box<Outcome>),
 }
 
-/// Finds out what is due of a request that waits.
+/// Finds out what is due of a request that waits; with `anew`, whoever is logged in is asked to log in.
 ///
 /// # Errors
 /// [`AuthorizeRefusal::StepUnknown`] when there is no such request, or it is another browser's.
-pub fn show(app: &App, id: &str, visitor: &Visitor, context: &RequestContext) -> Result<Shown, Refusal> {
-    let waiting = load(app, id, visitor)?;
-    let found = session::find(app, visitor.session.as_ref(), Some(&waiting.asked.client.id))?;
+pub fn show(
+    app: &App,
+    (id, anew): (&str, bool),
+    visitor: &Visitor,
+    context: &RequestContext,
+) -> Result<Shown, Refusal> {
+    let waiting = match load(app, id, visitor)? {
+        Found::Client(waiting) => *waiting,
+        Found::Account(digest, logged_in) => {
+            return show_account(app, (id, digest), (logged_in, anew), visitor, context);
+        }
+    };
+    let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
+    if anew {
+        let question = question(app, id, visitor, (Step::LogIn, Some(waiting), None))?;
+        return Ok(Shown::Question(Box::new(question)));
+    }
     let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, false));
     match due {
-        Ok(Next::Ask(step)) => Ok(Shown::Question(Box::new(question(app, id, visitor, (step, waiting, found))?))),
+        Ok(Next::Ask(step)) => Ok(Shown::Question(Box::new(question(app, id, visitor, (step, Some(waiting), found))?))),
         Ok(Next::Issue(session)) => Ok(Shown::Done(Box::new(conclude(app, waiting, session, false, context)))),
         Err(refusal) => Ok(Shown::Done(Box::new(refuse(app, waiting.return_to, refusal)))),
     }
+}
+
+/// The account's page is seen by whoever logged in for it, or just now.
+fn show_account(
+    app: &App,
+    (id, digest): (&str, Digest),
+    (logged_in, anew): (Option<SessionId>, bool),
+    visitor: &Visitor,
+    context: &RequestContext,
+) -> Result<Shown, Refusal> {
+    let found = session::find_here(app, visitor, None)?;
+    let done = |found: &SessionOfAccount| logged_in == Some(found.session.id) || session::is_fresh(app, found);
+    if !anew && found.as_ref().is_some_and(done) {
+        app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &digest))?;
+        return Ok(Shown::Done(Box::new(Outcome::Account)));
+    }
+    Ok(Shown::Question(Box::new(question(app, id, visitor, (Step::LogIn, None, found))?)))
 }
 
 /// A log-in form as it was sent.
@@ -82,6 +131,16 @@ pub struct LogInForm {
     pub form_token: String,
     /// What the person typed.
     pub credentials: Credentials,
+    /// Whether the browser is to be remembered.
+    pub remember: bool,
+}
+
+/// What a browser is known by after a log-in.
+pub struct LoggedIn {
+    /// The value of the session's cookie.
+    pub session: PlainSecret,
+    /// What the browser is to remember.
+    pub remembered: Option<RememberedCookie>,
 }
 
 /// Logs a person in, and says what comes next; the cookie that the browser is known by from now on goes with it.
@@ -94,24 +153,71 @@ pub fn log_in(
     form: &LogInForm,
     visitor: &Visitor,
     context: &RequestContext,
-) -> Result<(PlainSecret, Outcome), Refusal> {
-    let waiting = load(app, &form.request, visitor)?;
+) -> Result<(LoggedIn, Outcome), Refusal> {
+    let waits = load(app, &form.request, visitor)?;
+    let (request, client_id, ui_locales) = match &waits {
+        Found::Client(waiting) => {
+            (waiting.id, Some(waiting.asked.client.id.clone()), waiting.return_to.ui_locales.clone())
+        }
+        Found::Account(digest, _) => (*digest, None, Vec::new()),
+    };
     refuse_foreign_form(app, visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)
-        .map_err(|refusal| refusal.read_in(&waiting.return_to.ui_locales))?;
-    let client_id = waiting.asked.client.id.clone();
+        .map_err(|refusal| refusal.read_in(&ui_locales))?;
     let current = session::find_unended(app, visitor.session.as_ref())?;
-    let proven = login::prove_password(app, memory, &form.credentials, context.network)
-        .map_err(|refusal| refusal.of_client(&client_id))?;
-    let begun = session::begin(app, &proven, (current.as_ref(), waiting.id), &context.deadline)?;
-    tracing::info!(event = "logged_in", client_id = %client_id, account_id = %proven.account.id);
+    let proven =
+        login::prove_password(app, memory, &form.credentials, context.network).map_err(|refusal| match &client_id {
+            Some(client_id) => refusal.of_client(client_id),
+            None => refusal,
+        })?;
+    let beginning = Beginning { current: current.as_ref(), request, place: &visitor.place, remember: form.remember };
+    let begun = session::begin(app, &proven, &beginning, &context.deadline)?;
+    let named = client_id.as_ref().map(ClientId::as_str);
+    tracing::info!(event = "logged_in", client_id = named, account_id = %proven.account.id);
     proven.remember(app);
+    let cookies = LoggedIn { session: begun.cookie, remembered: begun.remembered };
+    let (waiting, client_id) = match (waits, client_id) {
+        (Found::Client(waiting), Some(client_id)) => (*waiting, client_id),
+        (Found::Client(_) | Found::Account(..), _) => {
+            app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &request))?;
+            return Ok((cookies, Outcome::Account));
+        }
+    };
     let found = session::find(app, Some(&begun.token), Some(&client_id))?;
     let outcome = match next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (Some(begun.id), false)) {
         Ok(Next::Issue(session)) => conclude(app, waiting, session, false, context),
         Ok(Next::Ask(step)) => Outcome::Ask(step, form.request.clone()),
         Err(refusal) => refuse(app, waiting.return_to, refusal),
     };
-    Ok((begun.cookie, outcome))
+    Ok((cookies, outcome))
+}
+
+/// The person goes on as whoever is logged in.
+///
+/// # Errors
+/// [`AuthorizeRefusal::StepUnknown`]; [`AuthorizeRefusal::CrossSite`].
+pub fn select_account(
+    app: &App,
+    (id, form_token): (&str, &str),
+    visitor: &Visitor,
+    context: &RequestContext,
+) -> Result<Outcome, Refusal> {
+    let waiting = match load(app, id, visitor)? {
+        Found::Client(waiting) => *waiting,
+        Found::Account(..) => return Err(AuthorizeRefusal::StepUnknown.into()),
+    };
+    let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
+    if let Some(session) = &found {
+        // ASVS 3.5.1: what was shown to one person is not another's to go on with.
+        refuse_foreign_form(app, visitor, &subject(id, Step::SelectAccount, Some(session)), form_token)?;
+        let (request, seen) = (waiting.id, waiting.parameters);
+        let selected = with_account_selected(&seen);
+        app.db
+            .write_before(&context.deadline, move |tx| authorize_requests::rewrite(tx, &request, (&seen, &selected)))?;
+    }
+    match show(app, (id, false), visitor, context)? {
+        Shown::Question(question) => Ok(Outcome::Ask(question.step, id.to_owned())),
+        Shown::Done(outcome) => Ok(*outcome),
+    }
 }
 
 /// Takes the person's yes or no.
@@ -124,8 +230,11 @@ pub fn consent(
     visitor: &Visitor,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
-    let waiting = load(app, id, visitor)?;
-    let found = session::find(app, visitor.session.as_ref(), Some(&waiting.asked.client.id))?;
+    let waiting = match load(app, id, visitor)? {
+        Found::Client(waiting) => *waiting,
+        Found::Account(..) => return Err(AuthorizeRefusal::StepUnknown.into()),
+    };
+    let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
     let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, true));
     let session = match due {
         Ok(Next::Issue(session)) => session,
@@ -157,19 +266,23 @@ pub fn consent(
     Ok(refuse(app, waiting.return_to, refusal))
 }
 
-fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Waiting, Refusal> {
+fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
     let digest = Digest::sha256(id.as_bytes());
     let found = app.db.read(|tx| authorize_requests::find(tx, &digest))?;
     // RFC 9700 §4.7, CVE-2022-39222: the step belongs to the browser that began it.
     let mine = found.filter(|found| found.browser == visitor.browser.digest() && app.clock.now() < found.expires_at);
     let found = mine.ok_or(AuthorizeRefusal::StepUnknown)?;
+    let parameters = match found.waits {
+        Waits::Client(parameters) => parameters,
+        Waits::Account => return Ok(Found::Account(found.id, found.session_id)),
+    };
     // The client may have been changed since.
-    let params = Params::parse_query(found.parameters.as_bytes())?;
+    let params = Params::parse_query(parameters.as_bytes())?;
     let ui_locales = parse_ui_locales(&params);
     let (client, return_to) = address(app, &params).map_err(|refusal| refusal.read_in(&ui_locales))?;
     let asked =
         read(&client, &params).map_err(|refusal| refusal.of_client(&client.id).read_in(&return_to.ui_locales))?;
-    Ok(Waiting { id: found.id, logged_in: found.session_id, asked, return_to })
+    Ok(Found::Client(Box::new(Waiting { id: found.id, parameters, logged_in: found.session_id, asked, return_to })))
 }
 
 fn conclude(
@@ -188,30 +301,27 @@ fn question(
     app: &App,
     id: &str,
     visitor: &Visitor,
-    (step, waiting, found): (Step, Waiting, Option<SessionOfAccount>),
+    (step, waiting, found): (Step, Option<Waiting>, Option<SessionOfAccount>),
 ) -> Result<Question, Refusal> {
     let parts = subject(id, step, found.as_ref());
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let form_token = visitor.browser.form_token(app, &parts).ok_or(CapacityRefusal::CannotSign)?;
     let logged_in = found.map(|found| found.email);
-    let Asked { client, request, scope, .. } = waiting.asked;
-    Ok(Question {
-        step,
-        client,
-        return_to: waiting.return_to,
-        form_token,
-        scope,
-        login_hint: request.login_hint.or_else(|| logged_in.clone()),
-        logged_in,
-        ui_locales: request.ui_locales,
-    })
+    let (mut login_hint, mut ui_locales) = (None, Vec::new());
+    let asker = waiting.map(|Waiting { asked: Asked { client, request, scope, .. }, return_to, .. }| {
+        (login_hint, ui_locales) = (request.login_hint, request.ui_locales);
+        Asker { client, return_to, scope }
+    });
+    let login_hint = login_hint.or_else(|| logged_in.clone());
+    Ok(Question { step, asker, form_token, login_hint, logged_in, ui_locales })
 }
 
-/// What a form is about: the request, the step, and to allow something, who is logged in.
+/// What a form is about: the request, the step, and who is logged in, unless it is to log in.
 fn subject(id: &str, step: Step, found: Option<&SessionOfAccount>) -> Vec<Vec<u8>> {
-    let who = found.filter(|_| step == Step::Consent).map(|found| found.session.id.as_bytes().to_vec());
+    let who = found.filter(|_| step != Step::LogIn).map(|found| found.session.id.as_bytes().to_vec());
     let step: &[u8] = match step {
         Step::LogIn => b"log in",
+        Step::SelectAccount => b"select account",
         Step::Consent => b"consent",
     };
     vec![id.as_bytes().to_vec(), step.to_vec(), who.unwrap_or_default()]

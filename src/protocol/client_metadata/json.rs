@@ -47,6 +47,18 @@ pub struct ClientMetadataJson {
     /// OpenID Connect RP-Initiated Logout §3.1: where a browser may go after it has logged out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub post_logout_redirect_uris: Vec<String>,
+    /// OpenID Connect Back-Channel Logout §2.2: where it is told that somebody logged out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backchannel_logout_uri: Option<String>,
+    /// The same: whether it needs `sid`, which it gets anyway.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub backchannel_logout_session_required: bool,
+    /// OpenID Connect Front-Channel Logout §2: what a browser shows in a frame when somebody logged out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontchannel_logout_uri: Option<String>,
+    /// The same: whether it needs `iss` and `sid`, which it gets anyway.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub frontchannel_logout_session_required: bool,
     /// OpenID Connect Registration §2: how old a log-in may be, in seconds, when a request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,

@@ -29,7 +29,7 @@ const OPERATORS: [&str; 11] = [
 ];
 
 /// Members that are taken in and answered back. RFC 7591 §2: any other is ignored.
-const TAKEN: [&str; 24] = [
+const TAKEN: [&str; 28] = [
     "client_name",
     "token_endpoint_auth_method",
     "grant_types",
@@ -39,6 +39,10 @@ const TAKEN: [&str; 24] = [
     "response_types",
     "application_type",
     "post_logout_redirect_uris",
+    "backchannel_logout_uri",
+    "backchannel_logout_session_required",
+    "frontchannel_logout_uri",
+    "frontchannel_logout_session_required",
     "default_max_age",
     "client_uri",
     "policy_uri",

@@ -6,9 +6,9 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::cookies::{self, Kind};
+use super::cookies;
 use super::texts::{self, Texts};
-use super::{forms, on_token_lane, page, refused, see_other};
+use super::{add_cookies, forms, on_token_lane, page, refused, see_other};
 use crate::oauth::RequestContext;
 use crate::oauth::authorize::steps::{self, LogInForm, Question, Shown};
 use crate::oauth::authorize::{Outcome, Step, authorize};
@@ -27,11 +27,23 @@ const MAX_QUERY_BYTES: usize = 8 * 1024;
 #[template(path = "login.html")]
 struct LogInPage<'a> {
     texts: &'a Texts,
-    client_name: &'a str,
+    client_name: Option<&'a str>,
     request: &'a str,
     form_token: &'a str,
     username: &'a str,
     problem: Option<&'a str>,
+    /// How long the browser may be remembered, if it may.
+    remember_days: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "select_account.html")]
+struct SelectAccountPage<'a> {
+    texts: &'a Texts,
+    client_name: &'a str,
+    email: &'a str,
+    request: &'a str,
+    form_token: &'a str,
 }
 
 #[derive(Template)]
@@ -113,6 +125,28 @@ pub(in crate::web) async fn log_in_page(request: HttpRequest, state: Data<State>
     show(&request, &state, Step::LogIn).await
 }
 
+/// The page to say which account on.
+pub(in crate::web) async fn select_account_page(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    show(&request, &state, Step::SelectAccount).await
+}
+
+/// Goes on as whoever is logged in.
+pub(in crate::web) async fn select_account(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let outcome = async {
+        let params = forms::read(&request, payload).await?;
+        forms::refuse_cross_site(&request, &state.app)?;
+        params.refuse_repeated()?;
+        let text = |name| params.find(name).unwrap_or_default().to_owned();
+        let (id, form_token) = (text("request"), text("form_token"));
+        on_token_lane(&request, &state, move |app, visitor| {
+            steps::select_account(app, (&id, &form_token), visitor, &context)
+        })
+        .await
+    };
+    deliver(&request, &state, outcome.await)
+}
+
 /// The page to allow something on.
 pub(in crate::web) async fn consent_page(request: HttpRequest, state: Data<State>) -> HttpResponse {
     show(&request, &state, Step::Consent).await
@@ -124,11 +158,20 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
         Ok(id) => id,
         Err(refusal) => return refused(request, state, &refusal),
     };
-    match shown(request, state, &id, context).await {
-        Ok(Shown::Question(question)) if question.step == step => ask(request, state, &question, (&id, None)),
-        // Another step is due.
-        Ok(Shown::Question(question)) => see_other(&step_path(question.step, &id)),
-        Ok(Shown::Done(outcome)) => deliver(request, state, Ok((*outcome, None))),
+    // Whoever is not the one who is logged in says so.
+    let anew = step == Step::LogIn && forms::has(request.query_string(), "another");
+    match shown(request, state, (&id, anew), context).await {
+        Ok((Shown::Question(question), set)) => {
+            let mut answer = if question.step == step {
+                ask(request, state, &question, (&id, None))
+            } else {
+                // Another step is due.
+                see_other(&step_path(question.step, &id))
+            };
+            add_cookies(&mut answer, &set);
+            answer
+        }
+        Ok((Shown::Done(outcome), set)) => deliver(request, state, Ok((*outcome, set))),
         Err(refusal) => refused(request, state, &refusal),
     }
 }
@@ -136,13 +179,11 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
 async fn shown(
     request: &HttpRequest,
     state: &Data<State>,
-    id: &str,
+    (id, anew): (&str, bool),
     context: RequestContext,
-) -> Result<Shown, Refusal> {
+) -> Result<(Shown, Vec<Cookie<'static>>), Refusal> {
     let id = id.to_owned();
-    let (shown, _) =
-        on_token_lane(request, state, move |app, visitor| steps::show(app, &id, visitor, &context)).await?;
-    Ok(shown)
+    on_token_lane(request, state, move |app, visitor| steps::show(app, (&id, anew), visitor, &context)).await
 }
 
 /// Logs a person in.
@@ -157,7 +198,7 @@ pub(in crate::web) async fn log_in(request: HttpRequest, payload: Payload, state
     };
     let (id, username) = (sent.request.clone(), sent.credentials.username.clone());
     match try_log_in(&request, &state, sent, context.clone()).await {
-        Ok((session, outcome)) => deliver(&request, &state, Ok((outcome, Some(session)))),
+        Ok((set, outcome)) => deliver(&request, &state, Ok((outcome, set))),
         Err(refusal) if matches!(refusal.reason, Reason::Login(_)) || refusal.status() == 503 => {
             ask_again(&request, &state, (&id, &username), &refusal, context).await
         }
@@ -170,12 +211,12 @@ async fn try_log_in(
     state: &Data<State>,
     sent: LogInForm,
     context: RequestContext,
-) -> Result<(Cookie<'static>, Outcome), Refusal> {
+) -> Result<(Vec<Cookie<'static>>, Outcome), Refusal> {
     let (visitor, _) = cookies::visitor(request, &state.app);
     let app = state.app.clone();
     let work = move |memory: &mut HashMemory| steps::log_in(&app, memory, &sent, &visitor, &context);
-    let (cookie, outcome) = hop(request, state, &state.lanes.hash, work).await?;
-    Ok((cookies::cookie(&state.app, Kind::Session, &cookie), outcome))
+    let (cookies, outcome) = hop(request, state, &state.lanes.hash, work).await?;
+    Ok((cookies::log_in(&state.app, &cookies.session, cookies.remembered.as_ref()), outcome))
 }
 
 /// The page again, with what was wrong; the same for whatever was wrong (ASVS 6.3.8).
@@ -186,9 +227,10 @@ async fn ask_again(
     refusal: &Refusal,
     context: RequestContext,
 ) -> HttpResponse {
-    let question = match shown(request, state, id, context).await {
-        Ok(Shown::Question(question)) => question,
-        Ok(Shown::Done(outcome)) => return deliver(request, state, Ok((*outcome, None))),
+    // Whoever has sent the form wants to log in, whoever is logged in.
+    let (question, set) = match shown(request, state, (id, true), context).await {
+        Ok((Shown::Question(question), set)) => (question, set),
+        Ok((Shown::Done(outcome), set)) => return deliver(request, state, Ok((*outcome, set))),
         Err(refusal) => return refused(request, state, &refusal),
     };
     let trace = observe::trace(request, state).to_string();
@@ -202,6 +244,7 @@ async fn ask_again(
     let mut answer = ask(request, state, &question, (id, Some((username, problem))));
     *answer.status_mut() = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     error::say_when(&mut answer, refusal);
+    add_cookies(&mut answer, &set);
     answer
 }
 
@@ -229,9 +272,9 @@ pub(in crate::web) async fn consent(request: HttpRequest, payload: Payload, stat
 fn deliver(
     request: &HttpRequest,
     state: &State,
-    outcome: Result<(Outcome, Option<Cookie<'static>>), Refusal>,
+    outcome: Result<(Outcome, Vec<Cookie<'static>>), Refusal>,
 ) -> HttpResponse {
-    let (outcome, cookie) = match outcome {
+    let (outcome, set) = match outcome {
         Ok(outcome) => outcome,
         Err(refusal) => return refused(request, state, &refusal),
     };
@@ -242,11 +285,9 @@ fn deliver(
             respond(request, &response)
         }
         Outcome::Ask(step, id) => see_other(&step_path(step, &id)),
+        Outcome::Account => see_other("/account"),
     };
-    if let Some(cookie) = cookie {
-        // A cookie that cannot be written is not there, and the next step says so.
-        let _ = answer.add_cookie(&cookie);
-    }
+    add_cookies(&mut answer, &set);
     answer
 }
 
@@ -267,6 +308,7 @@ fn respond(request: &HttpRequest, response: &AuthorizeResponse) -> HttpResponse 
 fn step_path(step: Step, id: &str) -> String {
     match step {
         Step::LogIn => format!("/login?request={id}"),
+        Step::SelectAccount => format!("/select-account?request={id}"),
         Step::Consent => format!("/consent?request={id}"),
     }
 }
@@ -278,12 +320,39 @@ fn ask(
     (id, problem): (&str, Option<(&str, &str)>),
 ) -> HttpResponse {
     let texts = texts::of(request, &question.ui_locales);
-    let metadata = &question.client.metadata;
-    let client_name = if metadata.name.is_empty() { question.client.id.as_str() } else { &metadata.name };
-    let form_action = question.return_to.redirect.form_action();
-    match question.step {
-        Step::LogIn => {
+    let form_action = question.asker.as_ref().map(|asker| asker.return_to.redirect.form_action()).unwrap_or_default();
+    let client_name = question.asker.as_ref().map(|asker| {
+        let name = &asker.client.metadata.name;
+        if name.is_empty() { asker.client.id.as_str() } else { name }
+    });
+    match (question.step, &question.asker) {
+        (Step::Consent, Some(asker)) => {
+            let shown = ConsentPage {
+                texts,
+                client_name: client_name.unwrap_or_default(),
+                email: question.logged_in.as_deref().unwrap_or_default(),
+                scopes: texts.scopes(&asker.scope),
+                destination: asker.return_to.redirect.destination(),
+                days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
+                registered_itself: asker.client.registration.is_some(),
+                request: id,
+                form_token: &question.form_token,
+            };
+            page(StatusCode::OK, &shown, &form_action)
+        }
+        (Step::SelectAccount, Some(_)) => {
+            let shown = SelectAccountPage {
+                texts,
+                client_name: client_name.unwrap_or_default(),
+                email: question.logged_in.as_deref().unwrap_or_default(),
+                request: id,
+                form_token: &question.form_token,
+            };
+            page(StatusCode::OK, &shown, &form_action)
+        }
+        (Step::LogIn | Step::SelectAccount | Step::Consent, _) => {
             let hint = question.login_hint.as_deref().unwrap_or_default();
+            let remember_ttl = state.app.settings.sessions.remember_ttl;
             let shown = LogInPage {
                 texts,
                 client_name,
@@ -291,20 +360,7 @@ fn ask(
                 form_token: &question.form_token,
                 username: problem.map_or(hint, |(username, _)| username),
                 problem: problem.map(|(_, text)| text),
-            };
-            page(StatusCode::OK, &shown, &form_action)
-        }
-        Step::Consent => {
-            let shown = ConsentPage {
-                texts,
-                client_name,
-                email: question.logged_in.as_deref().unwrap_or_default(),
-                scopes: texts.scopes(&question.scope),
-                destination: question.return_to.redirect.destination(),
-                days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
-                registered_itself: question.client.registration.is_some(),
-                request: id,
-                form_token: &question.form_token,
+                remember_days: (!remember_ttl.is_zero()).then(|| texts.days(remember_ttl)),
             };
             page(StatusCode::OK, &shown, &form_action)
         }

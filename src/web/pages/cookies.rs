@@ -1,19 +1,25 @@
-//! The two cookies (ASVS 3.3): what a browser is known by, and who is logged in there. Neither says anything itself.
+//! The cookies (ASVS 3.3): what a browser is known by, who is logged in there, and what it remembers of that when it was closed.
+//! None says anything itself.
 
 use actix_web::HttpRequest;
+use actix_web::cookie::time::Duration as Age;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::{COOKIE, HeaderMap};
+use actix_web::http::header::{COOKIE, HeaderMap, USER_AGENT};
 
 use crate::app::App;
 use crate::identity::browser::{Browser, Visitor};
+use crate::identity::place::Place;
+use crate::identity::remembered::{RememberedCookie, RememberedToken};
 use crate::identity::session::SessionToken;
 use crate::secret::PlainSecret;
+use crate::web::extract;
 
 /// Which cookie.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Browser,
     Session,
+    Remembered,
 }
 
 impl Kind {
@@ -25,6 +31,8 @@ impl Kind {
             (Self::Browser, false) => "countersign-browser",
             (Self::Session, true) => "__Host-countersign-session",
             (Self::Session, false) => "countersign-session",
+            (Self::Remembered, true) => "__Host-countersign-remembered",
+            (Self::Remembered, false) => "countersign-remembered",
         }
     }
 }
@@ -40,7 +48,11 @@ pub(super) fn visitor(request: &HttpRequest, app: &App) -> (Visitor, bool) {
     let known = value(Kind::Browser).and_then(Browser::parse);
     let session = value(Kind::Session).and_then(SessionToken::parse);
     let was_here = known.is_some();
-    (Visitor { browser: known.unwrap_or_else(|| Browser::new(&app.random)), session }, was_here)
+    let browser = known.unwrap_or_else(|| Browser::new(&app.random));
+    let user_agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+    let place = Place::new(extract::network(request, app), user_agent);
+    let remembered = value(Kind::Remembered).and_then(RememberedToken::parse);
+    (Visitor { browser, session, remembered, place }, was_here)
 }
 
 /// The value of the one cookie of that name (RFC 6265 §4.2.1), by the very bytes that the browser judged its prefix by: a
@@ -68,6 +80,25 @@ pub(super) fn cookie(app: &App, kind: Kind, value: &PlainSecret) -> Cookie<'stat
         .http_only(true)
         .same_site(SameSite::Lax)
         .finish()
+}
+
+/// The cookies of a log-in.
+pub(super) fn log_in(app: &App, session: &PlainSecret, remembered: Option<&RememberedCookie>) -> Vec<Cookie<'static>> {
+    let remembered = remembered.map(|remembered| {
+        let mut cookie = cookie(app, Kind::Remembered, &remembered.value);
+        let seconds = i64::try_from(remembered.max_age.as_secs()).unwrap_or(i64::MAX);
+        // The one that outlives the browser's being closed.
+        cookie.set_max_age(Age::seconds(seconds));
+        cookie
+    });
+    [cookie(app, Kind::Session, session)].into_iter().chain(remembered).collect()
+}
+
+/// A cookie that takes the one of that kind away.
+pub(super) fn removal(app: &App, kind: Kind) -> Cookie<'static> {
+    let mut cookie = cookie(app, kind, &PlainSecret::new(""));
+    cookie.make_removal();
+    cookie
 }
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ pub(super) fn request_of(query: &str) -> Result<String, Refusal> {
     Ok(params.find("request").ok_or(AuthorizeRefusal::StepUnknown)?.to_owned())
 }
 
+/// Whether a page's query has that parameter.
+pub(super) fn has(query: &str, name: &str) -> bool {
+    Params::parse_query(query.as_bytes()).is_ok_and(|params| params.find(name).is_some())
+}
+
 /// The log-in form.
 pub(super) fn log_in(params: &Params) -> Result<LogInForm, Refusal> {
     params.refuse_repeated()?;
@@ -49,5 +54,6 @@ pub(super) fn log_in(params: &Params) -> Result<LogInForm, Refusal> {
         request: params.find("request").ok_or(AuthorizeRefusal::StepUnknown)?.to_owned(),
         form_token: params.find("form_token").unwrap_or_default().to_owned(),
         credentials: Credentials::parse(params)?,
+        remember: params.find("remember") == Some("yes"),
     })
 }

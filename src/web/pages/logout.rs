@@ -1,19 +1,20 @@
 //! Logging out: the endpoint, and the page that asks.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CLEAR_SITE_DATA, HeaderValue};
+use actix_web::http::header::{CLEAR_SITE_DATA, HeaderName, HeaderValue};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::cookies::{self, Kind};
 use super::texts::{self, Texts};
-use super::{forms, on_token_lane, page, refused, see_other};
-use crate::oauth::end_session::{Ended, end_session};
+use super::{add_cookies, forms, on_token_lane, page, page_with_frames, refused, see_other};
+use crate::oauth::end_session::{Ended, Frame, end_session};
 use crate::protocol::authorize_request::parse_ui_locales;
 use crate::protocol::params::Params;
 use crate::reason::Refusal;
-use crate::secret::PlainSecret;
 use crate::web::{State, extract};
 
 #[derive(Template)]
@@ -29,7 +30,12 @@ struct LogoutPage<'a> {
 #[template(path = "logged_out.html")]
 struct LoggedOutPage<'a> {
     texts: &'a Texts,
+    frames: &'a [Frame],
+    location: Option<&'a str>,
 }
+
+/// How long the frames have before the browser goes on, in seconds.
+const FRAMES_HAVE: u8 = 2;
 
 /// What of the request the page that asks sends back.
 const KEPT: [&str; 5] = ["id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales"];
@@ -73,27 +79,50 @@ async fn answer(request: &HttpRequest, payload: Payload, state: &Data<State>) ->
     let locales = parse_ui_locales(&params);
     let work =
         move |app: &crate::app::App, visitor: &_| end_session(app, (&params, form_token.as_deref()), visitor, &context);
-    let (ended, fresh) = on_token_lane(request, state, work).await.map_err(|refusal| refusal.read_in(&locales))?;
+    let (ended, set) = on_token_lane(request, state, work).await.map_err(|refusal| refusal.read_in(&locales))?;
     let texts = texts::of(request, &locales);
     match ended {
         Ended::Ask { form_token, email, form_action } => {
             let parameters = kept.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let shown = LogoutPage { texts, email, form_token: &form_token, parameters };
             let mut answer = page(StatusCode::OK, &shown, form_action.as_deref().unwrap_or_default());
-            if let Some(cookie) = fresh {
-                let _ = answer.add_cookie(&cookie);
-            }
+            add_cookies(&mut answer, &set);
             Ok(answer)
         }
-        Ended::Done(location) => {
-            let mut answer = match location {
-                Some(location) => see_other(&location),
-                None => page(StatusCode::OK, &LoggedOutPage { texts }, ""),
+        Ended::Done(location, frames) => {
+            let mut answer = match &location {
+                Some(location) if frames.is_empty() => see_other(location),
+                Some(_) | None => logged_out(texts, location.as_deref(), &frames),
             };
-            // ASVS 14.3.1: what was shown is nobody's to see any more. Cookies would be those of our neighbours, too.
-            answer.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\", \"storage\""));
-            let _ = answer.add_removal_cookie(&cookies::cookie(&state.app, Kind::Session, &PlainSecret::new("")));
+            clear(state, &mut answer);
             Ok(answer)
         }
     }
+}
+
+/// ASVS 14.3.1: what was shown is nobody's to see any more. Cookies would be those of our neighbours, too.
+fn clear(state: &State, answer: &mut HttpResponse) {
+    answer.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\", \"storage\""));
+    add_cookies(answer, &[Kind::Session, Kind::Remembered].map(|kind| cookies::removal(&state.app, kind)));
+}
+
+/// The page that says so, for whoever ended the log-in of this browser elsewhere.
+pub(super) fn logged_out_here(state: &State, texts: &Texts, frames: &[Frame]) -> HttpResponse {
+    let mut answer = logged_out(texts, None, frames);
+    clear(state, &mut answer);
+    answer
+}
+
+/// The page that says so and shows the clients theirs (Front-Channel Logout §3), then goes on, without any script.
+fn logged_out(texts: &Texts, location: Option<&str>, frames: &[Frame]) -> HttpResponse {
+    let sources: BTreeSet<&str> = frames.iter().map(|frame| frame.source.as_str()).collect();
+    let sources = sources.into_iter().collect::<Vec<_>>().join(" ");
+    let sources = if sources.is_empty() { "'none'" } else { &sources };
+    let mut answer = page_with_frames(StatusCode::OK, &LoggedOutPage { texts, frames, location }, "", sources);
+    if let Some(location) = location
+        && let Ok(refresh) = HeaderValue::from_str(&format!("{FRAMES_HAVE}; url={location}"))
+    {
+        answer.headers_mut().insert(HeaderName::from_static("refresh"), refresh);
+    }
+    answer
 }

@@ -221,13 +221,9 @@ fn a_log_in_is_as_recent_as_the_client_wants_it() {
     let app = TestApp::start();
     let (browser, email, _, _) = app.at_browser();
     app.advance(Duration::from_secs(100));
-    for (name, value, asks) in [
-        ("max_age", "100", false),
-        ("max_age", "99", true),
-        ("max_age", "0", true),
-        ("prompt", "login", true),
-        ("prompt", "select_account", true),
-    ] {
+    for (name, value, asks) in
+        [("max_age", "100", false), ("max_age", "99", true), ("max_age", "0", true), ("prompt", "login", true)]
+    {
         let before = app.app.clock.now().unix_seconds();
         let session = browser.cookie("countersign-session");
         let request = CodeRequest::new().with(name, value);

@@ -57,7 +57,7 @@ fn metadata_says_what_is_there_and_nothing_else() {
     let json = party.get("/.well-known/oauth-authorization-server", &[]).json();
     let at = |path: &str| Value::from(format!("{}{path}", app.base));
     let algorithms = ["ES256", "EdDSA", "Ed25519", "PS256", "RS256"];
-    let expected = serde_json::json!({
+    let mut expected = serde_json::json!({
         "issuer": app.base,
         "authorization_endpoint": at("/authorize"),
         "token_endpoint": at("/token"),
@@ -101,6 +101,10 @@ fn metadata_says_what_is_there_and_nothing_else() {
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
     });
+    for way in ["backchannel", "frontchannel"] {
+        expected[format!("{way}_logout_supported")] = true.into();
+        expected[format!("{way}_logout_session_supported")] = true.into();
+    }
     assert_eq!(json, expected);
     let as_openid = party.get("/.well-known/openid-configuration", &[]).json();
     assert_eq!(as_openid, expected, "OpenID Connect Discovery §3");

@@ -198,3 +198,86 @@ fn an_id_token_ends_its_log_in_when_the_browser_has_forgotten_it() {
     assert_eq!((answer.status, answer.header("location")), (303, Some(AFTERWARDS)));
     is_out(&app, &restarted, &answer, &tokens);
 }
+
+/// The frames of a page.
+fn frames(page: &Answer) -> Vec<String> {
+    let after = page.body.split("<iframe src=\"").skip(1);
+    after.map(|rest| rest.split('"').next().unwrap().replace("&#38;", "&")).collect()
+}
+
+#[test]
+fn clients_that_want_it_are_shown_in_frames_before_the_browser_goes_on() {
+    let app = TestApp::start();
+    let (browser, id_token, tokens) = logged_in(&app);
+    let framed = |id: &str, redirect: &str, frame: &str| {
+        app.client(
+            id,
+            json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"], "redirect_uris": [redirect, CALLBACK],
+                "scope": "openid", "first_party": true, "frontchannel_logout_uri": frame }),
+        );
+    };
+    framed("one", "https://one.example:8443/cb", "https://one.example:8443/out?x=1");
+    framed("two", "http://127.0.0.1/cb", "http://127.0.0.1/out");
+    framed("idle", "https://idle.example/cb", "https://idle.example/out");
+    let sids: Vec<String> = ["one", "two"]
+        .into_iter()
+        .map(|id| {
+            let request = CodeRequest::of(id, CALLBACK).with("scope", "openid");
+            let tokens = request.redeem(&app.relying_party(), &code(&browser.get(&request.path())), &[]).tokens();
+            tokens.claims()["sid"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let asked = [("id_token_hint", id_token.as_str()), ("post_logout_redirect_uri", AFTERWARDS), ("state", "\"><b>&")];
+    let answer = browser.get(&path(&asked));
+    let onwards = "https://app.example/bye?x=1&state=%22%3E%3Cb%3E%26";
+    assert_eq!((answer.status, answer.header("location")), (200, None));
+    assert_eq!(answer.header("refresh"), Some(format!("2; url={onwards}").as_str()));
+    assert!(
+        answer.body.contains(&format!("<a href=\"{}\">Go on</a>", onwards.replace('&', "&#38;"))),
+        "{}",
+        answer.body
+    );
+    let iss: String = url::form_urlencoded::byte_serialize(app.base.as_bytes()).collect();
+    let mut expected = [
+        format!("https://one.example:8443/out?x=1&iss={iss}&sid={}", sids[0]),
+        format!("http://127.0.0.1/out?iss={iss}&sid={}", sids[1]),
+    ];
+    let mut shown = frames(&answer);
+    shown.sort();
+    expected.sort();
+    assert_eq!(shown, expected, "only of those where somebody was logged in");
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.contains("frame-src http://127.0.0.1 https://one.example:8443;"), "{policy}");
+    assert!(!answer.body.contains("<script"));
+    is_out(&app, &browser, &answer, &tokens);
+    // There is nothing left to show.
+    let again = browser.get(&path(&asked));
+    assert_eq!((again.status, again.header("location")), (303, Some(onwards)));
+}
+
+#[test]
+fn they_are_shown_too_when_the_log_in_ends_at_the_accounts_own_page() {
+    let app = TestApp::start();
+    let (browser, _, _) = logged_in(&app);
+    app.client(
+        "one",
+        json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK],
+            "scope": "openid", "first_party": true, "frontchannel_logout_uri": "https://app.example/out" }),
+    );
+    let request = CodeRequest::of("one", CALLBACK).with("scope", "openid");
+    request.redeem(&app.relying_party(), &code(&browser.get(&request.path())), &[]).tokens();
+    let out = Form::of(&browser.get("/account")).send(&browser, &[("everything", "yes")]);
+    let shown = frames(&out);
+    assert!(shown.len() == 1 && shown[0].starts_with("https://app.example/out?iss="), "{shown:?}");
+    assert!(out.header("content-security-policy").unwrap().contains("frame-src https://app.example;"));
+    assert_eq!(out.header("refresh"), None);
+}
+
+#[test]
+fn without_frames_a_page_may_have_none() {
+    let app = TestApp::start();
+    let (browser, _, _) = logged_in(&app);
+    let answer = Form::of(&browser.get("/logout")).send(&browser, &[]);
+    assert!(answer.header("content-security-policy").unwrap().contains("frame-src 'none';"));
+    assert_eq!((frames(&answer).len(), answer.header("refresh")), (0, None));
+}

@@ -37,7 +37,7 @@ struct Path {
     cut: Option<&'static str>,
 }
 
-const PATHS: [Path; 13] = [
+const PATHS: [Path; 14] = [
     Path { name: "log-out by the refresh token", end: revoke_refresh, of_person: true, has_bit: true, cut: None },
     Path { name: "revocation by the access token", end: revoke_access, of_person: true, has_bit: true, cut: None },
     Path {
@@ -50,6 +50,7 @@ const PATHS: [Path; 13] = [
     Path { name: "a spent refresh token comes back", end: replay, of_person: true, has_bit: true, cut: None },
     Path { name: "an authorization code comes back", end: replay_code, of_person: true, has_bit: true, cut: None },
     Path { name: "the person logs out", end: log_out, of_person: true, has_bit: true, cut: None },
+    Path { name: "the person ends a client's access", end: end_at_account, of_person: true, has_bit: true, cut: None },
     Path { name: "somebody else logs in there", end: take_browser, of_person: true, has_bit: true, cut: None },
     Path { name: "the account is disabled", end: disable_account, of_person: true, has_bit: true, cut: Some("sub") },
     Path { name: "the password is changed", end: change_password, of_person: true, has_bit: true, cut: None },
@@ -98,6 +99,12 @@ fn replay_code(_: &TestApp, given: &Given) {
 fn log_out(_: &TestApp, given: &Given) {
     let page = Form::of(&given.browser.get("/logout"));
     assert_eq!(page.send(&given.browser, &[]).status, 200);
+}
+
+fn end_at_account(_: &TestApp, given: &Given) {
+    let page = Form::of(&given.browser.get("/account"));
+    let sid = given.tokens.claims()["sid"].as_str().unwrap().to_owned();
+    assert_eq!(page.send(&given.browser, &[("grant", &sid)]).status, 303);
 }
 
 fn take_browser(app: &TestApp, given: &Given) {
@@ -207,13 +214,18 @@ const fn path_of(by: EndedBy) -> &'static str {
         EndedBy::ClientDisabled => "the person's client is disabled",
         EndedBy::LogOut => "the person logs out",
         EndedBy::CodeReplay => "an authorization code comes back",
+        EndedBy::Person => "the person ends a client's access",
     }
 }
 
 #[test]
 fn every_reason_for_the_end_of_a_grant_has_a_path() {
-    use EndedBy::{AccountDisabled, ClientDisabled, CodeReplay, LogOut, Operator, PasswordChange, Replay, Revocation};
-    for by in [Replay, Revocation, Operator, PasswordChange, AccountDisabled, ClientDisabled, LogOut, CodeReplay] {
+    use EndedBy::{
+        AccountDisabled, ClientDisabled, CodeReplay, LogOut, Operator, PasswordChange, Person, Replay, Revocation,
+    };
+    for by in
+        [Replay, Revocation, Operator, PasswordChange, AccountDisabled, ClientDisabled, LogOut, CodeReplay, Person]
+    {
         assert!(PATHS.iter().any(|path| path.name == path_of(by)), "{by:?}");
     }
 }
