@@ -41,6 +41,7 @@ DROP INDEX browser_sessions_remembered_id;
 ALTER TABLE browser_sessions DROP COLUMN remembered_id;
 ALTER TABLE browser_sessions DROP COLUMN user_agent;
 ALTER TABLE browser_sessions DROP COLUMN network;
+DROP INDEX consents_client_id;
 DROP INDEX clients_registration_digest;
 ALTER TABLE clients DROP COLUMN registration_digest;
 DROP TABLE initial_access_tokens;

@@ -77,6 +77,7 @@ CREATE INDEX initial_access_tokens_expires_at ON initial_access_tokens (expires_
 -- What lets a client that registered itself change what it is registered with.
 ALTER TABLE clients ADD COLUMN registration_digest BLOB;
 CREATE INDEX clients_registration_digest ON clients (registration_digest) WHERE registration_digest IS NOT NULL;
+CREATE INDEX consents_client_id ON consents (client_id);
 
 -- Where a log-in is used, and the memory of a browser that it came from.
 ALTER TABLE browser_sessions ADD COLUMN network TEXT;

@@ -11,7 +11,7 @@ use super::subject::{OwnAlgorithm, SubjectType};
 use crate::protocol::jose::Algorithm;
 use crate::protocol::redirect_uri::ApplicationType;
 
-/// The JSON form of [`ClientMetadata`]: what is sent to register a client and what is stored.
+/// The JSON form of [`ClientMetadata`](super::ClientMetadata): what is sent to register a client and what is stored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "members of the standards, each of its own")]
