@@ -90,3 +90,29 @@ fn a_server_does_not_start_with_a_theme_that_cannot_be_shown() {
     }
     assert!(countersign::settings::Settings::with_overrides(&[("pages.service_name", "a\nb")]).is_err());
 }
+
+#[test]
+fn a_page_is_small_with_all_that_it_needs() {
+    let app = TestApp::start();
+    let (browser, consent) = at_consent_page(&app);
+    let style = browser.get("/assets/style.css").body.len();
+    let log_in = browser.follow(&browser.get(&CodeRequest::new().with("prompt", "login").path()));
+    let refused = browser.get("/authorize");
+    let account = browser.get("/account");
+    for (name, page) in [("log-in", log_in), ("consent", consent), ("refused", refused), ("account", account)] {
+        assert!(page.body.starts_with("<!doctype html>"), "{name}");
+        let whole = page.body.len() + style;
+        assert!(whole <= 30_000, "{name}: {whole} bytes");
+        assert!(!page.body.contains("<script"), "{name} is painted without one");
+    }
+}
+
+/// The page that asks for consent.
+fn at_consent_page(app: &TestApp) -> (Browser, crate::relying_party::Answer) {
+    app.code_client();
+    let (_, email) = app.account();
+    let browser = Browser::new(app);
+    let asked = browser.log_in(&browser.get(&CodeRequest::new().path()), &email);
+    let page = browser.follow(&asked);
+    (browser, page)
+}
