@@ -54,7 +54,7 @@ fn steps(criterion: &mut Criterion) {
         shown: Shown::default(),
     };
     let mint = || exchange(&app, parse(), &context(), &mut HashMemory::default()).ok().unwrap();
-    let token = mint().access_token;
+    let token = mint().0.access_token;
     let secrets = app.secrets.load();
     let keys = &secrets.refresh_token_mac;
     let refresh_token = RefreshToken { handle: Handle([7; 16]), generation: 9, sibling: 1 }.seal(keys).unwrap();

@@ -15,7 +15,9 @@ use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
-use crate::limits::{AddressFailures, AuthorizeRequests, Codes, Registrations};
+use crate::limits::{
+    AddressFailures, AuthorizeRequests, Codes, DeviceCodes, DevicePace, Registrations, UserCodeGuesses,
+};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
 use crate::protocol::discovery_document::{DiscoveryDocument, With};
@@ -83,6 +85,10 @@ pub struct Secrets {
     pub login_attempt: PurposeKey,
     /// Authenticate authorization codes.
     pub authorization_code_mac: Vec<(u8, PurposeKey)>,
+    /// Authenticate device codes.
+    pub device_code_mac: Vec<(u8, PurposeKey)>,
+    /// Hash the codes that people type for their devices.
+    pub user_code_mac: Vec<(u8, PurposeKey)>,
     /// Bind the forms of our pages to a browser.
     pub form_mac: Vec<(u8, PurposeKey)>,
     /// Make the next secrets of what browsers remember.
@@ -97,6 +103,8 @@ impl Secrets {
             refresh_token_mac: master_key.derive_all(Purpose::RefreshTokenMac),
             client_secret_hash: master_key.derive_all(Purpose::ClientSecretHash),
             authorization_code_mac: master_key.derive_all(Purpose::AuthorizationCodeMac),
+            device_code_mac: master_key.derive_all(Purpose::DeviceCodeMac),
+            user_code_mac: master_key.derive_all(Purpose::UserCodeMac),
             form_mac: master_key.derive_all(Purpose::FormMac),
             remembered_mac: master_key.derive_all(Purpose::RememberedMac),
             dpop_nonce_mac: master_key.derive_all(Purpose::DpopNonceMac),
@@ -146,6 +154,12 @@ pub struct App {
     pub codes: Codes,
     /// The rule for networks that register clients.
     pub registrations: Registrations,
+    /// The rule for networks whose devices ask for codes.
+    pub device_codes: DeviceCodes,
+    /// The rule for networks that type codes of no device.
+    pub user_code_guesses: UserCodeGuesses,
+    /// How often a device may ask.
+    pub device_pace: DevicePace,
     /// Counters and timings.
     pub metrics: Metrics,
     /// RFC 8414 metadata as it is served.
@@ -222,6 +236,15 @@ impl App {
                 allowed: settings.limits.registrations,
                 allowed_everywhere: settings.limits.registrations_everywhere,
             },
+            device_codes: DeviceCodes {
+                allowed: settings.limits.device_codes,
+                allowed_everywhere: settings.limits.device_codes_everywhere,
+            },
+            user_code_guesses: UserCodeGuesses {
+                allowed: settings.limits.user_codes,
+                allowed_everywhere: settings.limits.user_codes_everywhere,
+            },
+            device_pace: DevicePace,
             metrics: Metrics::new()?,
             discovery: Document::new(&DiscoveryDocument::new(
                 &issuer,

@@ -121,6 +121,85 @@ impl Registrations {
     }
 }
 
+/// Devices from one network in a minute that ask for a code, each of which is a row.
+pub struct DeviceCodes {
+    /// How many are let through.
+    pub allowed: u32,
+    /// How many from all networks together.
+    pub allowed_everywhere: u32,
+}
+
+impl DeviceCodes {
+    /// Counts a device.
+    ///
+    /// # Errors
+    /// [`CapacityRefusal::TooManyWait`].
+    pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
+        admit(cache, &format!("countersign:device_codes:{network}"), self.allowed)?;
+        // ASVS 2.4.1: one who has many networks fills nothing either.
+        admit(cache, "countersign:device_codes", self.allowed_everywhere)
+    }
+}
+
+/// Codes typed in a minute that no device waits under (RFC 8628 §5.1).
+pub struct UserCodeGuesses {
+    /// How many are let through from one network.
+    pub allowed: u32,
+    /// How many from all networks together.
+    pub allowed_everywhere: u32,
+}
+
+impl UserCodeGuesses {
+    /// Counts a code as wrong before it is looked up, so that tries at the same time cannot pass the limit together.
+    ///
+    /// # Errors
+    /// [`CapacityRefusal::TooManyWait`].
+    pub fn reserve(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
+        let (here, anywhere) = Self::keys(network);
+        admit(cache, &here, self.allowed)?;
+        admit(cache, anywhere, self.allowed_everywhere)
+    }
+
+    /// Takes the count back: a device waits under the code, or it was not looked up.
+    pub fn refund(&self, cache: &Cache, network: Network) {
+        let (here, anywhere) = Self::keys(network);
+        take_back(cache, &here, MINUTE);
+        take_back(cache, anywhere, MINUTE);
+    }
+
+    fn keys(network: Network) -> (String, &'static str) {
+        (format!("countersign:user_codes:{network}"), "countersign:user_codes")
+    }
+}
+
+/// How often a device may ask whether the person has answered (RFC 8628 §3.5). Lost with the cache, at the price of a device
+/// that asks too often for a while.
+pub struct DevicePace;
+
+impl DevicePace {
+    /// What a device is told to wait between two questions (RFC 8628 §3.2).
+    pub const INTERVAL: Duration = Duration::from_secs(5);
+    /// What each question that came too early adds to that (RFC 8628 §3.5).
+    const SLOW_DOWN: Duration = Duration::from_secs(5);
+    /// What is overlooked: answers take different times.
+    const SLACK: Duration = Duration::from_secs(1);
+    /// The most that is added.
+    const MOST: i64 = 12;
+
+    /// Whether a question about a device that still waits, at most for `life`, comes too early.
+    pub fn is_too_fast(&self, cache: &Cache, device: &Digest, life: Duration) -> bool {
+        let name = encode_base64url(device.as_bytes());
+        let hurries = format!("countersign:device_hurries:{name}");
+        let hurried = u32::try_from(cache.add(&hurries, 0, life).clamp(0, Self::MOST)).unwrap_or(0);
+        let window = Self::INTERVAL.saturating_sub(Self::SLACK).saturating_add(Self::SLOW_DOWN.saturating_mul(hurried));
+        let too_fast = cache.add(&format!("countersign:device_polls:{name}"), 1, window) > 1;
+        if too_fast {
+            cache.add(&hurries, 1, life);
+        }
+        too_fast
+    }
+}
+
 fn admit(cache: &Cache, key: &str, allowed: u32) -> Result<(), Refusal> {
     if cache.add(key, 1, MINUTE) > i64::from(allowed) {
         return Err(Refusal::from(CapacityRefusal::TooManyWait).retry_after(MINUTE));

@@ -1,12 +1,15 @@
 //! What OAuth 2.0 requires of each endpoint. Synchronous and straight-line; refuses to know what HTTP library there is.
 
 pub mod authorize;
+pub mod authorize_challenge;
 pub mod client_auth;
+pub mod device;
 pub mod end_session;
 pub mod grant;
 pub mod introspect;
 pub mod possession;
 pub mod pushed_request;
+pub mod refresh_cookie;
 pub mod register;
 pub mod revoke;
 pub mod status;
@@ -16,9 +19,9 @@ pub mod userinfo;
 use crate::clock::Deadline;
 use crate::limits::Network;
 use crate::protocol::client_certificate::ClientCertificate;
-use crate::protocol::client_credentials::PresentedClient;
+use crate::protocol::client_credentials::{ClientId, PresentedClient};
 use crate::protocol::params::Params;
-use crate::reason::Refusal;
+use crate::reason::{Refusal, RequestRefusal};
 use crate::secret::PlainSecret;
 
 /// What a request shows beside its parameters and the client's credentials.
@@ -44,7 +47,7 @@ pub struct RequestContext {
 /// A client that presents one token: a request to revoke or to introspect (RFC 7009 §2.1, RFC 7662 §2.1).
 pub struct PresentedToken {
     presented: PresentedClient,
-    token: PlainSecret,
+    token: Option<PlainSecret>,
 }
 
 impl PresentedToken {
@@ -55,6 +58,16 @@ impl PresentedToken {
     pub fn parse(content_type: Option<&str>, authorization: Option<&[u8]>, body: &[u8]) -> Result<Self, Refusal> {
         let params = Params::parse(content_type, body)?;
         let presented = PresentedClient::parse(authorization, &params)?;
-        Ok(Self { presented, token: PlainSecret::new(params.require("token")?) })
+        Ok(Self { presented, token: params.find("token").map(PlainSecret::new) })
+    }
+
+    /// RFC 7009 §2.1, RFC 7662 §2.1: the token is required.
+    fn token(&self) -> Result<&PlainSecret, Refusal> {
+        self.token.as_ref().ok_or_else(|| Refusal::from(RequestRefusal::MissingParameter).about("token"))
+    }
+
+    /// Who presents it, as far as it says.
+    pub fn client_id(&self) -> &ClientId {
+        &self.presented.client_id
     }
 }

@@ -161,6 +161,10 @@ refusals! {
         Disabled = "client.disabled", InvalidClient, Some("client authentication failed"), Routine;
         /// RFC 6749 §5.2: the grant type is not one of the client's.
         GrantTypeNotAllowed = "client.grant_type_not_allowed", UnauthorizedClient, Some("the client may not use this grant type"), Routine;
+        /// Cookies come by themselves: the request is not one that only a page of the client's own can make.
+        ForeignPage = "client.foreign_page", InvalidRequest as 403, Some("the request must come from a page of the client's own, with the header Countersign-Refresh"), Suspicious;
+        /// draft-ietf-oauth-first-party-apps §5: passwords are typed into programs of our own alone.
+        NotFirstParty = "client.not_first_party", UnauthorizedClient, Some("this is for first-party clients"), Routine;
         /// RFC 6749 §3.3: beyond what the client is registered for.
         ScopeNotAllowed = "client.scope_not_allowed", InvalidScope, Some("the scope is beyond what the client may ask for"), Routine;
         /// RFC 8707 §2: not a resource that the client is registered for.
@@ -193,6 +197,8 @@ refusals! {
     Grant in GrantRefusal {
         /// Not one of ours: form, version or MAC.
         NotAuthentic = "grant.not_authentic", InvalidGrant, Some("the refresh token is not valid"), Routine;
+        /// The client's refresh tokens are in a cookie, and it is not there.
+        NoCookie = "grant.no_cookie", InvalidGrant, Some("the refresh token is not valid"), Routine;
         /// Authentic, but no such grant: lost with a database.
         Unknown = "grant.unknown", InvalidGrant, Some("the refresh token is not valid"), Routine;
         /// RFC 6749 §6, RFC 9700 §4.14: bound to another client. Nothing is written.
@@ -279,6 +285,36 @@ refusals! {
         Replayed = "code.replayed", InvalidGrant, Some("the authorization code is not valid"), Suspicious;
         /// The log-in or the account ended, or the account changed, since.
         SessionOver = "code.session_over", InvalidGrant, Some("the authorization code is not valid"), Routine;
+    }
+    /// An app of our own did not get a code by itself.
+    Challenge in ChallengeRefusal {
+        /// draft-ietf-oauth-first-party-apps §5.2.2: the person is to be asked.
+        CredentialsMissing = "challenge.credentials_missing", InsufficientAuthorization, Some("username and password are required"), Routine;
+        /// draft-ietf-oauth-first-party-apps §5.2.2: unknown, over, answered, or another client's.
+        SessionUnknown = "challenge.session_unknown", InvalidSession, Some("the auth_session is not valid"), Routine;
+        /// draft-ietf-oauth-first-party-apps §5.2.2.1: what is asked for needs a page.
+        RedirectToWeb = "challenge.redirect_to_web", RedirectToWeb, Some("this needs a browser"), Routine;
+    }
+    /// A device was not let in, or not yet.
+    Device in DeviceRefusal {
+        /// Not one of ours: form, version or MAC.
+        NotAuthentic = "device.not_authentic", InvalidGrant, Some("the device code is not valid"), Routine;
+        /// RFC 8628 §3.4: issued to another client. Nothing is written.
+        OtherClient = "device.other_client", InvalidGrant, Some("the device code is not valid"), Suspicious;
+        /// It has bought a grant.
+        Used = "device.used", InvalidGrant, Some("the device code is not valid"), Routine;
+        /// The log-in or the account ended, or the account changed, since the person allowed it.
+        SessionOver = "device.session_over", InvalidGrant, Some("the device code is not valid"), Routine;
+        /// RFC 8628 §3.5.
+        Pending = "device.pending", AuthorizationPending, Some("the person has not answered yet"), Routine;
+        /// RFC 8628 §3.5.
+        TooFast = "device.too_fast", SlowDown, Some("the person has not answered yet: ask less often"), Routine;
+        /// RFC 8628 §3.5.
+        Denied = "device.denied", AccessDenied, Some("the person did not allow it"), Routine;
+        /// RFC 8628 §3.5: a quarter of an hour has passed.
+        Expired = "device.expired", ExpiredToken, Some("the device code is over"), Routine;
+        /// No device waits under what was typed; a page says so.
+        UnknownUserCode = "device.unknown_user_code", InvalidRequest, Some("no device waits under this code"), Routine;
     }
     /// An access token did not open our own door.
     Bearer in BearerRefusal {
@@ -499,6 +535,7 @@ mod tests {
         ]);
         same(&[
             GrantRefusal::NotAuthentic.into(),
+            GrantRefusal::NoCookie.into(),
             GrantRefusal::Unknown.into(),
             GrantRefusal::OtherClient.into(),
             GrantRefusal::OtherKey.into(),
@@ -519,6 +556,12 @@ mod tests {
             CodeRefusal::Expired.into(),
             CodeRefusal::Replayed.into(),
             CodeRefusal::SessionOver.into(),
+        ]);
+        same(&[
+            DeviceRefusal::NotAuthentic.into(),
+            DeviceRefusal::OtherClient.into(),
+            DeviceRefusal::Used.into(),
+            DeviceRefusal::SessionOver.into(),
         ]);
     }
 

@@ -171,6 +171,14 @@ pub struct Limits {
     pub registrations: u32,
     /// The same from all networks together.
     pub registrations_everywhere: u32,
+    /// Devices that may begin a minute from one network.
+    pub device_codes: u32,
+    /// The same from all networks together.
+    pub device_codes_everywhere: u32,
+    /// Wrong codes of devices that may be typed a minute from one network.
+    pub user_codes: u32,
+    /// The same from all networks together.
+    pub user_codes_everywhere: u32,
 }
 
 /// `[fetch]`.
@@ -366,10 +374,8 @@ impl Settings {
     }
 
     fn from_sources(files: &[PathBuf], environment: Environment) -> Result<Self, SettingsError> {
-        let config = Self::sources(files, environment)?.build();
-        let written: Written =
-            config.and_then(Config::try_deserialize).map_err(|error| SettingsError::unreadable(&error))?;
-        validate::check(written)
+        let config = Self::sources(files, environment)?.build().and_then(Config::try_deserialize::<Written>);
+        validate::check(config.map_err(|error| SettingsError::unreadable(&error))?)
     }
 
     fn sources(files: &[PathBuf], environment: Environment) -> Result<ConfigBuilder<DefaultState>, SettingsError> {

@@ -10,6 +10,7 @@ pub mod clients;
 pub mod consents;
 pub mod cutoffs;
 mod db;
+pub mod device_codes;
 mod dialect;
 pub mod epochs;
 #[cfg(debug_assertions)]

@@ -1,12 +1,14 @@
 //! From an [`Authorization`] to tokens, and the end of both. Refuses to know how the authorization came about.
 
 pub mod authorization_code;
+pub mod device_code;
 pub mod id_token;
 pub mod issue;
 pub mod logout_token;
 pub mod pairwise;
 pub mod refresh_token;
 pub mod revoke;
+mod sealed;
 pub mod status_list;
 
 use std::sync::Arc;

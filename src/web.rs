@@ -4,6 +4,7 @@
 mod body;
 mod client_address;
 mod connection;
+mod cors;
 mod documents;
 mod error;
 mod extract;

@@ -50,6 +50,7 @@ pub(super) enum ClientsCommand {
 }
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct CreateArguments {
     /// Its `client_id`: A-Z a-z 0-9 - . _ ~
     #[arg(long)]
@@ -63,7 +64,8 @@ pub(super) struct CreateArguments {
     /// A name for people.
     #[arg(long)]
     name: Option<String>,
-    /// A grant type: `authorization_code`, `password`, `client_credentials` or `refresh_token`; one --grant for each.
+    /// A grant type: `authorization_code`, `password`, `client_credentials`, `refresh_token` or
+    /// `urn:ietf:params:oauth:grant-type:device_code`; one --grant for each.
     #[arg(long = "grant", value_name = "GRANT_TYPE")]
     grants: Vec<String>,
     /// Where answers of the authorization endpoint may go; may be repeated.
@@ -78,12 +80,18 @@ pub(super) struct CreateArguments {
     /// What a browser shows in a frame when somebody logged out.
     #[arg(long, value_name = "URI")]
     frontchannel_logout_uri: Option<String>,
+    /// An origin whose pages may read what this server answers the client; may be repeated.
+    #[arg(long = "allowed-origin", value_name = "ORIGIN")]
+    allowed_origins: Vec<String>,
     /// It runs on people's devices: loopback addresses with any port, and schemes of its own.
     #[arg(long)]
     native: bool,
     /// It is your own: nobody is asked whether it may.
     #[arg(long)]
     first_party: bool,
+    /// Its refresh tokens travel in a cookie that no script reads: for a page of your own.
+    #[arg(long, requires = "public")]
+    refresh_cookie: bool,
     /// Scope that it may ask for; may be repeated, or several divided by spaces.
     #[arg(long = "scope")]
     scopes: Vec<String>,
@@ -97,7 +105,7 @@ pub(super) struct CreateArguments {
     #[arg(long = "claim", value_name = "NAME=JSON")]
     claims: Vec<String>,
     /// RFC 7591 JSON instead of the options above, from a file or from - (standard input).
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["public", "auth_method", "name", "grants", "redirect_uris", "post_logout_redirect_uris", "backchannel_logout_uri", "frontchannel_logout_uri", "native", "first_party", "scopes", "audiences", "access_ttl", "claims"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["public", "auth_method", "name", "grants", "redirect_uris", "post_logout_redirect_uris", "backchannel_logout_uri", "frontchannel_logout_uri", "allowed_origins", "native", "first_party", "refresh_cookie", "scopes", "audiences", "access_ttl", "claims"])]
     metadata: Option<PathBuf>,
 }
 
@@ -194,8 +202,10 @@ impl CreateArguments {
             post_logout_redirect_uris: self.post_logout_redirect_uris.clone(),
             backchannel_logout_uri: self.backchannel_logout_uri.clone(),
             frontchannel_logout_uri: self.frontchannel_logout_uri.clone(),
+            allowed_origins: self.allowed_origins.clone(),
             application_type: if self.native { ApplicationType::Native } else { ApplicationType::Web },
             first_party: self.first_party,
+            refresh_cookie: self.refresh_cookie,
             ..ClientMetadataJson::default()
         };
         Ok(ClientMetadata::try_from(json)?)

@@ -133,8 +133,8 @@ pub struct Begun {
 pub struct Beginning<'a> {
     /// The session that the browser had.
     pub current: Option<&'a SessionOfAccount>,
-    /// What waits for the person to log in.
-    pub request: Digest,
+    /// What waits for the person to log in, if something does.
+    pub request: Option<Digest>,
     /// Where the person is.
     pub place: &'a Place,
     /// Whether the browser is to be remembered.
@@ -192,7 +192,9 @@ pub fn begin(
         if let Some(series) = &series {
             remembered_log_ins::insert(tx, series)?;
         }
-        authorize_requests::note_log_in(tx, &request, session.id)?;
+        if let Some(request) = &request {
+            authorize_requests::note_log_in(tx, request, session.id)?;
+        }
         // Last, since whoever else ends something waits from here to the commit.
         if let Some(other) = other {
             browser_sessions::end(tx, other, now)?;

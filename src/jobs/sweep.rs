@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::store::{
-    self, Write, authorization_codes, authorize_requests, browser_sessions, grants, initial_access_tokens,
-    login_attempts, one_time_values, pushed_requests, remembered_log_ins, revoked_tokens, status_changes,
-    status_positions, status_receipts,
+    self, Write, authorization_codes, authorize_requests, browser_sessions, device_codes, grants,
+    initial_access_tokens, login_attempts, one_time_values, pushed_requests, remembered_log_ins, revoked_tokens,
+    status_changes, status_positions, status_receipts,
 };
 
 /// From the start, or from the end of one round, to the next.
@@ -38,6 +38,8 @@ const RECEIPTS_TTL: Duration = Duration::from_hours(1);
 const UNUSED_CODES_TTL: Duration = Duration::from_mins(5);
 /// How far instances' clocks are apart at the most: a value that one has given up could be good for another.
 const BETWEEN_CLOCKS: Duration = Duration::from_mins(5);
+/// How long a device's code is known for one that is over.
+const DEVICE_CODES_TTL: Duration = Duration::from_mins(5);
 /// How long counts of log-ins are kept: of failures only, and of networks that are remembered as known.
 const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
 const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
@@ -45,7 +47,7 @@ const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
 
 /// What is swept: each table with what removes at most so many of its rows that are over at an instant.
-const TABLES: [(&str, Remove); 13] = [
+const TABLES: [(&str, Remove); 14] = [
     ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
     ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
     ("status_bits", |tx, now, rows| status_positions::remove_rested(tx, now, REST_OF_POSITIONS, rows)),
@@ -57,6 +59,7 @@ const TABLES: [(&str, Remove); 13] = [
         authorization_codes::remove_expired(tx, (now.minus(UNUSED_CODES_TTL), now.minus(MARGIN)), rows)
     }),
     ("one_time_values", |tx, now, rows| one_time_values::remove_expired(tx, now.minus(BETWEEN_CLOCKS), rows)),
+    ("device_codes", |tx, now, rows| device_codes::remove_expired(tx, now.minus(DEVICE_CODES_TTL), rows)),
     ("browser_sessions", |tx, now, rows| browser_sessions::remove_expired(tx, now.minus(MARGIN), rows)),
     ("remembered_log_ins", |tx, now, rows| remembered_log_ins::remove_expired(tx, now.minus(MARGIN), rows)),
     ("initial_access_tokens", |tx, now, rows| initial_access_tokens::remove_expired(tx, now, rows)),

@@ -84,6 +84,10 @@ pub enum Purpose {
     LoginAttemptKey,
     /// Authenticates authorization codes.
     AuthorizationCodeMac,
+    /// Authenticates device codes.
+    DeviceCodeMac,
+    /// Hashes the codes that people type for their devices.
+    UserCodeMac,
     /// Binds the forms of our pages to the browser that they were shown in.
     FormMac,
     /// Makes the next secret of what a browser remembers from the one before.
@@ -103,6 +107,8 @@ impl Purpose {
             Self::ClientSecretHash => b"countersign client secret hash",
             Self::LoginAttemptKey => b"countersign login attempt key",
             Self::AuthorizationCodeMac => b"countersign authorization code mac",
+            Self::DeviceCodeMac => b"countersign device code mac",
+            Self::UserCodeMac => b"countersign user code mac",
             Self::FormMac => b"countersign form mac",
             Self::RememberedMac => b"countersign remembered mac",
             Self::DpopNonceMac => b"countersign dpop nonce mac",
@@ -366,6 +372,8 @@ mod tests {
             Purpose::ClientSecretHash,
             Purpose::LoginAttemptKey,
             Purpose::AuthorizationCodeMac,
+            Purpose::DeviceCodeMac,
+            Purpose::UserCodeMac,
             Purpose::FormMac,
             Purpose::RememberedMac,
         ];

@@ -35,6 +35,8 @@ fn aad(kid: &str, purpose: Purpose, version: u8) -> Vec<u8> {
         | Purpose::ClientSecretHash
         | Purpose::LoginAttemptKey
         | Purpose::AuthorizationCodeMac
+        | Purpose::DeviceCodeMac
+        | Purpose::UserCodeMac
         | Purpose::FormMac
         | Purpose::RememberedMac
         | Purpose::DpopNonceMac => "signing_key",

@@ -8,8 +8,8 @@
 //! | redirect URI | `address` | a page |
 //! | grant type, response type and mode, state | `read` | the redirect URI |
 //! | scope | `read` | the redirect URI |
-//! | PKCE | `read` | the redirect URI |
 //! | resources | `read` | the redirect URI |
+//! | PKCE | `read` | the redirect URI |
 //! | pushed, signed, as the client promised | `sources` | the redirect URI |
 //! | strength of the log-in | `next` | the redirect URI |
 //! | log-in, and how long ago | `next` | the redirect URI, with `prompt=none` |
@@ -46,6 +46,7 @@ use crate::protocol::redirect_uri;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::GrantType;
+use crate::protocol::user_code::UserCode;
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, ClientRefusal, Refusal, RequestRefusal};
 use crate::secret::{Digest, encode_base64url};
 use crate::store::Write;
@@ -53,12 +54,13 @@ use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
 use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, SessionOfAccount};
 use crate::store::clients::Client;
+use crate::store::device_codes::DeviceHandle;
 use crate::store::{consents, pushed_requests};
 use crate::token::issue::ACR_ONE_FACTOR;
 use crate::token::{authorization_code, pairwise};
 
 /// RFC 6749 §4.1.2: a code is short-lived.
-const CODE_TTL: Duration = Duration::from_mins(1);
+pub(super) const CODE_TTL: Duration = Duration::from_mins(1);
 /// The most bytes of a request that waits.
 pub(super) const MAX_WAITING_BYTES: usize = 8 * 1024;
 
@@ -72,6 +74,44 @@ pub enum Outcome {
     Ask(Step, String),
     /// No client waited for the person, but the account's own page.
     Account,
+    /// The person has said yes or no to a device, which learns of it when it asks.
+    Answered(Answered),
+}
+
+/// What a person has said to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Yes.
+    Allowed,
+    /// No.
+    Denied,
+}
+
+/// Where an answer goes.
+#[derive(Clone)]
+pub enum Destination {
+    /// To the client, by way of the browser.
+    Client(ReturnTo),
+    /// Nowhere from here: the device comes for it.
+    Device(WaitingDevice),
+}
+
+impl Destination {
+    /// Languages that the client says the person reads.
+    fn ui_locales(&self) -> &[String] {
+        match self {
+            Self::Client(to) => &to.ui_locales,
+            Self::Device(_) => &[],
+        }
+    }
+}
+
+/// A device that a person is asked about.
+#[derive(Clone)]
+pub struct WaitingDevice {
+    /// What the device shows.
+    pub user_code: UserCode,
+    pub(super) handle: DeviceHandle,
 }
 
 /// What a person is asked.
@@ -87,10 +127,10 @@ pub enum Step {
 
 /// A request whose client, PKCE, scope and resources are in order.
 pub(super) struct Asked {
-    client: Arc<Client>,
-    request: AuthorizeRequest,
-    scope: Scope,
-    audiences: Resources,
+    pub(super) client: Arc<Client>,
+    pub(super) request: AuthorizeRequest,
+    pub(super) scope: Scope,
+    pub(super) audiences: Resources,
 }
 
 /// What is to be done next about a request that is in order.
@@ -113,15 +153,16 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
     let params = &resolved.params;
     let ui_locales = parse_ui_locales(params);
     let (client, return_to) = address(app, params).map_err(|refusal| refusal.read_in(&ui_locales))?;
+    let destination = Destination::Client(return_to.clone());
     let decided = sources::refuse_other_way(&client, &resolved.source, false).and_then(|()| read(&client, params));
     let decided = decided.and_then(|asked| {
         let found = session::find_here(app, visitor, Some(&client.id))?;
-        match next(app, &asked, &return_to, found.as_ref(), (None, false))? {
+        match next(app, &asked, &destination, found.as_ref(), (None, false))? {
             Next::Issue(session) => {
                 use_up(app, resolved.pushed.as_deref(), context)?;
                 issue(app, &asked, (&return_to, session), None, context)
             }
-            Next::Ask(step) => wait_for(app, &resolved, visitor, step, context),
+            Next::Ask(step) => wait_for(app, to_keep(app, &resolved), visitor, step, context),
         }
     });
     decided.or_else(|refusal| {
@@ -131,9 +172,16 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
         if client.registration.is_some() && session::find_here(app, visitor, None)?.is_none() {
             return Err(refusal);
         }
-        // RFC 6749 §4.1.2.1: told to the client, whose URI it is.
-        Ok(refuse(app, return_to, refusal))
+        refuse(app, destination, refusal)
     })
+}
+
+/// What waits of a request that a browser brought.
+fn to_keep(app: &App, resolved: &Resolved) -> ToKeep {
+    // A pushed request keeps its name, by which its browser finds it again.
+    let name = resolved.pushed.clone().unwrap_or_else(|| encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>()));
+    let waits = Waits::Client(resolved.params.to_form(&PARAMETERS));
+    ToKeep { name, waits, is_pushed: resolved.pushed.is_some() }
 }
 
 /// A pushed request that was brought before: the browser that brought it goes on where it was.
@@ -152,8 +200,12 @@ fn use_up(app: &App, pushed: Option<&str>, context: &RequestContext) -> Result<(
     if mine { Ok(()) } else { Err(sources::spent()) }
 }
 
-fn refuse(app: &App, return_to: ReturnTo, refusal: Refusal) -> Outcome {
-    Outcome::Refuse(AuthorizeResponse::error(return_to, &app.issuer, &refusal), refusal)
+/// RFC 6749 §4.1.2.1: told to the client, whose URI it is; where there is none, to the person.
+fn refuse(app: &App, destination: Destination, refusal: Refusal) -> Result<Outcome, Refusal> {
+    match destination {
+        Destination::Client(to) => Ok(Outcome::Refuse(AuthorizeResponse::error(to, &app.issuer, &refusal), refusal)),
+        Destination::Device(_) => Err(refusal),
+    }
 }
 
 /// Who asks, and where the answer goes. What is wrong with either is told to the person alone (RFC 6749 §4.1.2.1).
@@ -183,14 +235,20 @@ pub(super) fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refus
     }
     ResponseMode::parse(params)?;
     parse_state(params)?;
-    let request = AuthorizeRequest::parse(params)?;
-    let scope = scope_of_client(client, request.scope.as_ref())?;
+    let asked = read_request(client, AuthorizeRequest::parse(params)?)?;
+    let Asked { request, scope, .. } = &asked;
     // RFC 9700 §2.1.1: every client uses PKCE; a confidential one may rely on the nonce of OpenID Connect, if an operator
     // says that it checks it.
     let by_nonce = client.metadata.pkce_optional && request.nonce.is_some() && scope.contains("openid");
     if request.challenge.is_none() && !by_nonce {
         return Err(AuthorizeRefusal::ChallengeMissing.into());
     }
+    Ok(asked)
+}
+
+/// What a well-formed request asks, as far as the client may ask it.
+pub(super) fn read_request(client: &Arc<Client>, request: AuthorizeRequest) -> Result<Asked, Refusal> {
+    let scope = scope_of_client(client, request.scope.as_ref())?;
     let audiences = resources_of_client(client, &request.resources)?;
     Ok(Asked { client: client.clone(), request, scope, audiences })
 }
@@ -200,7 +258,7 @@ pub(super) fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refus
 fn next<'s>(
     app: &App,
     asked: &Asked,
-    return_to: &ReturnTo,
+    destination: &Destination,
     found: Option<&'s SessionOfAccount>,
     (logged_in, consented): (Option<SessionId>, bool),
 ) -> Result<Next<'s>, Refusal> {
@@ -237,7 +295,7 @@ fn next<'s>(
     if asked.request.prompts.contains(&Prompt::SelectAccount) && !anew {
         return Ok(Next::Ask(Step::SelectAccount));
     }
-    if !consented && wants_consent(asked, return_to, found) {
+    if !consented && wants_consent(asked, destination, found) {
         return if silent { Err(AuthorizeRefusal::ConsentRequired.into()) } else { Ok(Next::Ask(Step::Consent)) };
     }
     Ok(Next::Issue(found))
@@ -255,34 +313,40 @@ fn is_fresh(asked: &Asked, found: &SessionOfAccount, logged_in: Option<SessionId
 }
 
 /// Whether the person must be asked before the client gets what it wants.
-fn wants_consent(asked: &Asked, return_to: &ReturnTo, found: &SessionOfAccount) -> bool {
+fn wants_consent(asked: &Asked, destination: &Destination, found: &SessionOfAccount) -> bool {
+    // RFC 8628 §5.4: whoever began it may be far away, so the person compares the code each time.
+    let Destination::Client(return_to) = destination else { return true };
     // RFC 8252 §8.6, RFC 9700 §2.1: whoever answers there may be another program that only names itself so.
     let unsure = asked.client.metadata.is_public() && return_to.redirect.may_be_taken();
     let covered = found.consented.as_ref().is_some_and(|consented| asked.scope.is_within(consented));
     asked.request.prompts.contains(&Prompt::Consent) || unsure || !(asked.client.metadata.first_party || covered)
 }
 
-/// Keeps a request until the person has been asked.
-fn wait_for(
+/// What is to be kept for a person, under a name that nobody else knows.
+pub(super) struct ToKeep {
+    pub(super) name: String,
+    pub(super) waits: Waits,
+    /// Whether it is a pushed request, which is used up by it.
+    pub(super) is_pushed: bool,
+}
+
+/// Keeps it until the person has been asked.
+pub(super) fn wait_for(
     app: &App,
-    resolved: &Resolved,
+    ToKeep { name, waits, is_pushed }: ToKeep,
     visitor: &Visitor,
     step: Step,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
-    let parameters = resolved.params.to_form(&PARAMETERS);
     // ASVS 2.4.1: whoever asks without end fills nothing, from one network or from many.
-    if parameters.len() > MAX_WAITING_BYTES {
+    if matches!(&waits, Waits::Client(parameters) if parameters.len() > MAX_WAITING_BYTES) {
         return Err(RequestRefusal::ParameterTooLarge.into());
     }
     app.authorize_requests.admit(&app.cache, context.network)?;
-    // A pushed request keeps its name, by which its browser finds it again.
-    let id = resolved.pushed.clone().unwrap_or_else(|| encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>()));
-    let is_pushed = resolved.pushed.is_some();
     let waiting = WaitingRequest {
-        id: Digest::sha256(id.as_bytes()),
+        id: Digest::sha256(name.as_bytes()),
         browser: visitor.browser.digest(),
-        waits: Waits::Client(parameters),
+        waits,
         session_id: None,
         expires_at: app.clock.now().plus(REQUEST_TTL),
     };
@@ -294,7 +358,7 @@ fn wait_for(
         authorize_requests::insert(tx, &waiting)?;
         Ok(true)
     })?;
-    if kept { Ok(Outcome::Ask(step, id)) } else { Err(sources::spent()) }
+    if kept { Ok(Outcome::Ask(step, name)) } else { Err(sources::spent()) }
 }
 
 /// Makes the code. `done` is the request that waited for the person, whom it asks no more; and whether it was for consent.

@@ -33,9 +33,10 @@ pub fn introspect(
     if caller.metadata.is_public() {
         return Err(Refusal::from(ClientRefusal::PublicMayNotIntrospect).of_client(&caller.id));
     }
-    let active = match RefreshToken::open(call.token.expose(), &app.secrets.load().refresh_token_mac) {
+    let token = call.token()?.expose();
+    let active = match RefreshToken::open(token, &app.secrets.load().refresh_token_mac) {
         Some(token) => active_refresh_token(app, &caller, &token)?,
-        None => active_access_token(app, &caller, call.token.expose())?,
+        None => active_access_token(app, &caller, token)?,
     };
     Ok(active.unwrap_or_default())
 }

@@ -7,7 +7,7 @@ use super::authorize::{MAX_WAITING_BYTES, address, read};
 use super::{RequestContext, client_auth, possession};
 use crate::app::App;
 use crate::protocol::authorize_request::PARAMETERS;
-use crate::protocol::client_credentials::PresentedClient;
+use crate::protocol::client_credentials::{ClientId, PresentedClient};
 use crate::protocol::params::Params;
 use crate::protocol::token_response::PushedResponse;
 use crate::reason::{ClientRefusal, DpopRefusal, Refusal, RequestRefusal};
@@ -37,6 +37,11 @@ impl PushCall {
         let presented = PresentedClient::parse(authorization, &params)?;
         Ok(Self { presented, params })
     }
+
+    /// Who pushes, as far as it says.
+    pub fn client_id(&self) -> &ClientId {
+        &self.presented.client_id
+    }
 }
 
 /// Judges a request as the authorization endpoint would, and keeps it for a browser to bring.
@@ -52,7 +57,7 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     app.authorize_requests.admit(&app.cache, context.network).map_err(refuse)?;
     params.set("client_id", client.id.as_str());
     let mut resolved = resolve_object(app, params).map_err(refuse)?;
-    bind(app, &mut resolved.params, context).map_err(refuse)?;
+    bind(app, &mut resolved.params, PATH, context).map_err(refuse)?;
     refuse_other_way(&client, &resolved.source, true).map_err(refuse)?;
     // RFC 9126 §2.1 no. 3: as it would be judged at the authorization endpoint.
     let (named, _) = address(app, &resolved.params).map_err(refuse)?;
@@ -76,8 +81,8 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
 }
 
 /// RFC 9449 §10.1: a proof binds the code to its key, as `dpop_jkt` does; with both, they must agree.
-fn bind(app: &App, params: &mut Params, context: &RequestContext) -> Result<(), Refusal> {
-    let Some(jkt) = possession::prove_key(app, ("POST", PATH, None), context)? else { return Ok(()) };
+pub(super) fn bind(app: &App, params: &mut Params, path: &str, context: &RequestContext) -> Result<(), Refusal> {
+    let Some(jkt) = possession::prove_key(app, ("POST", path, None), context)? else { return Ok(()) };
     if params.find("dpop_jkt").is_some_and(|named| named != jkt) {
         return Err(DpopRefusal::OtherRequest.into());
     }

@@ -1,14 +1,17 @@
 //! The token endpoint (RFC 6749 §3.2). The phases that every grant type passes stand here, so none can skip one; a code is
-//! used up only after its tokens are signed, so its grant type does both by itself.
+//! used up only after its tokens are signed, so its grant type, and a device's, does both by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::grant::{ProvenClient, authorization_code, client_credentials, password, refresh, token_exchange};
+use super::grant::{
+    ProvenClient, authorization_code, client_credentials, device_code, password, refresh, token_exchange,
+};
+use super::refresh_cookie::{self, Cookie, Page};
 use super::{RequestContext, client_auth, possession};
 use crate::app::App;
 use crate::password_hash::HashMemory;
-use crate::protocol::client_credentials::{Method, PresentedClient};
+use crate::protocol::client_credentials::{ClientId, Method, PresentedClient};
 use crate::protocol::params::Params;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
@@ -25,6 +28,7 @@ const TOKEN_PATH: &str = "/token";
 pub struct TokenCall {
     presented: PresentedClient,
     request: TokenRequest,
+    page: Page,
 }
 
 /// Which lane a call belongs to.
@@ -46,7 +50,19 @@ impl TokenCall {
     pub fn parse(content_type: Option<&str>, authorization: Option<&[u8]>, body: &[u8]) -> Result<Self, Refusal> {
         let params = Params::parse(content_type, body)?;
         let presented = PresentedClient::parse(authorization, &params)?;
-        Ok(Self { presented, request: TokenRequest::parse(&params)? })
+        Ok(Self { presented, request: TokenRequest::parse(&params)?, page: Page::default() })
+    }
+
+    /// What a browser says of the page that the call comes from.
+    #[must_use]
+    pub fn from_page(mut self, page: Page) -> Self {
+        self.page = page;
+        self
+    }
+
+    /// Who calls, as far as it says.
+    pub fn client_id(&self) -> &ClientId {
+        &self.presented.client_id
     }
 
     /// Where this call belongs, so that a flood of one kind does not drown another.
@@ -57,7 +73,10 @@ impl TokenCall {
             // A life that the active key has not signed yet is written into its row first.
             Offer::ClientCredentials if proves || !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,
             Offer::ClientCredentials => LaneKind::Here,
-            Offer::RefreshToken { .. } | Offer::AuthorizationCode(_) | Offer::TokenExchange(_) => LaneKind::Token,
+            Offer::RefreshToken { .. }
+            | Offer::AuthorizationCode(_)
+            | Offer::TokenExchange(_)
+            | Offer::DeviceCode(_) => LaneKind::Token,
             Offer::Password(_) => LaneKind::Hash,
         }
     }
@@ -68,7 +87,7 @@ impl TokenCall {
     }
 }
 
-/// Exchanges what was offered for tokens.
+/// Exchanges what was offered for tokens, and says what becomes of the client's cookie, if it has one.
 ///
 /// # Errors
 /// The refusal of the first phase that fails; nothing was changed unless the refusal says so.
@@ -77,34 +96,62 @@ pub fn exchange(
     call: TokenCall,
     context: &RequestContext,
     memory: &mut HashMemory,
-) -> Result<TokenResponse, Refusal> {
-    let TokenCall { presented, request } = call;
+) -> Result<(TokenResponse, Cookie), Refusal> {
+    let TokenCall { presented, request, page } = call;
     let client = client_auth::authenticate(app, &presented, context)?;
     // RFC 6749 §5.2: unauthorized_client.
     if !client.metadata.grant_types.contains(&request.grant_type()) {
         return Err(Refusal::from(ClientRefusal::GrantTypeNotAllowed).of_client(&client.id));
     }
+    let by_cookie = refresh_cookie::is_used(app, &client, &page)?;
     let confirmation =
         possession::prove(app, &client, TOKEN_PATH, context).map_err(|refusal| refusal.of_client(&client.id))?;
     let asking = ProvenClient { client, confirmation };
+    let offered = Offered { request: &request, page: &page, by_cookie };
+    let mut tokens = redeem(app, &asking, &offered, context, memory)?;
+    let cookie = refresh_cookie::put_away(app, by_cookie, &mut tokens);
+    Ok((tokens, cookie))
+}
+
+/// What a client that is believed offers.
+struct Offered<'a> {
+    request: &'a TokenRequest,
+    page: &'a Page,
+    by_cookie: bool,
+}
+
+/// What the grant type makes of it.
+fn redeem(
+    app: &App,
+    asking: &ProvenClient,
+    Offered { request, page, by_cookie }: &Offered<'_>,
+    context: &RequestContext,
+    memory: &mut HashMemory,
+) -> Result<TokenResponse, Refusal> {
     let client = &asking.client;
     let (authorization, refresh_token) = match &request.offer {
-        Offer::ClientCredentials => (client_credentials::authorize(&asking, &request)?, None),
+        Offer::ClientCredentials => (client_credentials::authorize(asking, request)?, None),
         Offer::TokenExchange(presented) => (
-            token_exchange::authorize(app, &asking, (&request, presented))
+            token_exchange::authorize(app, asking, (request, presented))
                 .map_err(|refusal| refusal.of_client(&client.id))?,
             None,
         ),
         Offer::RefreshToken { token, attempt } => {
-            let (authorization, next) = refresh::redeem(app, &asking, &request, (token, *attempt), context)?;
+            let token = refresh_cookie::presented(*by_cookie, token.as_ref(), page)
+                .map_err(|refusal| refusal.of_client(&client.id))?;
+            let (authorization, next) = refresh::redeem(app, asking, request, (token, *attempt), context)?;
             (authorization, Some(next))
         }
-        // Mints by itself, before the code is used up.
+        // Both mint by themselves, before the code is used up.
         Offer::AuthorizationCode(code) => {
-            return authorization_code::redeem(app, &asking, (&request, code), context)
+            return authorization_code::redeem(app, asking, (request, code), context)
                 .map_err(|refusal| refusal.of_client(&client.id));
         }
-        Offer::Password(credentials) => password::authorize(app, &asking, (&request, credentials), context, memory)?,
+        Offer::DeviceCode(code) => {
+            return device_code::redeem(app, asking, (request, code), context)
+                .map_err(|refusal| refusal.of_client(&client.id));
+        }
+        Offer::Password(credentials) => password::authorize(app, asking, (request, credentials), context, memory)?,
     };
     issue::mint(app, &authorization, refresh_token).map_err(|refusal| refusal.of_client(&client.id))
 }

@@ -1,17 +1,21 @@
 //! The userinfo endpoint (OpenID Connect Core §5.3): what an account says of itself, as far as the person allowed it.
 
-use countersign_verifier::Claims;
+use countersign_verifier::{Claims, Rejected};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{RequestContext, possession};
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::id::GrantId;
 use crate::keys::OwnClaims;
 use crate::protocol::client_certificate::ClientCertificate;
+use crate::protocol::client_credentials::ClientId;
 use crate::protocol::confirmation::Confirmation;
 use crate::protocol::scope::Scope;
 use crate::protocol::standard_claims::SCOPES;
 use crate::reason::{BearerRefusal, DpopRefusal, Reason, Refusal};
+use crate::secret::decode_base64url;
 use crate::store::accounts::Account;
 use crate::store::{accounts, grants};
 use crate::token::issue::sign_userinfo;
@@ -28,7 +32,8 @@ pub enum UserInfo {
     Signed(String),
 }
 
-/// Answers for the person behind an access token, given as the value of the Authorization header.
+/// Answers for the person behind an access token, given as the value of the Authorization header; and says to which client the
+/// token was issued. Refusals of a token of ours name its client, too.
 ///
 /// # Errors
 /// A [`BearerRefusal`]; or a part is away: then there is no answer rather than a stale one.
@@ -37,10 +42,38 @@ pub fn userinfo(
     method: &str,
     authorization: Option<&[u8]>,
     context: &RequestContext,
-) -> Result<UserInfo, Refusal> {
+) -> Result<(ClientId, UserInfo), Refusal> {
     let (scheme, token) = presented(authorization.ok_or(BearerRefusal::Missing)?).ok_or(BearerRefusal::Invalid)?;
-    let verified = app.keyring.verify(token, &app.issuer, app.clock.now());
-    let claims = verified.map_err(|_| BearerRefusal::Invalid)?;
+    let claims = app.keyring.verify(token, &app.issuer, app.clock.now()).map_err(|rejected| {
+        let refusal = Refusal::from(BearerRefusal::Invalid);
+        let client_id = (rejected == Rejected::Expired).then(|| client_of_expired(app, token)).flatten();
+        client_id.map_or_else(|| refusal.clone(), |client_id| refusal.clone().of_client(&client_id))
+    })?;
+    let client_id = ClientId::parse(&claims.client_id).ok_or(BearerRefusal::Invalid)?;
+    let answer = answer(app, (method, scheme, token), &claims, context);
+    let answer = answer.map_err(|refusal| refusal.of_client(&client_id))?;
+    Ok((client_id, answer))
+}
+
+/// The client of a token of ours that is over: a page of it may read that it is.
+fn client_of_expired(app: &App, token: &str) -> Option<ClientId> {
+    #[derive(Deserialize)]
+    struct Life {
+        exp: i64,
+    }
+    let payload = decode_base64url(token.split('.').nth(1)?)?;
+    let Life { exp } = serde_json::from_slice(&payload).ok()?;
+    // Believed as far as the signature says so, at a moment at which it was good.
+    let good_at = Timestamp::from_micros(exp.checked_sub(1)?.checked_mul(1_000_000)?);
+    ClientId::parse(&app.keyring.verify(token, &app.issuer, good_at).ok()?.client_id)
+}
+
+fn answer(
+    app: &App,
+    (method, scheme, token): (&str, Scheme, &str),
+    claims: &Claims<OwnClaims>,
+    context: &RequestContext,
+) -> Result<UserInfo, Refusal> {
     if !claims.scope.contains("openid") {
         return Err(BearerRefusal::NotOpenId.into());
     }
@@ -53,7 +86,7 @@ pub fn userinfo(
     // OpenID Connect Core §5.3.3: nothing of a grant that is over.
     refuse_dead(&client, &found, app.clock.now()).map_err(|_| refuse())?;
     // Last, since it uses the proof up.
-    refuse_unproven(app, (method, scheme, token), &claims, context)?;
+    refuse_unproven(app, (method, scheme, token), claims, context)?;
     let account = app.db.read(|tx| accounts::find(tx, found.grant.account_id))?.ok_or_else(refuse)?;
     let scope = Scope::from_stored(&claims.scope.to_string()).unwrap_or_default();
     let asked = &found.grant.claims.userinfo;

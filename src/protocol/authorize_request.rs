@@ -104,8 +104,8 @@ impl Prompt {
     }
 }
 
-/// A well-formed authorization request.
-#[derive(Clone, Debug)]
+/// A well-formed authorization request; by default one that asks for nothing in particular.
+#[derive(Clone, Debug, Default)]
 pub struct AuthorizeRequest {
     /// The scope asked for, if any.
     pub scope: Option<Scope>,
@@ -144,6 +144,23 @@ impl AuthorizeRequest {
         if params.require("response_type")? != "code" {
             return Err(AuthorizeRefusal::ResponseType.into());
         }
+        Self::parse_rest(params)
+    }
+
+    /// The same where `response_type` may be left out, since nothing but a code is answered
+    /// (draft-ietf-oauth-first-party-apps §5.1).
+    ///
+    /// # Errors
+    /// An [`AuthorizeRefusal`] or a [`RequestRefusal`] naming the parameter at fault.
+    pub fn parse_challenge(params: &Params) -> Result<Self, Refusal> {
+        params.refuse_repeated()?;
+        if params.find("response_type").is_some_and(|name| name != "code") {
+            return Err(AuthorizeRefusal::ResponseType.into());
+        }
+        Self::parse_rest(params)
+    }
+
+    fn parse_rest(params: &Params) -> Result<Self, Refusal> {
         refuse_unsupported(params)?;
         let (claims, insisted) = params.find("claims").map(ClaimsRequest::parse).transpose()?.unwrap_or_default();
         let scope = params.find("scope").map(Scope::parse).transpose()?;

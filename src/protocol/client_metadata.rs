@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::logout::LogoutUri;
+use super::origin::Origin;
 use super::params::has_control_characters;
 use super::redirect_uri::{ApplicationType, RedirectUri};
 use super::resource::{Resource, Resources};
@@ -36,6 +37,9 @@ const MAX_AUDIENCES_BYTES: usize = 4 * 1024;
 
 /// The most redirect URIs of each kind that a client may have.
 const MAX_REDIRECT_URIS: usize = 50;
+
+/// The most origins that a client may have.
+const MAX_ORIGINS: usize = 20;
 
 /// Claims that we set ourselves or that have a meaning of their own; configuration may not (RFC 9068 §2.2).
 const RESERVED_CLAIMS: [&str; 22] = [
@@ -124,10 +128,14 @@ pub struct ClientMetadata {
     pub backchannel_logout: Option<LogoutUri>,
     /// What a browser shows in a frame when somebody logged out.
     pub frontchannel_logout: Option<LogoutUri>,
+    /// The origins whose pages may read what this server answers it.
+    pub allowed_origins: Vec<Origin>,
     /// How old a log-in may be when a request does not say.
     pub default_max_age: Option<Duration>,
     /// Whether it belongs to whoever runs this server.
     pub first_party: bool,
+    /// Whether its refresh tokens travel in a cookie.
+    pub refresh_cookie: bool,
     /// Whether it may do without PKCE when it sends a nonce.
     pub pkce_optional: bool,
     /// What it says of itself.
@@ -185,8 +193,10 @@ impl ClientMetadata {
                 .frontchannel_logout
                 .as_ref()
                 .is_some_and(|uri| uri.session_required),
+            allowed_origins: self.allowed_origins.iter().map(|origin| origin.as_str().to_owned()).collect(),
             default_max_age: self.default_max_age.map(|age| age.as_secs()),
             first_party: self.first_party,
+            refresh_cookie: self.refresh_cookie,
             pkce_optional: self.pkce_optional,
             ..self.proof_json()
         }
@@ -245,6 +255,8 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
         let about = About::parse(&json)?;
         let subjects = SubjectRules::parse(&json, &redirects.redirect_uris)?;
         let (backchannel_logout, frontchannel_logout) = logout::parse(&json, &redirects.redirect_uris)?;
+        let allowed_origins = parse_origins(&json)?;
+        refuse_cookie(&json, &grant_types)?;
         let Ok(scope) = Scope::from_stored(&json.scope) else {
             return refuse("scope", "scope tokens of RFC 6749 section 3.3, divided by one space");
         };
@@ -286,8 +298,10 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             post_logout_redirect_uris: redirects.post_logout,
             backchannel_logout,
             frontchannel_logout,
+            allowed_origins,
             default_max_age: json.default_max_age.map(Duration::from_secs),
             first_party: json.first_party,
+            refresh_cookie: json.refresh_cookie,
             pkce_optional: json.pkce_optional,
             about,
         })
@@ -302,7 +316,7 @@ fn parse_grant_types(json: &ClientMetadataJson) -> Result<BTreeSet<GrantType>, M
             return refuse(
                 "grant_types",
                 "each is one of authorization_code, password, client_credentials, refresh_token, \
-                 urn:ietf:params:oauth:grant-type:token-exchange",
+                 urn:ietf:params:oauth:grant-type:token-exchange, urn:ietf:params:oauth:grant-type:device_code",
             );
         };
         // RFC 6749 §4.4: the client credentials grant MUST only be used by confidential clients.
@@ -311,14 +325,42 @@ fn parse_grant_types(json: &ClientMetadataJson) -> Result<BTreeSet<GrantType>, M
         }
         grant_types.insert(grant_type);
     }
-    let begins = |grant_type: &GrantType| matches!(grant_type, GrantType::Password | GrantType::AuthorizationCode);
+    let begins = |grant_type: &GrantType| {
+        matches!(grant_type, GrantType::Password | GrantType::AuthorizationCode | GrantType::DeviceCode)
+    };
     if grant_types.contains(&GrantType::RefreshToken) && !grant_types.iter().any(begins) {
         return refuse(
             "grant_types",
-            "refresh_token needs a grant that begins one beside it: authorization_code or password",
+            "refresh_token needs a grant that begins one beside it: authorization_code, password or \
+             urn:ietf:params:oauth:grant-type:device_code",
         );
     }
     Ok(grant_types)
+}
+
+fn parse_origins(json: &ClientMetadataJson) -> Result<Vec<Origin>, MetadataError> {
+    if json.allowed_origins.len() > MAX_ORIGINS {
+        return refuse("allowed_origins", "at most 20");
+    }
+    let parsed = json.allowed_origins.iter().map(|text| Origin::parse(text));
+    parsed.collect::<Result<_, _>>().or_else(|rule| refuse("allowed_origins", rule))
+}
+
+/// A cookie of ours is for our own pages: one that some third party's page makes a browser send is not the person's word.
+fn refuse_cookie(json: &ClientMetadataJson, grant_types: &BTreeSet<GrantType>) -> Result<(), MetadataError> {
+    if !json.refresh_cookie {
+        return Ok(());
+    }
+    if json.token_endpoint_auth_method != AuthMethod::None || !json.first_party {
+        return refuse("refresh_cookie", "only a public client that is first_party");
+    }
+    if json.application_type == ApplicationType::Native {
+        return refuse("refresh_cookie", "only a client in a browser");
+    }
+    if !grant_types.contains(&GrantType::RefreshToken) {
+        return refuse("refresh_cookie", "needs the grant type refresh_token");
+    }
+    Ok(())
 }
 
 /// What a client registers of its own URIs.
@@ -372,9 +414,13 @@ mod tests {
             "post_logout_redirect_uris":["com.example.app:/out"],"backchannel_logout_uri":"https://app.example/out?x=1",
             "backchannel_logout_session_required":true,"frontchannel_logout_uri":"http://127.0.0.1/out",
             "frontchannel_logout_session_required":true,"default_max_age":3600,"first_party":true,
+            "allowed_origins":["https://app.example","http://localhost:5173"],
             "dpop_bound_access_tokens":true,"require_pushed_authorization_requests":true,"client_uri":"https://app.example",
             "policy_uri":"https://app.example/p","tos_uri":"https://app.example/t","contacts":["ada@app.example"]}"#;
         survives(json, "app");
+        let json = r#"{"client_id":"spa","token_endpoint_auth_method":"none","grant_types":["password","refresh_token"],
+            "first_party":true,"refresh_cookie":true,"allowed_origins":["https://app.example"]}"#;
+        survives(json, "spa");
         let json = r#"{"client_id":"bank","token_endpoint_auth_method":"private_key_jwt","token_endpoint_auth_signing_alg":"ES256",
             "jwks":{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]},
             "token_endpoint_audience":true,"require_signed_request_object":true,"request_object_signing_alg":"EdDSA"}"#;
@@ -456,6 +502,18 @@ mod tests {
             (r#"{"tos_uri":"https://app.example/a b"}"#, "tos_uri"),
             (r#"{"contacts":[""]}"#, "contacts"),
             (r#"{"contacts":["a\nb"]}"#, "contacts"),
+            (r#"{"allowed_origins":["https://app.example/"]}"#, "allowed_origins"),
+            (r#"{"allowed_origins":["*"]}"#, "allowed_origins"),
+            (r#"{"refresh_cookie":true}"#, "refresh_cookie"),
+            (r#"{"refresh_cookie":true,"token_endpoint_auth_method":"none"}"#, "refresh_cookie"),
+            (r#"{"refresh_cookie":true,"first_party":true}"#, "refresh_cookie"),
+            (r#"{"refresh_cookie":true,"token_endpoint_auth_method":"none","first_party":true}"#, "refresh_cookie"),
+            (
+                r#"{"refresh_cookie":true,"token_endpoint_auth_method":"none","first_party":true,
+                    "grant_types":["password","refresh_token"],"application_type":"native"}"#,
+                "refresh_cookie",
+            ),
+            (r#"{"allowed_origins":["http://app.example"]}"#, "allowed_origins"),
         ] {
             assert!(refused(json).contains(member), "{json}: {}", refused(json));
         }

@@ -22,8 +22,12 @@ pub struct DiscoveryDocument {
     pub issuer: String,
     /// Where a browser is sent for a code.
     pub authorization_endpoint: String,
+    /// draft-ietf-oauth-first-party-apps §10: where first-party apps get codes by themselves.
+    pub authorization_challenge_endpoint: String,
     /// Where tokens are issued.
     pub token_endpoint: String,
+    /// RFC 8628 §4.
+    pub device_authorization_endpoint: String,
     /// OpenID Connect Core §5.3.
     pub userinfo_endpoint: String,
     /// Where the public keys are.
@@ -128,7 +132,9 @@ impl DiscoveryDocument {
         Self {
             issuer: issuer.to_owned(),
             authorization_endpoint: at("/authorize"),
+            authorization_challenge_endpoint: at("/authorize-challenge"),
             token_endpoint: at("/token"),
+            device_authorization_endpoint: at("/device_authorization"),
             userinfo_endpoint: at("/userinfo"),
             jwks_uri: at("/jwks.json"),
             end_session_endpoint: at("/logout"),
@@ -147,6 +153,7 @@ impl DiscoveryDocument {
                 GrantType::ClientCredentials.as_str(),
                 GrantType::RefreshToken.as_str(),
                 GrantType::TokenExchange.as_str(),
+                GrantType::DeviceCode.as_str(),
             ],
             response_types_supported: vec!["code"],
             response_modes_supported: ResponseMode::ALL.to_vec(),

@@ -1,4 +1,4 @@
-//! The error codes that our protocol endpoints answer with, as RFC 6749 §5.2, RFC 8707 §2, RFC 7009 §2.2.1 and
+//! The error codes that our protocol endpoints answer with, as RFC 6749 §5.2, RFC 8628 §3.5, RFC 8707 §2, RFC 7009 §2.2.1 and
 //! RFC 7591 §3.2.2 name them.
 
 /// The `error` member of a refusal's JSON body.
@@ -22,6 +22,18 @@ pub enum ErrorCode {
     UnsupportedResponseType,
     /// RFC 6749 §4.1.2.1: the person said no.
     AccessDenied,
+    /// RFC 8628 §3.5: the person has not answered yet.
+    AuthorizationPending,
+    /// RFC 8628 §3.5: the device asks too often.
+    SlowDown,
+    /// RFC 8628 §3.5: the device's time is over.
+    ExpiredToken,
+    /// draft-ietf-oauth-first-party-apps §5.2.2: there is more to ask the person.
+    InsufficientAuthorization,
+    /// draft-ietf-oauth-first-party-apps §5.2.2: the `auth_session` is not good.
+    InvalidSession,
+    /// draft-ietf-oauth-first-party-apps §5.2.2.1: only a browser will do.
+    RedirectToWeb,
     /// OpenID Connect Core §3.1.2.6: the person would have to log in.
     LoginRequired,
     /// OpenID Connect Core §3.1.2.6: the person would have to consent.
@@ -65,6 +77,12 @@ impl ErrorCode {
             Self::InvalidTarget => "invalid_target",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::AccessDenied => "access_denied",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
+            Self::InsufficientAuthorization => "insufficient_authorization",
+            Self::InvalidSession => "invalid_session",
+            Self::RedirectToWeb => "redirect_to_web",
             Self::LoginRequired => "login_required",
             Self::ConsentRequired => "consent_required",
             Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
@@ -94,6 +112,12 @@ impl ErrorCode {
             | Self::InvalidTarget
             | Self::UnsupportedResponseType
             | Self::AccessDenied
+            | Self::AuthorizationPending
+            | Self::SlowDown
+            | Self::ExpiredToken
+            | Self::InsufficientAuthorization
+            | Self::InvalidSession
+            | Self::RedirectToWeb
             | Self::LoginRequired
             | Self::ConsentRequired
             | Self::UnmetAuthenticationRequirements

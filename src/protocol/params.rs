@@ -17,7 +17,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 47] = [
+const KNOWN: [&str; 50] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -33,6 +33,9 @@ const KNOWN: [&str; 47] = [
     "code",
     "redirect_uri",
     "code_verifier",
+    "device_code",
+    "user_code",
+    "auth_session",
     "response_type",
     "response_mode",
     "state",

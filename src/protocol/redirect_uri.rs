@@ -101,7 +101,8 @@ impl RedirectUri {
     }
 }
 
-fn is_this_machine(url: &Url) -> bool {
+/// Whether a URL is of the machine that its reader runs on.
+pub(super) fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address == std::net::Ipv4Addr::LOCALHOST,
         Some(Host::Ipv6(address)) => address == std::net::Ipv6Addr::LOCALHOST,

@@ -1,4 +1,4 @@
-//! A request to the token endpoint, parsed (RFC 6749 §4.3.2, §4.4.2, §6; RFC 8707 §2.2).
+//! A request to the token endpoint, parsed (RFC 6749 §4.3.2, §4.4.2, §6; RFC 8628 §3.4; RFC 8707 §2.2).
 
 use super::params::{Params, has_control_characters};
 use super::resource::{Resource, Resources};
@@ -26,12 +26,20 @@ pub enum GrantType {
     AuthorizationCode,
     /// RFC 8693 §2.1.
     TokenExchange,
+    /// RFC 8628 §3.4.
+    DeviceCode,
 }
 
 impl GrantType {
     /// All of them, in the order that metadata lists them.
-    pub const ALL: [Self; 5] =
-        [Self::AuthorizationCode, Self::Password, Self::ClientCredentials, Self::RefreshToken, Self::TokenExchange];
+    pub const ALL: [Self; 6] = [
+        Self::AuthorizationCode,
+        Self::Password,
+        Self::ClientCredentials,
+        Self::RefreshToken,
+        Self::TokenExchange,
+        Self::DeviceCode,
+    ];
 
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +49,7 @@ impl GrantType {
             Self::RefreshToken => "refresh_token",
             Self::AuthorizationCode => "authorization_code",
             Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
         }
     }
 
@@ -66,13 +75,15 @@ pub enum Offer {
     ClientCredentials,
     /// A refresh token.
     RefreshToken {
-        /// As presented; authentic or not.
-        token: PlainSecret,
+        /// As presented in the form, if it is there; authentic or not.
+        token: Option<PlainSecret>,
         /// The digest of `refresh_attempt`, if sent: repeats of one refresh carry the same.
         attempt: Option<Digest>,
     },
     /// An authorization code.
     AuthorizationCode(PresentedCode),
+    /// A device code, as presented; authentic or not.
+    DeviceCode(PlainSecret),
     /// Somebody's access token.
     TokenExchange(PresentedExchange),
 }
@@ -136,7 +147,7 @@ impl TokenRequest {
             GrantType::Password => Offer::Password(Credentials::parse(params)?),
             GrantType::ClientCredentials => Offer::ClientCredentials,
             GrantType::RefreshToken => Offer::RefreshToken {
-                token: PlainSecret::new(params.require("refresh_token")?),
+                token: params.find("refresh_token").map(PlainSecret::new),
                 attempt: params.find("refresh_attempt").map(parse_attempt).transpose()?,
             },
             GrantType::AuthorizationCode => Offer::AuthorizationCode(PresentedCode {
@@ -145,6 +156,7 @@ impl TokenRequest {
                 verifier: params.find("code_verifier").map(PlainSecret::new),
             }),
             GrantType::TokenExchange => Offer::TokenExchange(PresentedExchange::parse(params)?),
+            GrantType::DeviceCode => Offer::DeviceCode(PlainSecret::new(params.require("device_code")?)),
         };
         let scope = params.find("scope").map(Scope::parse).transpose()?;
         // RFC 8693 §2.1: here a service is named by where it is, whichever parameter says so.
@@ -162,6 +174,7 @@ impl TokenRequest {
             Offer::RefreshToken { .. } => GrantType::RefreshToken,
             Offer::AuthorizationCode(_) => GrantType::AuthorizationCode,
             Offer::TokenExchange(_) => GrantType::TokenExchange,
+            Offer::DeviceCode(_) => GrantType::DeviceCode,
         }
     }
 }

@@ -27,6 +27,13 @@ pub struct TokenResponse {
     pub issued_token_type: Option<&'static str>,
 }
 
+/// draft-ietf-oauth-first-party-apps §5.2.1.
+#[derive(Serialize, ToSchema)]
+pub struct AuthorizationChallengeResponse {
+    /// To be exchanged at the token endpoint, without `redirect_uri`.
+    pub authorization_code: String,
+}
+
 /// RFC 9126 §2.2.
 #[derive(Serialize, ToSchema)]
 pub struct PushedResponse {

@@ -221,6 +221,16 @@ fn limits(written: &Written) -> Result<(), SettingsError> {
     if limits.registrations == 0 || limits.registrations_everywhere < limits.registrations {
         return rule("limits.registrations", "at least 1 and at most limits.registrations_everywhere");
     }
+    if limits.device_codes == 0 || limits.device_codes_everywhere < limits.device_codes {
+        return rule("limits.device_codes", "at least 1 and at most limits.device_codes_everywhere");
+    }
+    if limits.user_codes == 0 || limits.user_codes_everywhere < limits.user_codes {
+        return rule("limits.user_codes", "at least 1 and at most limits.user_codes_everywhere");
+    }
+    // RFC 8628 §5.1: of 2.5 * 10^10 codes, so that guessing finds a device that waits once in years.
+    if limits.user_codes_everywhere > 10_000 {
+        return rule("limits.user_codes_everywhere", "at most 10000");
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Rows of what waits for a person, an authorization request or the account's own page, each bound to the browser that
+//! Rows of what waits for a person, an authorization request, a device or the account's own page, each bound to the browser that
 //! brought it.
 
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub enum Waits {
     Client(String),
     /// The account's own page.
     Account,
+    /// A device: the digest of its user code.
+    Device(Digest),
 }
 
 /// A request that waits.
@@ -42,20 +44,21 @@ pub struct WaitingRequest {
 /// The account's page by its name in the database.
 const ACCOUNT: &str = "account";
 
-const INSERT: &str = "INSERT INTO authorize_requests (id_digest, browser_digest, parameters, expires_at, page) \
-    VALUES (?, ?, ?, ?, ?)";
+const INSERT: &str = "INSERT INTO authorize_requests (id_digest, browser_digest, parameters, expires_at, page, \
+    user_code_digest) VALUES (?, ?, ?, ?, ?, ?)";
 
-/// Browser, parameters, session, end, page.
-type Row = (Vec<u8>, String, Option<Vec<u8>>, i64, Option<String>);
+/// Browser, parameters, session, end, page, device.
+type Row = (Vec<u8>, String, Option<Vec<u8>>, i64, Option<String>, Option<Vec<u8>>);
 
 /// Keeps a request.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn insert(tx: &mut Write<'_>, request: &WaitingRequest) -> Result<(), Error> {
-    let (parameters, page) = match &request.waits {
-        Waits::Client(parameters) => (parameters.as_str(), None),
-        Waits::Account => ("", Some(ACCOUNT)),
+    let (parameters, page, device) = match &request.waits {
+        Waits::Client(parameters) => (parameters.as_str(), None, None),
+        Waits::Account => ("", Some(ACCOUNT), None),
+        Waits::Device(user_code) => ("", None, Some(user_code.as_bytes().as_slice())),
     };
     let binds = vec![
         Bind::Bytes(request.id.as_bytes()),
@@ -63,6 +66,7 @@ pub fn insert(tx: &mut Write<'_>, request: &WaitingRequest) -> Result<(), Error>
         Bind::Text(parameters),
         Bind::Big(request.expires_at.as_micros()),
         Bind::MaybeText(page),
+        Bind::MaybeBytes(device),
     ];
     Statement::new(INSERT, binds).execute(tx.conn())?;
     Ok(())
@@ -81,19 +85,21 @@ pub fn find(tx: &mut Read<'_>, id: &Digest) -> Result<Option<WaitingRequest>, Er
             authorize_requests::session_id,
             authorize_requests::expires_at,
             authorize_requests::page,
+            authorize_requests::user_code_digest,
         ))
         .get_result(tx.conn())
         .optional()?;
-    let Some((browser, parameters, session_id, expires_at, page)) = found else { return Ok(None) };
+    let Some((browser, parameters, session_id, expires_at, page, device)) = found else { return Ok(None) };
     let corrupt = Error::Corrupt { table: "authorize_requests" };
     let session_id = match session_id {
         Some(bytes) => Some(SessionId::from_slice(&bytes).map_err(|_| corrupt.clone())?),
         None => None,
     };
-    let waits = match page.as_deref() {
-        None => Waits::Client(parameters),
-        Some(ACCOUNT) => Waits::Account,
-        Some(_) => return Err(corrupt),
+    let waits = match (page.as_deref(), device) {
+        (None, None) => Waits::Client(parameters),
+        (None, Some(digest)) => Waits::Device(Digest::from_slice(&digest).ok_or_else(|| corrupt.clone())?),
+        (Some(ACCOUNT), None) => Waits::Account,
+        (Some(_), _) => return Err(corrupt),
     };
     Ok(Some(WaitingRequest {
         id: *id,

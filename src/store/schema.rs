@@ -42,6 +42,7 @@ diesel::table! {
         session_id -> Nullable<Binary>,
         expires_at -> BigInt,
         page -> Nullable<Text>,
+        user_code_digest -> Nullable<Binary>,
     }
 }
 

@@ -1,41 +1,20 @@
-//! Authorization codes (RFC 6749 §4.1.2): opaque to everyone else, authenticated before any database is asked.
-//!
-//! `csc_` and base64url of `version(1) ‖ handle(16) ‖ HMAC-SHA-256(32)`. A stolen database lacks the MAC key, a leaked MAC
-//! key lacks the handles.
+//! Authorization codes (RFC 6749 §4.1.2): secret names of their rows, sealed.
 
-use crate::secret::{Digest, PurposeKey, decode_base64url, encode_base64url};
+use super::sealed;
+use crate::secret::PurposeKey;
 use crate::store::authorization_codes::CodeHandle;
 
 /// What every code starts with, so that scanners of logs can find a leaked one.
 pub const PREFIX: &str = "csc_";
 
-const BODY_BYTES: usize = 1 + 16;
-const MAC_BYTES: usize = 32;
-
 /// The code as it is handed out, under the newest of `keys`; `None` when there is no key.
 pub fn seal(handle: CodeHandle, keys: &[(u8, PurposeKey)]) -> Option<String> {
-    let (version, key) = keys.last()?;
-    let mut bytes = Vec::with_capacity(BODY_BYTES + MAC_BYTES);
-    bytes.push(*version);
-    bytes.extend_from_slice(&handle.0);
-    bytes.extend_from_slice(key.mac(&[&bytes]).as_bytes());
-    Some(format!("{PREFIX}{}", encode_base64url(&bytes)))
+    sealed::seal(PREFIX, handle.0, keys)
 }
 
 /// Which code a presented one is, if it is one of ours; `None` for any other text. Every code has one spelling.
 pub fn open(text: &str, keys: &[(u8, PurposeKey)]) -> Option<CodeHandle> {
-    let bytes = decode_base64url(text.strip_prefix(PREFIX)?)?;
-    if bytes.len() != BODY_BYTES + MAC_BYTES {
-        return None;
-    }
-    let (body, mac) = bytes.split_at_checked(BODY_BYTES)?;
-    let (version, handle) = body.split_first()?;
-    let (_, key) = keys.iter().find(|(known, _)| known == version)?;
-    // RFC 6749 §10.10: cannot be guessed. The comparison is in constant time.
-    if key.mac(&[body]) != Digest::from_slice(mac)? {
-        return None;
-    }
-    Some(CodeHandle(handle.try_into().ok()?))
+    sealed::open(PREFIX, text, keys).map(CodeHandle)
 }
 
 #[cfg(test)]

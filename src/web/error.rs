@@ -14,6 +14,7 @@ use super::extract::DPOP;
 use super::{State, body, observe};
 use crate::metrics::Endpoint;
 use crate::oauth::possession;
+use crate::protocol::error_code::ErrorCode;
 use crate::reason::{BearerRefusal, Reason, Refusal, Weight};
 
 /// RFC 6749 §5.2.
@@ -24,6 +25,9 @@ pub(super) struct ErrorBody {
     /// Fixed text for developers; never echoes input, absent where it would tell too much.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_description: Option<String>,
+    /// draft-ietf-oauth-first-party-apps §5.2.2: what the next request goes on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_session: Option<String>,
     /// In 5xx answers: the request's name in our log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
@@ -38,12 +42,22 @@ struct Problem {
 
 /// The answer to a refused protocol request.
 pub(super) fn refuse(request: &HttpRequest, state: &State, refusal: &Refusal) -> HttpResponse {
+    refuse_as(request, state, refusal, (refusal.reason.row().code, None))
+}
+
+/// The same by another error code, with what the client may go on with.
+pub(super) fn refuse_as(
+    request: &HttpRequest,
+    state: &State,
+    refusal: &Refusal,
+    (code, auth_session): (ErrorCode, Option<String>),
+) -> HttpResponse {
     let trace = observe::trace(request, state).to_string();
     record_at(request, state, refusal, &trace);
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let error = refusal.reason.row().code.as_str();
     let body_trace = status.is_server_error().then_some(trace);
-    let mut answer = json(status, &ErrorBody { error, error_description: refusal.description(), trace: body_trace });
+    let (error, error_description) = (code.as_str(), refusal.description());
+    let mut answer = json(status, &ErrorBody { error, error_description, auth_session, trace: body_trace });
     let headers = answer.headers_mut();
     let bearer = matches!(refusal.reason, Reason::Bearer(_));
     if status == StatusCode::UNAUTHORIZED || bearer {
@@ -95,6 +109,8 @@ fn challenge(refusal: &Refusal) -> HeaderValue {
         | Reason::Grant(_)
         | Reason::Authorize(_)
         | Reason::Code(_)
+        | Reason::Device(_)
+        | Reason::Challenge(_)
         | Reason::Dpop(_)
         | Reason::Exchange(_)
         | Reason::Registration(_)

@@ -6,23 +6,32 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{State, body, error, extract, observe};
+use super::pages::cookies;
+use super::{State, body, cors, error, extract, observe};
 use crate::lane::Lane;
+use crate::oauth::authorize_challenge::{ChallengeCall, Challenged, challenge};
+use crate::oauth::device;
 use crate::oauth::introspect::introspect;
 use crate::oauth::pushed_request::{PushCall, push};
+use crate::oauth::refresh_cookie::{Cookie, Page};
 use crate::oauth::revoke::revoke;
 use crate::oauth::token::{LaneKind, TokenCall, exchange};
 use crate::oauth::userinfo::{UserInfo, userinfo};
 use crate::oauth::{PresentedToken, RequestContext};
 use crate::password_hash::HashMemory;
-use crate::protocol::token_response::{IntrospectionResponse, PushedResponse, TokenResponse};
+use crate::protocol::client_credentials::ClientId;
+use crate::protocol::device_authorization::{DeviceAuthorizationRequest, DeviceAuthorizationResponse};
+use crate::protocol::token_response::{
+    AuthorizationChallengeResponse, IntrospectionResponse, PushedResponse, TokenResponse,
+};
 use crate::reason::{CapacityRefusal, Refusal, RequestRefusal};
 
 /// The form of a token request, for the documentation; the reader is [`TokenCall::parse`].
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its shape is used")]
 struct TokenForm {
-    /// `authorization_code`, `password`, `client_credentials` or `refresh_token`.
+    /// `authorization_code`, `password`, `client_credentials`, `refresh_token` or
+    /// `urn:ietf:params:oauth:grant-type:device_code`.
     grant_type: String,
     /// With `none` or `client_secret_post`.
     client_id: Option<String>,
@@ -38,12 +47,54 @@ struct TokenForm {
     code_verifier: Option<String>,
     /// With `authorization_code`: where the code was sent.
     redirect_uri: Option<String>,
-    /// With `refresh_token`.
+    /// With `urn:ietf:params:oauth:grant-type:device_code`.
+    device_code: Option<String>,
+    /// With `refresh_token`; not of a client whose refresh tokens travel in a cookie.
     refresh_token: Option<String>,
     /// With `refresh_token`, 16 to 128 visible characters: the same for every repeat of one refresh, so that a repeat
     /// is known as such even after the leeway.
     refresh_attempt: Option<String>,
     /// Space-delimited; less than all that is allowed.
+    scope: Option<String>,
+    /// RFC 8707; may be repeated.
+    resource: Option<Vec<String>>,
+}
+
+/// The form of an app that asks for a code by itself, for the documentation; the reader is [`ChallengeCall::parse`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct ChallengeForm {
+    /// With `none` or `client_secret_post`.
+    client_id: Option<String>,
+    /// With `client_secret_post`.
+    client_secret: Option<String>,
+    /// An e-mail address or a user name.
+    username: Option<String>,
+    /// With `username`.
+    password: Option<String>,
+    /// What an answer before told to go on with; then the rest may be left out.
+    auth_session: Option<String>,
+    /// RFC 7636 §4.2.
+    code_challenge: Option<String>,
+    /// `S256`.
+    code_challenge_method: Option<String>,
+    /// Space-delimited; everything that the client may ask for if left out.
+    scope: Option<String>,
+    /// For the ID token.
+    nonce: Option<String>,
+    /// RFC 8707; may be repeated.
+    resource: Option<Vec<String>>,
+}
+
+/// The form of a device that begins, for the documentation; the reader is [`DeviceAuthorizationRequest::parse`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct DeviceForm {
+    /// With `none` or `client_secret_post`.
+    client_id: Option<String>,
+    /// With `client_secret_post`.
+    client_secret: Option<String>,
+    /// Space-delimited; everything that the client may ask for if left out.
     scope: Option<String>,
     /// RFC 8707; may be repeated.
     resource: Option<Vec<String>>,
@@ -73,8 +124,8 @@ struct PushForm {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its shape is used")]
 struct TokenParameterForm {
-    /// A refresh token or an access token.
-    token: String,
+    /// A refresh token or an access token. A client whose refresh tokens travel in a cookie may leave it out when it revokes.
+    token: Option<String>,
     /// Taken and not needed.
     token_type_hint: Option<String>,
     /// With `none` or `client_secret_post`.
@@ -94,11 +145,15 @@ struct TokenParameterForm {
         (status = 503, description = "Busy or a part is away: Retry-After says when", body = error::ErrorBody)))]
 pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let context = extract::context(&request, &state);
+    let mut client_id = None;
     let outcome = async {
         let body = body::read(&request, payload).await?;
         let headers = request.headers();
         let call = TokenCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
         let app = state.app.clone();
+        let page = cookies::page(&request, &app, call.client_id());
+        client_id = Some(call.client_id().clone());
+        let call = call.from_page(page);
         match call.lane(&app, &context) {
             LaneKind::Here => {
                 span(&request, &state).in_scope(|| exchange(&app, call, &context, &mut HashMemory::default()))
@@ -113,7 +168,88 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
             }
         }
     };
-    answer(&request, &state, outcome.await)
+    let (tokens, cookie) =
+        outcome.await.map_or_else(|refusal| (Err(refusal), None), |(ok, cookie)| (Ok(ok), Some(cookie)));
+    let answer = with_cookie(&state, client_id.as_ref(), cookie.as_ref(), answer(&request, &state, tokens));
+    cors::admit_with_cookie(&request, &state, client_id.as_ref(), answer)
+}
+
+/// An answer that sets or clears a client's cookie.
+fn with_cookie(
+    state: &State,
+    client_id: Option<&ClientId>,
+    cookie: Option<&Cookie>,
+    mut answer: HttpResponse,
+) -> HttpResponse {
+    let cookie = client_id.zip(cookie).and_then(|(client_id, cookie)| cookies::refresh(&state.app, client_id, cookie));
+    if let Some(cookie) = cookie {
+        // A cookie that cannot be written is not there, and the next refresh says so.
+        let _ = answer.add_cookie(&cookie);
+    }
+    answer
+}
+
+/// Gives a first-party app a code for what a person told it (draft-ietf-oauth-first-party-apps §5).
+#[utoipa::path(post, path = "/authorize-challenge", tag = "oauth",
+    request_body(content = ChallengeForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "A code", body = AuthorizationChallengeResponse),
+        (status = 400, description = "Refused, or there is more to ask the person: `insufficient_authorization`", body = error::ErrorBody),
+        (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
+        (status = 429, description = "Too many attempts: Retry-After says when", body = error::ErrorBody),
+        (status = 503, description = "Busy or a part is away: Retry-After says when", body = error::ErrorBody)))]
+pub(super) async fn authorization_challenge(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let outcome = async {
+        let body = body::read(&request, payload).await?;
+        let headers = request.headers();
+        let call = ChallengeCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
+        let app = state.app.clone();
+        if call.has_password() {
+            let work = move |memory: &mut HashMemory| challenge(&app, call, &context, memory);
+            return hop(&request, &state, &state.lanes.hash, work).await;
+        }
+        let work = move |(): &mut ()| challenge(&app, call, &context, &mut HashMemory::default());
+        hop(&request, &state, &state.lanes.token, work).await
+    };
+    match outcome.await {
+        Ok(Challenged::Code(authorization_code)) => {
+            answer(&request, &state, Ok(AuthorizationChallengeResponse { authorization_code }))
+        }
+        Ok(Challenged::Refused { refusal, error, auth_session }) => {
+            error::refuse_as(&request, &state, &refusal, (error, auth_session))
+        }
+        Err(refusal) => error::refuse(&request, &state, &refusal),
+    }
+}
+
+/// Lets a device without a browser begin (RFC 8628 §3.1).
+#[utoipa::path(post, path = "/device_authorization", tag = "oauth",
+    request_body(content = DeviceForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "Codes for the device and for the person (RFC 8628 §3.2)", body = DeviceAuthorizationResponse),
+        (status = 400, description = "Refused (RFC 6749 §5.2)", body = error::ErrorBody),
+        (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
+        (status = 429, description = "Too many devices: Retry-After says when", body = error::ErrorBody),
+        (status = 503, description = "Busy or a part is away: Retry-After says when", body = error::ErrorBody)))]
+pub(super) async fn device_authorization(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
+    let context = extract::context(&request, &state);
+    let mut client_id = None;
+    let outcome = async {
+        let body = body::read(&request, payload).await?;
+        let headers = request.headers();
+        let authorization = extract::authorization(headers)?;
+        let asked = DeviceAuthorizationRequest::parse(extract::content_type(headers), authorization, &body)?;
+        client_id = Some(asked.presented.client_id.clone());
+        let app = state.app.clone();
+        hop(&request, &state, &state.lanes.token, move |()| device::begin(&app, &asked, &context)).await
+    };
+    let answer = answer(&request, &state, outcome.await);
+    cors::admit(&request, &state, client_id.as_ref(), answer)
 }
 
 /// Ends the grant behind a token (RFC 7009 §2).
@@ -125,11 +261,15 @@ pub(super) async fn token(request: HttpRequest, payload: Payload, state: Data<St
         (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
         (status = 503, description = "Not revoked: try again", body = error::ErrorBody)))]
 pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
-    let outcome = on_token_lane(&request, payload, &state, |state, call, context| revoke(&state.app, call, context));
-    match outcome.await {
-        Ok(()) => HttpResponse::Ok().finish(),
+    let work = |state: &State, (call, page): (&PresentedToken, &Page), context: &RequestContext| {
+        revoke(&state.app, call, page, context)
+    };
+    let (client_id, outcome) = on_token_lane(&request, payload, &state, work).await;
+    let answer = match outcome {
+        Ok(cookie) => with_cookie(&state, client_id.as_ref(), Some(&cookie), HttpResponse::Ok().finish()),
         Err(refusal) => error::refuse(&request, &state, &refusal),
-    }
+    };
+    cors::admit_with_cookie(&request, &state, client_id.as_ref(), answer)
 }
 
 /// Says whether a token may be relied on (RFC 7662 §2).
@@ -141,9 +281,12 @@ pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Da
         (status = 401, description = "Client authentication in the Authorization header failed", body = error::ErrorBody),
         (status = 503, description = "No answer now", body = error::ErrorBody)))]
 pub(super) async fn introspection(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
-    let outcome =
-        on_token_lane(&request, payload, &state, |state, call, context| introspect(&state.app, call, context));
-    answer(&request, &state, outcome.await)
+    // No page of another origin reads this: introspection is for services.
+    let work = |state: &State, (call, _): (&PresentedToken, &Page), context: &RequestContext| {
+        introspect(&state.app, call, context)
+    };
+    let (_, outcome) = on_token_lane(&request, payload, &state, work).await;
+    answer(&request, &state, outcome)
 }
 
 /// Says who is behind an access token (OpenID Connect Core §5.3).
@@ -162,13 +305,15 @@ pub(super) async fn user_information(request: HttpRequest, payload: Payload, sta
         let work = move |(): &mut ()| userinfo(&app, &method, authorization.as_deref(), &context);
         hop(&request, &state, &state.lanes.token, work).await
     };
-    let mut answer = match outcome.await {
-        Ok(UserInfo::Plain(claims)) => error::json(StatusCode::OK, &claims),
-        Ok(UserInfo::Signed(jwt)) => HttpResponse::Ok().content_type("application/jwt").body(jwt),
-        Err(refusal) => return error::refuse(&request, &state, &refusal),
+    let (client_id, mut answer) = match outcome.await {
+        Ok((client_id, UserInfo::Plain(claims))) => (Some(client_id), error::json(StatusCode::OK, &claims)),
+        Ok((client_id, UserInfo::Signed(jwt))) => {
+            (Some(client_id), HttpResponse::Ok().content_type("application/jwt").body(jwt))
+        }
+        Err(refusal) => (refusal.client_id.clone(), error::refuse(&request, &state, &refusal)),
     };
     error::offer_nonce(&request, &state, &mut answer);
-    answer
+    cors::admit(&request, &state, client_id.as_ref(), answer)
 }
 
 /// Takes an authorization request beforehand (RFC 9126 §2).
@@ -182,10 +327,12 @@ pub(super) async fn user_information(request: HttpRequest, payload: Payload, sta
         (status = 503, description = "Busy or a part is away: Retry-After says when", body = error::ErrorBody)))]
 pub(super) async fn pushed_request(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let context = extract::context(&request, &state);
+    let mut client_id = None;
     let outcome = async {
         let body = body::read(&request, payload).await?;
         let headers = request.headers();
         let call = PushCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
+        client_id = Some(call.client_id().clone());
         let app = state.app.clone();
         hop(&request, &state, &state.lanes.token, move |()| push(&app, call, &context)).await
     };
@@ -194,7 +341,7 @@ pub(super) async fn pushed_request(request: HttpRequest, payload: Payload, state
         // RFC 9126 §2.2.
         *answer.status_mut() = StatusCode::CREATED;
     }
-    answer
+    cors::admit(&request, &state, client_id.as_ref(), answer)
 }
 
 /// The answer to a method that a protocol endpoint does not take (RFC 6749 §3.2).
@@ -215,19 +362,26 @@ fn answer(request: &HttpRequest, state: &State, outcome: Result<impl Serialize, 
     }
 }
 
-/// Reads a request about one token and does its work on the token lane.
+/// Reads a request about one token and does its work on the token lane; says who presented it, too.
 async fn on_token_lane<T: Send + 'static>(
     request: &HttpRequest,
     payload: Payload,
     state: &Data<State>,
-    work: impl Fn(&State, &PresentedToken, &RequestContext) -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
+    work: impl Fn(&State, (&PresentedToken, &Page), &RequestContext) -> Result<T, Refusal> + Send + 'static,
+) -> (Option<ClientId>, Result<T, Refusal>) {
     let context = extract::context(request, state);
-    let body = body::read(request, payload).await?;
-    let headers = request.headers();
-    let call = PresentedToken::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
-    let inner = Data::clone(state);
-    hop(request, state, &state.lanes.token, move |()| work(&inner, &call, &context)).await
+    let mut client_id = None;
+    let outcome = async {
+        let body = body::read(request, payload).await?;
+        let headers = request.headers();
+        let call = PresentedToken::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
+        client_id = Some(call.client_id().clone());
+        let page = cookies::page(request, &state.app, call.client_id());
+        let inner = Data::clone(state);
+        hop(request, state, &state.lanes.token, move |()| work(&inner, (&call, &page), &context)).await
+    };
+    let outcome = outcome.await;
+    (client_id, outcome)
 }
 
 /// One hop to a lane. The work is not cancelled with its asker: it is one transaction, made or not.

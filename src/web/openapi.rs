@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CROSS_ORIGIN_RESOURCE_POLICY};
 use utoipa::OpenApi;
 
 use super::{documents, health, oauth, pages, registration, status};
@@ -15,6 +16,8 @@ use super::{documents, health, oauth, pages, registration, status};
         pages::logout::logout,
         pages::account::account,
         oauth::token,
+        oauth::authorization_challenge,
+        oauth::device_authorization,
         oauth::revocation,
         oauth::introspection,
         oauth::user_information,
@@ -41,7 +44,12 @@ fn document() -> String {
     Description::openapi().to_json().unwrap_or_default()
 }
 
+/// Public to every page, as the documents are that it describes.
 pub(super) async fn openapi() -> HttpResponse {
     static DOCUMENT: LazyLock<String> = LazyLock::new(document);
-    HttpResponse::Ok().content_type("application/json").body(DOCUMENT.as_str())
+    HttpResponse::Ok()
+        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"))
+        .content_type("application/json")
+        .body(DOCUMENT.as_str())
 }

@@ -3,7 +3,8 @@
 pub(super) mod account;
 pub(super) mod assets;
 pub(super) mod authorize;
-mod cookies;
+pub(super) mod cookies;
+pub(super) mod device;
 mod forms;
 mod look;
 pub(super) mod logout;
@@ -139,6 +140,8 @@ fn explanation(texts: &Texts, reason: Reason) -> &str {
         | Reason::Grant(_)
         | Reason::Authorize(_)
         | Reason::Code(_)
+        | Reason::Device(_)
+        | Reason::Challenge(_)
         | Reason::Dpop(_)
         | Reason::Exchange(_)
         | Reason::Registration(_)

@@ -1,9 +1,10 @@
 //! Every URL of the product, in one table.
 
+use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig, resource};
 
-use super::pages::{account, assets, authorize, logout};
-use super::{documents, error, health, oauth, openapi, registration, status};
+use super::pages::{account, assets, authorize, device, logout};
+use super::{cors, documents, error, health, oauth, openapi, registration, status};
 use crate::metrics::Endpoint;
 
 /// The protocol's endpoints and everything public.
@@ -11,11 +12,32 @@ pub(super) fn public(config: &mut ServiceConfig) {
     let post_only = || web::route().to(oauth::method_not_allowed);
     let read_only = || web::route().to(error::read_only);
     let get_and_post = || web::route().to(error::get_and_post);
+    // Fetch Standard §4.8: what a browser asks before it sends a request of another origin's page.
+    let asked_before = || web::method(Method::OPTIONS);
     config
         .configure(pages)
-        .service(resource(Endpoint::Token.path()).route(web::post().to(oauth::token)).default_service(post_only()))
         .service(
-            resource(Endpoint::Revoke.path()).route(web::post().to(oauth::revocation)).default_service(post_only()),
+            resource(Endpoint::Token.path())
+                .route(web::post().to(oauth::token))
+                .route(asked_before().to(cors::preflight_with_cookie))
+                .default_service(post_only()),
+        )
+        .service(
+            resource(Endpoint::Revoke.path())
+                .route(web::post().to(oauth::revocation))
+                .route(asked_before().to(cors::preflight_with_cookie))
+                .default_service(post_only()),
+        )
+        .service(
+            resource(Endpoint::DeviceAuthorization.path())
+                .route(web::post().to(oauth::device_authorization))
+                .route(asked_before().to(cors::preflight))
+                .default_service(post_only()),
+        )
+        .service(
+            resource(Endpoint::AuthorizeChallenge.path())
+                .route(web::post().to(oauth::authorization_challenge))
+                .default_service(post_only()),
         )
         .service(
             resource(Endpoint::Introspect.path())
@@ -25,12 +47,14 @@ pub(super) fn public(config: &mut ServiceConfig) {
         .service(
             resource(Endpoint::PushedRequest.path())
                 .route(web::post().to(oauth::pushed_request))
+                .route(asked_before().to(cors::preflight))
                 .default_service(post_only()),
         )
         .service(
             resource(Endpoint::UserInfo.path())
                 .route(web::get().to(oauth::user_information))
                 .route(web::post().to(oauth::user_information))
+                .route(asked_before().to(cors::preflight_to_read))
                 .default_service(get_and_post()),
         )
         .configure(registrations)
@@ -65,6 +89,12 @@ fn pages(config: &mut ServiceConfig) {
             resource(Endpoint::Authorize.path())
                 .route(web::get().to(authorize::authorization))
                 .route(web::post().to(authorize::authorization))
+                .default_service(get_and_post()),
+        )
+        .service(
+            resource(Endpoint::Device.path())
+                .route(web::get().to(device::device_page))
+                .route(web::post().to(device::device_code))
                 .default_service(get_and_post()),
         )
         .service(

@@ -168,6 +168,10 @@ impl TestDatabase {
             ("limits.authorize_requests_everywhere", "100000"),
             ("limits.registrations", "100000"),
             ("limits.registrations_everywhere", "100000"),
+            ("limits.device_codes", "100000"),
+            ("limits.device_codes_everywhere", "100000"),
+            ("limits.user_codes", "10000"),
+            ("limits.user_codes_everywhere", "10000"),
         ];
         all.retain(|(key, _)| !overrides.iter().any(|(other, _)| other == key));
         all.extend(overrides);

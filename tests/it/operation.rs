@@ -182,7 +182,10 @@ fn the_description_is_made_from_the_code() {
         paths,
         [
             "/.well-known/oauth-authorization-server",
+            "/account",
             "/authorize",
+            "/authorize-challenge",
+            "/device_authorization",
             "/introspect",
             "/jwks.json",
             "/livez",

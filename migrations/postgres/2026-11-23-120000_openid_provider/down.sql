@@ -20,6 +20,7 @@ ALTER TABLE clients DROP COLUMN registration_digest;
 DROP TABLE initial_access_tokens;
 DROP TABLE remembered_log_ins;
 DROP TABLE logout_notices;
+ALTER TABLE authorize_requests DROP COLUMN user_code_digest;
 DROP TABLE device_codes;
 DROP TABLE pushed_requests;
 DROP TABLE pairwise_subjects;

@@ -36,6 +36,9 @@ CREATE TABLE device_codes (
 );
 CREATE INDEX device_codes_expires_at ON device_codes (expires_at);
 
+-- The device that a waiting request is about, if it is about one.
+ALTER TABLE authorize_requests ADD COLUMN user_code_digest BLOB;
+
 -- Clients that are to be told that somebody logged out, one notice for a grant.
 CREATE TABLE logout_notices (
     grant_id BLOB PRIMARY KEY NOT NULL,

@@ -4,17 +4,16 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Next, Outcome, Step, address, issue, next, read, refuse};
+use super::{Asked, Destination, Next, Outcome, Step, address, issue, next, read, refuse};
 use crate::app::App;
 use crate::id::SessionId;
 use crate::identity::browser::Visitor;
 use crate::identity::login;
 use crate::identity::remembered::RememberedCookie;
 use crate::identity::session::{self, Beginning};
-use crate::oauth::RequestContext;
+use crate::oauth::{RequestContext, device};
 use crate::password_hash::HashMemory;
 use crate::protocol::authorize_request::{parse_ui_locales, with_account_selected};
-use crate::protocol::authorize_response::ReturnTo;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
 use crate::protocol::scope::Scope;
@@ -32,12 +31,12 @@ struct Waiting {
     parameters: String,
     logged_in: Option<SessionId>,
     asked: Asked,
-    return_to: ReturnTo,
+    destination: Destination,
 }
 
 /// What waits for a person.
 enum Found {
-    /// A client's request.
+    /// A client's request, or a device of a client's.
     Client(Box<Waiting>),
     /// The account's own page, and the log-in that was made for it.
     Account(Digest, Option<SessionId>),
@@ -47,8 +46,8 @@ enum Found {
 pub struct Asker {
     /// The client.
     pub client: Arc<Client>,
-    /// Where its answer goes.
-    pub return_to: ReturnTo,
+    /// Where the answer goes.
+    pub destination: Destination,
     /// What it wants.
     pub scope: Scope,
 }
@@ -98,11 +97,13 @@ pub fn show(
         let question = question(app, id, visitor, (Step::LogIn, Some(waiting), None))?;
         return Ok(Shown::Question(Box::new(question)));
     }
-    let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, false));
+    let due = next(app, &waiting.asked, &waiting.destination, found.as_ref(), (waiting.logged_in, false));
     match due {
         Ok(Next::Ask(step)) => Ok(Shown::Question(Box::new(question(app, id, visitor, (step, Some(waiting), found))?))),
-        Ok(Next::Issue(session)) => Ok(Shown::Done(Box::new(conclude(app, waiting, session, false, context)))),
-        Err(refusal) => Ok(Shown::Done(Box::new(refuse(app, waiting.return_to, refusal)))),
+        Ok(Next::Issue(session)) => {
+            conclude(app, waiting, session, false, context).map(|done| Shown::Done(Box::new(done)))
+        }
+        Err(refusal) => refuse(app, waiting.destination, refusal).map(|done| Shown::Done(Box::new(done))),
     }
 }
 
@@ -157,7 +158,7 @@ pub fn log_in(
     let waits = load(app, &form.request, visitor)?;
     let (request, client_id, ui_locales) = match &waits {
         Found::Client(waiting) => {
-            (waiting.id, Some(waiting.asked.client.id.clone()), waiting.return_to.ui_locales.clone())
+            (waiting.id, Some(waiting.asked.client.id.clone()), waiting.destination.ui_locales().to_vec())
         }
         Found::Account(digest, _) => (*digest, None, Vec::new()),
     };
@@ -169,7 +170,8 @@ pub fn log_in(
             Some(client_id) => refusal.of_client(client_id),
             None => refusal,
         })?;
-    let beginning = Beginning { current: current.as_ref(), request, place: &visitor.place, remember: form.remember };
+    let beginning =
+        Beginning { current: current.as_ref(), request: Some(request), place: &visitor.place, remember: form.remember };
     let begun = session::begin(app, &proven, &beginning, &context.deadline)?;
     let named = client_id.as_ref().map(ClientId::as_str);
     tracing::info!(event = "logged_in", client_id = named, account_id = %proven.account.id);
@@ -183,10 +185,10 @@ pub fn log_in(
         }
     };
     let found = session::find(app, Some(&begun.token), Some(&client_id))?;
-    let outcome = match next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (Some(begun.id), false)) {
-        Ok(Next::Issue(session)) => conclude(app, waiting, session, false, context),
+    let outcome = match next(app, &waiting.asked, &waiting.destination, found.as_ref(), (Some(begun.id), false)) {
+        Ok(Next::Issue(session)) => conclude(app, waiting, session, false, context)?,
         Ok(Next::Ask(step)) => Outcome::Ask(step, form.request.clone()),
-        Err(refusal) => refuse(app, waiting.return_to, refusal),
+        Err(refusal) => refuse(app, waiting.destination, refusal)?,
     };
     Ok((cookies, outcome))
 }
@@ -235,22 +237,25 @@ pub fn consent(
         Found::Account(..) => return Err(AuthorizeRefusal::StepUnknown.into()),
     };
     let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
-    let due = next(app, &waiting.asked, &waiting.return_to, found.as_ref(), (waiting.logged_in, true));
+    let due = next(app, &waiting.asked, &waiting.destination, found.as_ref(), (waiting.logged_in, true));
     let session = match due {
         Ok(Next::Issue(session)) => session,
         // Whoever was logged in is no more.
         Ok(Next::Ask(step)) => return Ok(Outcome::Ask(step, id.to_owned())),
-        Err(refusal) => return Ok(refuse(app, waiting.return_to, refusal)),
+        Err(refusal) => return refuse(app, waiting.destination, refusal),
     };
     // ASVS 3.5.1: what was shown to one person is not another's to allow.
     refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(session)), form_token)
-        .map_err(|refusal| refusal.read_in(&waiting.return_to.ui_locales))?;
+        .map_err(|refusal| refusal.read_in(waiting.destination.ui_locales()))?;
     let (account_id, client_id) = (session.session.account_id, waiting.asked.client.id.clone());
     tracing::info!(event = "consent", %account_id, %client_id, allowed);
     if allowed {
-        return Ok(conclude(app, waiting, session, true, context));
+        return conclude(app, waiting, session, true, context);
     }
     let claimed = waiting.id;
+    if let Destination::Device(waiting) = &waiting.destination {
+        return device::deny(app, waiting, claimed, context);
+    }
     let denied = app.db.write_before(&context.deadline, move |tx| {
         if !authorize_requests::claim(tx, &claimed)? {
             return Ok(false);
@@ -263,7 +268,7 @@ pub fn consent(
         return Err(AuthorizeRefusal::StepUnknown.into());
     }
     let refusal = Refusal::from(AuthorizeRefusal::AccessDenied).of_client(&waiting.asked.client.id);
-    Ok(refuse(app, waiting.return_to, refusal))
+    refuse(app, waiting.destination, refusal)
 }
 
 fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
@@ -275,6 +280,12 @@ fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
     let parameters = match found.waits {
         Waits::Client(parameters) => parameters,
         Waits::Account => return Ok(Found::Account(found.id, found.session_id)),
+        Waits::Device(digest) => {
+            let (asked, destination) = device::load(app, id, &digest)?;
+            let (id, logged_in) = (found.id, found.session_id);
+            let waiting = Waiting { id, parameters: String::new(), logged_in, asked, destination };
+            return Ok(Found::Client(Box::new(waiting)));
+        }
     };
     // The client may have been changed since.
     let params = Params::parse_query(parameters.as_bytes())?;
@@ -282,7 +293,8 @@ fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
     let (client, return_to) = address(app, &params).map_err(|refusal| refusal.read_in(&ui_locales))?;
     let asked =
         read(&client, &params).map_err(|refusal| refusal.of_client(&client.id).read_in(&return_to.ui_locales))?;
-    Ok(Found::Client(Box::new(Waiting { id: found.id, parameters, logged_in: found.session_id, asked, return_to })))
+    let destination = Destination::Client(return_to);
+    Ok(Found::Client(Box::new(Waiting { id: found.id, parameters, logged_in: found.session_id, asked, destination })))
 }
 
 fn conclude(
@@ -291,10 +303,13 @@ fn conclude(
     session: &SessionOfAccount,
     consented: bool,
     context: &RequestContext,
-) -> Outcome {
-    let Waiting { id, asked, return_to, .. } = waiting;
-    issue(app, &asked, (&return_to, session), Some((id, consented)), context)
-        .unwrap_or_else(|refusal| refuse(app, return_to, refusal.of_client(&asked.client.id)))
+) -> Result<Outcome, Refusal> {
+    let Waiting { id, asked, destination, .. } = waiting;
+    let concluded = match &destination {
+        Destination::Client(to) => issue(app, &asked, (to, session), Some((id, consented)), context),
+        Destination::Device(device) => device::allow(app, device, session, id, context),
+    };
+    concluded.or_else(|refusal| refuse(app, destination, refusal.of_client(&asked.client.id)))
 }
 
 fn question(
@@ -308,9 +323,9 @@ fn question(
     let form_token = visitor.browser.form_token(app, &parts).ok_or(CapacityRefusal::CannotSign)?;
     let logged_in = found.map(|found| found.email);
     let (mut login_hint, mut ui_locales) = (None, Vec::new());
-    let asker = waiting.map(|Waiting { asked: Asked { client, request, scope, .. }, return_to, .. }| {
+    let asker = waiting.map(|Waiting { asked: Asked { client, request, scope, .. }, destination, .. }| {
         (login_hint, ui_locales) = (request.login_hint, request.ui_locales);
-        Asker { client, return_to, scope }
+        Asker { client, destination, scope }
     });
     let login_hint = login_hint.or_else(|| logged_in.clone());
     Ok(Question { step, asker, form_token, login_hint, logged_in, ui_locales })

@@ -59,12 +59,18 @@ pub struct ClientMetadataJson {
     /// The same: whether it needs `iss` and `sid`, which it gets anyway.
     #[serde(skip_serializing_if = "Not::not")]
     pub frontchannel_logout_session_required: bool,
+    /// Ours: the origins whose pages may read what this server answers the client (RFC 9700 §2.6).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<String>,
     /// OpenID Connect Registration §2: how old a log-in may be, in seconds, when a request does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_max_age: Option<u64>,
     /// Ours: it belongs to whoever runs this server, so that nobody is asked whether it may.
     #[serde(skip_serializing_if = "Not::not")]
     pub first_party: bool,
+    /// Ours: its refresh tokens travel in a cookie that its pages cannot read; for a page of whoever runs this server.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub refresh_cookie: bool,
     /// Ours: a confidential client that sends a nonce with each OpenID request may do without PKCE (RFC 9700 §2.1.1).
     #[serde(skip_serializing_if = "Not::not")]
     pub pkce_optional: bool,

@@ -14,10 +14,12 @@ use crate::secret::PlainSecret;
 
 /// Members that give power over other people's things, or that nobody has looked into: an operator's to give. What a
 /// `sector_identifier_uri` lists would have to be read first (OpenID Connect Registration §5), and who a certificate names.
-const OPERATORS: [&str; 11] = [
+const OPERATORS: [&str; 13] = [
     "first_party",
     "extra_claims",
     "pkce_optional",
+    "allowed_origins",
+    "refresh_cookie",
     "access_token_ttl",
     "token_endpoint_audience",
     "token_exchange",
@@ -133,7 +135,7 @@ fn refuse_beyond(metadata: &ClientMetadata, allowed: &Registrable) -> Result<(),
     // RFC 9700 §2.4: nobody's password, and nothing without a person behind it: both are an operator's to give.
     let by_code = |grant_type: &GrantType| match grant_type {
         GrantType::AuthorizationCode | GrantType::RefreshToken => true,
-        GrantType::Password | GrantType::ClientCredentials | GrantType::TokenExchange => false,
+        GrantType::Password | GrantType::ClientCredentials | GrantType::TokenExchange | GrantType::DeviceCode => false,
     };
     if !metadata.grant_types.iter().all(by_code) || !metadata.grant_types.contains(&GrantType::AuthorizationCode) {
         return refuse("grant_types");

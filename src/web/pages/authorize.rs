@@ -8,10 +8,10 @@ use askama::Template;
 
 use super::cookies;
 use super::texts::{self, Texts};
-use super::{add_cookies, forms, on_token_lane, page, refused, see_other};
+use super::{add_cookies, device, forms, on_token_lane, page, refused, see_other};
 use crate::oauth::RequestContext;
 use crate::oauth::authorize::steps::{self, LogInForm, Question, Shown};
-use crate::oauth::authorize::{Outcome, Step, authorize};
+use crate::oauth::authorize::{Destination, Outcome, Step, authorize};
 use crate::password_hash::HashMemory;
 use crate::protocol::authorize_request::ResponseMode;
 use crate::protocol::authorize_response::AuthorizeResponse;
@@ -54,6 +54,7 @@ struct ConsentPage<'a> {
     email: &'a str,
     scopes: Vec<String>,
     destination: String,
+    user_code: Option<String>,
     days: String,
     registered_itself: bool,
     request: &'a str,
@@ -269,7 +270,7 @@ pub(in crate::web) async fn consent(request: HttpRequest, payload: Payload, stat
     deliver(&request, &state, outcome.await)
 }
 
-fn deliver(
+pub(super) fn deliver(
     request: &HttpRequest,
     state: &State,
     outcome: Result<(Outcome, Vec<Cookie<'static>>), Refusal>,
@@ -286,6 +287,7 @@ fn deliver(
         }
         Outcome::Ask(step, id) => see_other(&step_path(step, &id)),
         Outcome::Account => see_other("/account"),
+        Outcome::Answered(answered) => device::answered(request, answered),
     };
     add_cookies(&mut answer, &set);
     answer
@@ -320,7 +322,11 @@ fn ask(
     (id, problem): (&str, Option<(&str, &str)>),
 ) -> HttpResponse {
     let texts = texts::of(request, &question.ui_locales);
-    let form_action = question.asker.as_ref().map(|asker| asker.return_to.redirect.form_action()).unwrap_or_default();
+    let (form_action, destination, user_code) = match question.asker.as_ref().map(|asker| &asker.destination) {
+        Some(Destination::Client(to)) => (to.redirect.form_action(), to.redirect.destination(), None),
+        Some(Destination::Device(device)) => (String::new(), String::new(), Some(device.user_code.to_string())),
+        None => (String::new(), String::new(), None),
+    };
     let client_name = question.asker.as_ref().map(|asker| {
         let name = &asker.client.metadata.name;
         if name.is_empty() { asker.client.id.as_str() } else { name }
@@ -332,7 +338,8 @@ fn ask(
                 client_name: client_name.unwrap_or_default(),
                 email: question.logged_in.as_deref().unwrap_or_default(),
                 scopes: texts.scopes(&asker.scope),
-                destination: asker.return_to.redirect.destination(),
+                destination,
+                user_code,
                 days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
                 registered_itself: asker.client.registration.is_some(),
                 request: id,

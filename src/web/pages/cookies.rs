@@ -1,5 +1,5 @@
-//! The cookies (ASVS 3.3): what a browser is known by, who is logged in there, and what it remembers of that when it was closed.
-//! None says anything itself.
+//! The cookies (ASVS 3.3): what a browser is known by, who is logged in there, and what it remembers of that when it was closed,
+//! none of which says anything itself; and a refresh token of a page that is not to have it.
 
 use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration as Age;
@@ -11,8 +11,10 @@ use crate::identity::browser::{Browser, Visitor};
 use crate::identity::place::Place;
 use crate::identity::remembered::{RememberedCookie, RememberedToken};
 use crate::identity::session::SessionToken;
+use crate::oauth::refresh_cookie;
+use crate::protocol::client_credentials::ClientId;
 use crate::secret::PlainSecret;
-use crate::web::extract;
+use crate::web::{cors, extract};
 
 /// Which cookie.
 #[derive(Clone, Copy)]
@@ -99,6 +101,52 @@ pub(super) fn removal(app: &App, kind: Kind) -> Cookie<'static> {
     let mut cookie = cookie(app, kind, &PlainSecret::new(""));
     cookie.make_removal();
     cookie
+}
+
+/// The header by which a page says that it means the cookie. No form has it, and a browser asks before a page of another
+/// origin sends it.
+pub(in crate::web) const MARK: &str = "countersign-refresh";
+
+/// The name of the cookie with a client's refresh token. With the prefix it is for this host alone, so that no neighbour
+/// puts one in its place (RFC 6265bis §4.1.3.2); that wants the path `/`, which lets `/revoke` have it, too.
+fn refresh_name(app: &App, client_id: &ClientId) -> String {
+    let prefix = if is_secure(app) { "__Host-" } else { "" };
+    format!("{prefix}countersign-refresh.{client_id}")
+}
+
+/// What a browser says of the page that a client's request comes from.
+pub(in crate::web) fn page(request: &HttpRequest, app: &App, client_id: &ClientId) -> refresh_cookie::Page {
+    let headers = request.headers();
+    let mut marks = headers.get_all(MARK);
+    refresh_cookie::Page {
+        origin: cors::origin(headers).map(str::to_owned),
+        marked: matches!((marks.next(), marks.next()), (Some(mark), None) if mark == "cookie"),
+        cookie: value(headers, &refresh_name(app, client_id)).map(PlainSecret::new),
+    }
+}
+
+/// Sets or clears the cookie with a client's refresh token: for no script, and for no request that begins at another site
+/// (ASVS 3.3.1 to 3.3.4).
+pub(in crate::web) fn refresh(
+    app: &App,
+    client_id: &ClientId,
+    cookie: &refresh_cookie::Cookie,
+) -> Option<Cookie<'static>> {
+    let build = |value: &PlainSecret| {
+        Cookie::build(refresh_name(app, client_id), value.expose().to_owned())
+            .path("/")
+            .secure(is_secure(app))
+            .http_only(true)
+            .same_site(SameSite::Strict)
+    };
+    match cookie {
+        refresh_cookie::Cookie::Kept => None,
+        refresh_cookie::Cookie::Set(token, life) => {
+            let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
+            Some(build(token).max_age(Age::seconds(seconds)).finish())
+        }
+        refresh_cookie::Cookie::Cleared => Some(build(&PlainSecret::new("")).max_age(Age::ZERO).finish()),
+    }
 }
 
 #[cfg(test)]

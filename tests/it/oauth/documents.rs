@@ -60,7 +60,9 @@ fn metadata_says_what_is_there_and_nothing_else() {
     let mut expected = serde_json::json!({
         "issuer": app.base,
         "authorization_endpoint": at("/authorize"),
+        "authorization_challenge_endpoint": at("/authorize-challenge"),
         "token_endpoint": at("/token"),
+        "device_authorization_endpoint": at("/device_authorization"),
         "userinfo_endpoint": at("/userinfo"),
         "jwks_uri": at("/jwks.json"),
         "end_session_endpoint": at("/logout"),
@@ -70,7 +72,7 @@ fn metadata_says_what_is_there_and_nothing_else() {
         "status_events_endpoint": at("/status/events"),
         "status_receipts_endpoint": at("/status/receipts"),
         "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token",
-            "urn:ietf:params:oauth:grant-type:token-exchange"],
+            "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:device_code"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],
         "code_challenge_methods_supported": ["S256"],

@@ -13,6 +13,7 @@ use countersign::app::App;
 use countersign::clock::Deadline;
 use countersign::id::AccountId;
 use countersign::limits::Network;
+use countersign::oauth::refresh_cookie::Page;
 use countersign::oauth::token::{TokenCall, exchange};
 use countersign::oauth::{PresentedToken, RequestContext, Shown, revoke};
 use countersign::password_hash::HashMemory;
@@ -120,16 +121,16 @@ fn answer(app: &App, ask: Ask, deadline: Deadline) -> Answer {
             let exchanged = TokenCall::parse(FORM, None, body.as_bytes())
                 .and_then(|call| exchange(app, call, &context, &mut HashMemory::default()));
             match exchanged {
-                Ok(response) => Answer::Token(response.refresh_token.expect("a refresh has a successor")),
+                Ok((response, _)) => Answer::Token(response.refresh_token.expect("a refresh has a successor")),
                 Err(refusal) => Answer::Refused(refusal),
             }
         }
         Ask::Revoke { token } => {
             let body = format!("client_id=web&token={token}");
             match PresentedToken::parse(FORM, None, body.as_bytes())
-                .and_then(|call| revoke::revoke(app, &call, &context))
+                .and_then(|call| revoke::revoke(app, &call, &Page::default(), &context))
             {
-                Ok(()) => Answer::Done,
+                Ok(_) => Answer::Done,
                 Err(refusal) => Answer::Refused(refusal),
             }
         }

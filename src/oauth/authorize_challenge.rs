@@ -1,0 +1,236 @@
+//! A code without a browser (draft-ietf-oauth-first-party-apps): an app of our own asks the person itself and sends here what it
+//! was told. The code is redeemed at the token endpoint as any other. For first-party clients alone: whoever types a password
+//! into a program trusts it with the account.
+
+use super::authorize::sources::{self, Source};
+use super::authorize::{Asked, CODE_TTL, MAX_WAITING_BYTES, read_request};
+use super::pushed_request::bind;
+use super::{RequestContext, client_auth};
+use crate::app::App;
+use crate::identity::login::{self, ProvenPassword};
+use crate::identity::place::Place;
+use crate::identity::session::{self, Beginning};
+use crate::password_hash::HashMemory;
+use crate::protocol::authorize_request::{AuthorizeRequest, PARAMETERS, Prompt};
+use crate::protocol::client_credentials::{ClientId, PresentedClient};
+use crate::protocol::confirmation::Confirmation;
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::params::Params;
+use crate::protocol::token_request::{Credentials, GrantType};
+use crate::reason::{
+    AuthorizeRefusal, CapacityRefusal, ChallengeRefusal, ClientRefusal, LoginRefusal, Refusal, RequestRefusal,
+};
+use crate::secret::{Digest, encode_base64url};
+use crate::store::Write;
+use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
+use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
+use crate::store::clients::Client;
+use crate::token::authorization_code;
+
+/// Where the endpoint is, for proofs of possession.
+const PATH: &str = "/authorize-challenge";
+
+/// What an app sends, before its client is believed.
+pub struct ChallengeCall {
+    presented: PresentedClient,
+    params: Params,
+    credentials: Option<Credentials>,
+}
+
+impl ChallengeCall {
+    /// Reads header and form.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request itself.
+    pub fn parse(content_type: Option<&str>, authorization: Option<&[u8]>, body: &[u8]) -> Result<Self, Refusal> {
+        let params = Params::parse(content_type, body)?;
+        let presented = PresentedClient::parse(authorization, &params)?;
+        let typed = params.find("username").is_some() && params.find("password").is_some();
+        let credentials = typed.then(|| Credentials::parse(&params)).transpose()?;
+        Ok(Self { presented, params, credentials })
+    }
+
+    /// Whether a password is to be looked at.
+    pub fn has_password(&self) -> bool {
+        self.credentials.is_some()
+    }
+}
+
+/// What an app is told.
+pub enum Challenged {
+    /// A code.
+    Code(String),
+    /// There is more to ask the person, or something is wrong.
+    Refused {
+        /// Why, for the log.
+        refusal: Refusal,
+        /// What the app is told of it.
+        error: ErrorCode,
+        /// What the next request goes on with.
+        auth_session: Option<String>,
+    },
+}
+
+/// Gives a code for what a person told an app.
+///
+/// # Errors
+/// The client is not who it says or may not do this; what is wrong with the request.
+pub fn challenge(
+    app: &App,
+    call: ChallengeCall,
+    context: &RequestContext,
+    memory: &mut HashMemory,
+) -> Result<Challenged, Refusal> {
+    let ChallengeCall { presented, params, credentials } = call;
+    let client = client_auth::authenticate(app, &presented, context)?;
+    let refuse = |refusal: Refusal| refusal.of_client(&client.id);
+    if !client.metadata.grant_types.contains(&GrantType::AuthorizationCode) {
+        return Err(refuse(ClientRefusal::GrantTypeNotAllowed.into()));
+    }
+    // draft-ietf-oauth-first-party-apps §5: the server MUST verify that the client is of the first party.
+    if !client.metadata.first_party {
+        return Err(refuse(ClientRefusal::NotFirstParty.into()));
+    }
+    let named = params.find("auth_session").map(str::to_owned);
+    let begun = named.as_ref().map(|name| find(app, &client, name)).transpose().map_err(refuse)?;
+    // The request that began it counts; what later ones repeat of it does not.
+    let (begun, mut params) = match begun {
+        Some((id, parameters)) => (Some(id), Params::parse_query(parameters.as_bytes())?),
+        None => (None, params),
+    };
+    bind(app, &mut params, PATH, context).map_err(refuse)?;
+    let asked = read(&client, &params).map_err(refuse)?;
+    let proven = match &credentials {
+        Some(credentials) => login::prove_password(app, memory, credentials, context.network),
+        None => Err(ChallengeRefusal::CredentialsMissing.into()),
+    };
+    let concluded = proven.and_then(|proven| issue(app, &asked, begun, proven, context));
+    let refusal = match concluded {
+        Ok(code) => return Ok(Challenged::Code(code)),
+        Err(refusal) => refuse(refusal),
+    };
+    let error = error_of(&refusal);
+    let auth_session = match named {
+        _ if error != ErrorCode::InsufficientAuthorization => None,
+        Some(name) => Some(name),
+        // An app that asks without end goes on without: it may send all of it each time.
+        None => keep(app, &client.id, params.to_form(&PARAMETERS), context).ok(),
+    };
+    Ok(Challenged::Refused { refusal, error, auth_session })
+}
+
+/// draft-ietf-oauth-first-party-apps §5.2.2: a password that is wrong is authorization that does not suffice.
+fn error_of(refusal: &Refusal) -> ErrorCode {
+    let code = refusal.reason.row().code;
+    if code == ErrorCode::InvalidGrant { ErrorCode::InsufficientAuthorization } else { code }
+}
+
+/// What is asked, as far as it can be asked here.
+fn read(client: &std::sync::Arc<Client>, params: &Params) -> Result<Asked, Refusal> {
+    // The way that the client promised to ask in, and no other; objects and pushed requests are for browsers.
+    sources::refuse_other_way(client, &Source::Plain, false)?;
+    for name in ["request", "request_uri"] {
+        if params.find(name).is_some() {
+            return Err(Refusal::from(RequestRefusal::MalformedParameter).about(name));
+        }
+    }
+    let request = AuthorizeRequest::parse_challenge(params)?;
+    // draft-ietf-oauth-first-party-apps §5.2.2.1: what needs a page is for a browser.
+    let insists = request.insisted.sub.is_some() || !request.insisted.acr.is_empty() || request.id_token_hint.is_some();
+    if insists || request.prompts.iter().any(|prompt| *prompt != Prompt::Login) {
+        return Err(ChallengeRefusal::RedirectToWeb.into());
+    }
+    // RFC 7636: nothing else ties the code to the app that asked for it, whether that has a secret or not.
+    if request.challenge.is_none() {
+        return Err(AuthorizeRefusal::ChallengeMissing.into());
+    }
+    read_request(client, request)
+}
+
+/// What an app's further requests are bound to, in the place of a browser.
+fn owner(client_id: &ClientId) -> Digest {
+    Digest::sha256(format!("client {client_id}").as_bytes())
+}
+
+/// Keeps the request until the person has told the app more, under a name that only the app knows.
+fn keep(app: &App, client_id: &ClientId, parameters: String, context: &RequestContext) -> Result<String, Refusal> {
+    // ASVS 2.4.1: whoever asks without end fills nothing, from one network or from many.
+    if parameters.len() > MAX_WAITING_BYTES {
+        return Err(RequestRefusal::ParameterTooLarge.into());
+    }
+    app.authorize_requests.admit(&app.cache, context.network)?;
+    let name = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
+    let waiting = WaitingRequest {
+        id: Digest::sha256(name.as_bytes()),
+        browser: owner(client_id),
+        waits: Waits::Client(parameters),
+        session_id: None,
+        expires_at: app.clock.now().plus(REQUEST_TTL),
+    };
+    app.db.write_before(&context.deadline, move |tx| authorize_requests::insert(tx, &waiting))?;
+    Ok(name)
+}
+
+/// The request that an app goes on with: its digest and its parameters.
+fn find(app: &App, client: &Client, name: &str) -> Result<(Digest, String), Refusal> {
+    let digest = Digest::sha256(name.as_bytes());
+    let found = app.db.read(|tx| authorize_requests::find(tx, &digest))?;
+    let mine = found.filter(|found| found.browser == owner(&client.id) && app.clock.now() < found.expires_at);
+    match mine.map(|found| found.waits) {
+        Some(Waits::Client(parameters)) => Ok((digest, parameters)),
+        Some(Waits::Device(_) | Waits::Account) | None => Err(ChallengeRefusal::SessionUnknown.into()),
+    }
+}
+
+/// Makes the code, of a log-in that no browser has a cookie of.
+fn issue(
+    app: &App,
+    asked: &Asked,
+    begun: Option<Digest>,
+    proven: ProvenPassword,
+    context: &RequestContext,
+) -> Result<String, Refusal> {
+    // What comes of it is a grant of a log-in, as at a browser, and ends with it; its cookie is nobody's.
+    let place = Place::new(context.network, None);
+    let beginning = Beginning { current: None, request: begun, place: &place, remember: false };
+    let log_in = session::begin(app, &proven, &beginning, &context.deadline)?;
+    let now = app.clock.now();
+    let code = AuthorizationCode {
+        handle: CodeHandle(app.random.bytes()),
+        session_id: log_in.id,
+        account_id: proven.account.id,
+        credentials_version: proven.account.credentials_version,
+        client_id: asked.client.id.clone(),
+        // draft-ietf-oauth-first-party-apps §6: there is none, so a token request that names one is not about this code.
+        redirect_uri: String::new(),
+        challenge: asked.request.challenge,
+        nonce: asked.request.nonce.clone(),
+        scope: asked.scope.clone(),
+        audiences: asked.audiences.clone(),
+        amr: proven.amr(),
+        auth_time: proven.auth_time,
+        created_at: now,
+        expires_at: now.plus(CODE_TTL),
+        failures: 0,
+        grant_id: None,
+        // RFC 9449 §10: bound to the key that the app showed.
+        confirmation: asked.request.dpop_jkt.clone().map(Confirmation::Jkt),
+        claims: asked.request.claims.clone(),
+    };
+    let sealed = authorization_code::seal(code.handle, &app.secrets.load().authorization_code_mac)
+        .ok_or(CapacityRefusal::CannotSign)?;
+    let not_after = proven.read_at.plus(context.deadline.remaining());
+    let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
+        if let Some(id) = &begun
+            && !authorize_requests::claim(tx, id)?
+        {
+            return Ok(Err(Refusal::from(ChallengeRefusal::SessionUnknown)));
+        }
+        let made = authorization_codes::insert(tx, &code, not_after)?;
+        Ok(if made { Ok(()) } else { Err(LoginRefusal::AccountChanged.into()) })
+    })?;
+    made?;
+    tracing::info!(event = "logged_in", client_id = %asked.client.id, account_id = %proven.account.id);
+    proven.remember(app);
+    Ok(sealed)
+}
