@@ -16,7 +16,7 @@ use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
 use crate::limits::{
-    AddressFailures, AuthorizeRequests, Codes, DeviceCodes, DevicePace, Registrations, UserCodeGuesses,
+    AddressFailures, AuthorizeRequests, Codes, DeviceCodes, DevicePace, Proofs, Registrations, UserCodeGuesses,
 };
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
@@ -150,6 +150,8 @@ pub struct App {
     pub address_failures: AddressFailures,
     /// The rule for networks that begin log-ins.
     pub authorize_requests: AuthorizeRequests,
+    /// The rule for networks whose public clients prove keys.
+    pub proofs: Proofs,
     /// The rule for log-ins that ask for codes.
     pub codes: Codes,
     /// The rule for networks that register clients.
@@ -231,6 +233,7 @@ impl App {
                 allowed: settings.limits.authorize_requests,
                 allowed_everywhere: settings.limits.authorize_requests_everywhere,
             },
+            proofs: Proofs { allowed: settings.limits.proofs },
             codes: Codes { allowed: settings.limits.codes },
             registrations: Registrations {
                 allowed: settings.limits.registrations,
@@ -250,6 +253,7 @@ impl App {
                 &issuer,
                 With {
                     certificates: settings.http.takes_certificates(),
+                    trusted_certificates: !settings.http.client_verified_header.is_empty(),
                     registration: settings.registration.mode != RegistrationMode::Off,
                 },
             )),

@@ -2,21 +2,23 @@
 //! a while, asked for again at most once a minute.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::fetch::{FetchError, Fetcher};
+use crate::fetch::{Caller, FetchError, Fetcher};
+use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::Keys;
 use crate::protocol::jose::{JwkSet, JwsHeader};
+use crate::store::clients::Client;
 
 /// How long a set is used before it is asked for again.
 const FRESH_FOR: Duration = Duration::from_mins(5);
 /// How long it is used at most when nobody answers.
 const KEPT_FOR: Duration = Duration::from_hours(1);
-/// A URI is asked no more often, whatever names of keys come.
+/// A client is asked no more often, whatever names of keys come.
 const BETWEEN_FETCHES: Duration = Duration::from_mins(1);
-/// The most URIs that are remembered.
-const MAX_URIS: usize = 10_000;
+/// The most clients whose keys are remembered.
+const MAX_CLIENTS: usize = 1000;
 
 /// Why a client's keys cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,77 +31,118 @@ pub enum KeysAway {
     Unusable,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Entry {
+    /// Where they were fetched from.
+    uri: String,
     set: Option<(JwkSet, Duration)>,
     /// When they were asked for last.
     asked_at: Option<Duration>,
     is_being_fetched: bool,
 }
 
-/// What was fetched.
+/// What was fetched, by client.
 #[derive(Default)]
 pub struct ClientKeys {
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<HashMap<ClientId, Entry>>,
+}
+
+/// A fetch under way; whatever becomes of it, the next one may begin when it is dropped.
+struct Fetch<'k> {
+    keys: &'k ClientKeys,
+    client_id: &'k ClientId,
+}
+
+impl Drop for Fetch<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.keys.lock().get_mut(self.client_id) {
+            entry.is_being_fetched = false;
+        }
+    }
 }
 
 impl ClientKeys {
-    /// The keys of a client by which that JWS may be signed, at `now`, a monotonic reading. May wait for the client's server.
+    /// The keys of a client by which that JWS may be signed, at `now`, a monotonic reading. May wait for the client's server,
+    /// so it is for threads that may.
     ///
     /// # Errors
     /// [`KeysAway`].
     pub fn find(
         &self,
         fetcher: &Fetcher,
-        keys: Option<&Keys>,
+        client: &Client,
         header: &JwsHeader,
         now: Duration,
     ) -> Result<JwkSet, KeysAway> {
-        self.find_with(fetcher, keys, &|set| set.candidates(header).next().is_some(), now)
+        self.find_with(fetcher, client, &|set| set.candidates(header).next().is_some(), now)
     }
 
     /// All keys of a client, at `now`.
     ///
     /// # Errors
     /// [`KeysAway`].
-    pub fn find_all(&self, fetcher: &Fetcher, keys: Option<&Keys>, now: Duration) -> Result<JwkSet, KeysAway> {
-        self.find_with(fetcher, keys, &|_| true, now)
+    pub fn find_all(&self, fetcher: &Fetcher, client: &Client, now: Duration) -> Result<JwkSet, KeysAway> {
+        self.find_with(fetcher, client, &|_| true, now)
     }
 
     fn find_with(
         &self,
         fetcher: &Fetcher,
-        keys: Option<&Keys>,
+        client: &Client,
         fits: &dyn Fn(&JwkSet) -> bool,
         now: Duration,
     ) -> Result<JwkSet, KeysAway> {
-        let uri = match keys {
+        let uri = match &client.metadata.proof.keys {
             None => return Err(KeysAway::None),
             Some(Keys::Registered { set, .. }) => return Ok(set.clone()),
             Some(Keys::At(uri)) => uri,
         };
-        let known = self.begin(uri, fits, now)?;
-        if let Some(known) = known {
+        if let Some(known) = self.begin(&client.id, uri, fits, now)? {
             return Ok(known);
         }
-        let fetched = fetcher.get(uri).map_err(Some).and_then(|body| parse(&body).ok_or(None));
-        self.end(uri, fetched, now)
+        let _fetch = Fetch { keys: self, client_id: &client.id };
+        match fetcher.get(uri, caller(client)) {
+            Ok(body) => self.end(client, parse(&body).ok_or("no JWK Set".to_owned()), now),
+            // It was not asked: the next one tries.
+            Err(FetchError::Busy) => {
+                self.lock().entry(client.id.clone()).or_default().asked_at = None;
+                Err(KeysAway::BeingFetched)
+            }
+            Err(error) => self.end(client, Err(error.to_string()), now),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClientId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known and good enough; or nothing, and whoever asks fetches it.
-    fn begin(&self, uri: &str, fits: &dyn Fn(&JwkSet) -> bool, now: Duration) -> Result<Option<JwkSet>, KeysAway> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= MAX_URIS && !entries.contains_key(uri) {
-            entries.clear();
-        }
-        let entry = entries.entry(uri.to_owned()).or_default();
+    fn begin(
+        &self,
+        client_id: &ClientId,
+        uri: &str,
+        fits: &dyn Fn(&JwkSet) -> bool,
+        now: Duration,
+    ) -> Result<Option<JwkSet>, KeysAway> {
+        let mut entries = self.lock();
         let age = |at: Duration| now.saturating_sub(at);
+        if entries.len() >= MAX_CLIENTS && !entries.contains_key(client_id) {
+            entries.retain(|_, entry| entry.asked_at.is_some_and(|at| age(at) < FRESH_FOR));
+        }
+        if entries.len() >= MAX_CLIENTS && !entries.contains_key(client_id) {
+            return Err(KeysAway::BeingFetched);
+        }
+        let entry = entries.entry(client_id.clone()).or_default();
+        // A client that has moved is asked there, but no more often.
+        if entry.uri != uri {
+            (entry.uri, entry.set) = (uri.to_owned(), None);
+        }
         let known = entry.set.as_ref().filter(|(_, at)| age(*at) < KEPT_FOR);
         let good = known.filter(|(set, at)| age(*at) < FRESH_FOR && fits(set));
         if let Some((set, _)) = good {
             return Ok(Some(set.clone()));
         }
-        // RFC 9700 §4.11, CWE-770: a name that nobody knows makes us call no more than once a minute.
+        // CWE-770: a name that nobody knows makes us call no more than once a minute, and one client once at a time.
         let asked_lately = entry.asked_at.is_some_and(|at| age(at) < BETWEEN_FETCHES);
         match known {
             Some((set, _)) if asked_lately || entry.is_being_fetched => Ok(Some(set.clone())),
@@ -112,23 +155,26 @@ impl ClientKeys {
         }
     }
 
-    fn end(&self, uri: &str, fetched: Result<JwkSet, Option<FetchError>>, now: Duration) -> Result<JwkSet, KeysAway> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries.entry(uri.to_owned()).or_default();
-        entry.is_being_fetched = false;
+    fn end(&self, client: &Client, fetched: Result<JwkSet, String>, now: Duration) -> Result<JwkSet, KeysAway> {
+        let mut entries = self.lock();
+        let entry = entries.entry(client.id.clone()).or_default();
         match fetched {
             Ok(set) => {
                 entry.set = Some((set.clone(), now));
                 Ok(set)
             }
-            Err(error) => {
-                let why = error.map_or_else(|| "no JWK Set".to_owned(), |error| error.to_string());
-                tracing::warn!(jwks_uri = uri, why, "a client's keys could not be fetched");
+            Err(why) => {
+                tracing::warn!(client_id = %client.id, why, "a client's keys could not be fetched");
                 let old = entry.set.as_ref().filter(|(_, at)| now.saturating_sub(*at) < KEPT_FOR);
                 old.map(|(set, _)| set.clone()).ok_or(KeysAway::Unusable)
             }
         }
     }
+}
+
+/// For whom the call is made.
+pub fn caller(client: &Client) -> Caller {
+    if client.registration.is_some() { Caller::Registrant } else { Caller::Known }
 }
 
 fn parse(body: &[u8]) -> Option<JwkSet> {

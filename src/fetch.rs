@@ -1,26 +1,28 @@
 //! Calls out, to URLs that clients registered: to public addresses alone, bounded in size, time and number, never redirected
 //! (CWE-918). Refuses to know what is fetched. For threads that may wait; async code does not call it.
 
-use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reqwest::Url;
-use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Url};
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 
 use crate::settings;
 
 /// The longest that a call may take.
 pub const TIMEOUT: Duration = Duration::from_secs(3);
 /// The most bytes of an answer.
-const MAX_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 /// The most calls at once.
 const MAX_CALLS: usize = 8;
+/// Those of them that clients may take that registered themselves.
+const MAX_CALLS_OF_REGISTRANTS: usize = 3;
 
 /// Networks that are nobody's public address: of this machine, of its neighbours, for special use (RFC 6890 and its registries).
 const NOT_PUBLIC: [&str; 30] = [
@@ -71,6 +73,9 @@ pub enum FetchError {
     /// Nobody answered, or not in time.
     #[error("no answer: {0}")]
     NoAnswer(#[source] reqwest::Error),
+    /// It took too long, or came too slowly.
+    #[error("the answer took more than {} s", TIMEOUT.as_secs())]
+    TooSlow,
     /// An answer of another status.
     #[error("the answer has the status {0}")]
     Status(u16),
@@ -145,76 +150,107 @@ impl Resolve for Rule {
     }
 }
 
+/// For whom a call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A client that an operator made.
+    Known,
+    /// A client that registered itself: public addresses alone, and never the last way out.
+    Registrant,
+}
+
 /// The way out.
 pub struct Fetcher {
     rule: Rule,
-    client: OnceLock<Option<Client>>,
+    registrants: Rule,
     calls: AtomicUsize,
 }
 
 impl Fetcher {
     /// With the rule of the settings.
     pub fn new(settings: &settings::Fetch) -> Self {
-        Self { rule: Rule::new(settings), client: OnceLock::new(), calls: AtomicUsize::new(0) }
-    }
-
-    /// Whether a URL could be called, as far as can be told without asking for its name.
-    pub fn may_call(&self, url: &str) -> bool {
-        self.rule.parse(url).is_ok()
+        let rule = Rule::new(settings);
+        // CWE-918: what an operator opens to clients of its own is not open to whoever registers.
+        let registrants = Rule { allowed: Vec::new(), ..rule.clone() };
+        Self { rule, registrants, calls: AtomicUsize::new(0) }
     }
 
     /// What is found at a URL.
     ///
     /// # Errors
     /// [`FetchError`].
-    pub fn get(&self, url: &str) -> Result<Vec<u8>, FetchError> {
-        let url = self.rule.parse(url)?;
-        self.call(|client| client.get(url))
+    pub fn get(&self, url: &str, caller: Caller) -> Result<Vec<u8>, FetchError> {
+        self.call(url, caller, |client, url| client.get(url))
     }
 
     /// What is answered to a form.
     ///
     /// # Errors
     /// [`FetchError`].
-    pub fn post_form(&self, url: &str, body: String) -> Result<Vec<u8>, FetchError> {
-        let url = self.rule.parse(url)?;
+    pub fn post_form(&self, url: &str, body: String, caller: Caller) -> Result<Vec<u8>, FetchError> {
         let content_type = "application/x-www-form-urlencoded";
-        self.call(|client| client.post(url).header("Content-Type", content_type).body(body))
+        self.call(url, caller, |client, url| client.post(url).header("Content-Type", content_type).body(body))
     }
 
-    fn call(&self, request: impl FnOnce(&Client) -> RequestBuilder) -> Result<Vec<u8>, FetchError> {
-        let Some(client) = self.client.get_or_init(|| self.build()) else { return Err(FetchError::Busy) };
-        let _slot = Slot::take(&self.calls).ok_or(FetchError::Busy)?;
-        let answer = request(client).send().map_err(|error| FetchError::NoAnswer(error.without_url()))?;
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(FetchError::Status(status.as_u16()));
+    fn call(
+        &self,
+        url: &str,
+        caller: Caller,
+        request: impl FnOnce(&Client, Url) -> RequestBuilder,
+    ) -> Result<Vec<u8>, FetchError> {
+        let (rule, most) = match caller {
+            Caller::Known => (&self.rule, MAX_CALLS),
+            Caller::Registrant => (&self.registrants, MAX_CALLS_OF_REGISTRANTS),
+        };
+        let url = rule.parse(url)?;
+        let _slot = Slot::take(&self.calls, most).ok_or(FetchError::Busy)?;
+        let client = build(rule)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| FetchError::Busy)?;
+        // DO-5: all of it together, however slowly the answer drips.
+        let answered = runtime.block_on(async { timeout(TIMEOUT, read(request(&client, url))).await });
+        // Whoever asks a name server may still wait for it, and nobody for that.
+        runtime.shutdown_background();
+        answered.unwrap_or(Err(FetchError::TooSlow))
+    }
+}
+
+/// Sends a request and reads its answer, as far as it may be long.
+async fn read(request: RequestBuilder) -> Result<Vec<u8>, FetchError> {
+    let no_answer = |error: reqwest::Error| FetchError::NoAnswer(error.without_url());
+    let mut answer = request.send().await.map_err(no_answer)?;
+    let status = answer.status();
+    if !status.is_success() {
+        return Err(FetchError::Status(status.as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|_| FetchError::Body)? {
+        if body.len() + chunk.len() > MAX_BYTES {
+            return Err(FetchError::Body);
         }
-        let mut body = Vec::new();
-        answer.take(MAX_BYTES + 1).read_to_end(&mut body).map_err(|_| FetchError::Body)?;
-        if body.len() as u64 > MAX_BYTES { Err(FetchError::Body) } else { Ok(body) }
+        body.extend_from_slice(&chunk);
     }
+    Ok(body)
+}
 
-    fn build(&self) -> Option<Client> {
-        let built = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .timeout(TIMEOUT)
-            .dns_resolver(std::sync::Arc::new(self.rule.clone()))
-            .user_agent("countersign")
-            .build();
-        built.inspect_err(|error| tracing::error!(%error, "no calls out can be made")).ok()
-    }
+/// A client of one call: its connections go with the runtime that they were made in.
+fn build(rule: &Rule) -> Result<Client, FetchError> {
+    let built = Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .dns_resolver(Arc::new(rule.clone()))
+        .user_agent("countersign")
+        .build();
+    built.map_err(|error| FetchError::NoAnswer(error.without_url()))
 }
 
 /// One of the calls at once.
 struct Slot<'c>(&'c AtomicUsize);
 
 impl<'c> Slot<'c> {
-    fn take(calls: &'c AtomicUsize) -> Option<Self> {
+    fn take(calls: &'c AtomicUsize, most: usize) -> Option<Self> {
         let slot = Self(calls);
         // The slot gives back what it takes, whether there was one or not.
-        (slot.0.fetch_add(1, Ordering::Relaxed) < MAX_CALLS).then_some(slot)
+        (slot.0.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
     }
 }
 

@@ -85,6 +85,22 @@ impl AuthorizeRequests {
     }
 }
 
+/// Proofs of possession from one network in a minute by clients that anybody may pass for, each of which is a row.
+pub struct Proofs {
+    /// How many are let through.
+    pub allowed: u32,
+}
+
+impl Proofs {
+    /// Counts a proof.
+    ///
+    /// # Errors
+    /// [`CapacityRefusal::TooManyWait`].
+    pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
+        admit(cache, &format!("countersign:proofs:{network}"), self.allowed)
+    }
+}
+
 /// Authorization codes of one log-in in a minute, each of which may become a grant.
 pub struct Codes {
     /// How many are let through.

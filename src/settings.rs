@@ -60,6 +60,8 @@ pub struct Http {
     pub client_address_header: String,
     /// The header with the certificate of a client, in lower case; empty for none.
     pub client_certificate_header: String,
+    /// The header that says whether the certificate's issuer is trusted, in lower case; empty for none.
+    pub client_verified_header: String,
     /// The most connections at once.
     pub max_connections: usize,
     /// How long readiness is denied before the listener closes.
@@ -165,6 +167,8 @@ pub struct Limits {
     pub authorize_requests: u32,
     /// The same from all networks together.
     pub authorize_requests_everywhere: u32,
+    /// Proofs of possession a minute from one network by clients without a secret.
+    pub proofs: u32,
     /// Authorization codes a minute for one log-in at a browser.
     pub codes: u32,
     /// Registrations a minute from one network.

@@ -8,19 +8,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::app::App;
+use crate::client_keys;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::logout::LogoutUri;
 use crate::store;
 use crate::store::clients::Client;
+use crate::store::grants;
 use crate::store::logout_notices::{self, LogoutNotice};
-use crate::token::{logout_token, pairwise};
+use crate::token::logout_token;
 
 /// How often it is looked whether somebody is to be told.
 const BEAT: Duration = Duration::from_secs(1);
 /// The most clients at once: half of the calls out that there may be, so that others find a way out, too.
 const MOST_AT_ONCE: usize = 4;
 /// The most calls to one client before others have their turn.
-const MOST_IN_A_ROW: usize = 64;
+const MOST_IN_A_ROW: usize = 8;
 /// The pause after the first try, three times as long after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest.
@@ -142,13 +144,13 @@ fn tell_next(app: &App, client_id: &ClientId) -> Result<bool, store::Error> {
 /// Back-Channel Logout §2.5: a form with the token alone; any 2xx is a yes (§2.8).
 fn call(app: &App, client: &Client, notice: &LogoutNotice) -> Result<(), String> {
     let uri = client.metadata.backchannel_logout.as_ref().map(LogoutUri::as_str).unwrap_or_default();
-    // OpenID Connect Core §8.1: by the name that this client has for the person.
-    let subject =
-        pairwise::subject(app, client, notice.account_id).map_err(|refusal| refusal.reason.id().to_owned())?;
-    let subject = subject.unwrap_or_else(|| notice.account_id.to_string());
+    // OpenID Connect Core §8.1: by the name that the client knew the person by, whatever it is registered with since.
+    let grant = app.db.read(|tx| grants::find(tx, notice.grant_id)).map_err(|error| error.to_string())?;
+    let subject = grant.ok_or("the grant is gone")?.grant.subject_text();
     let token = logout_token::issue(app, &client.id, (&subject, notice.grant_id)).map_err(|error| error.to_string())?;
     // base64url and dots need no encoding.
-    app.fetcher.post_form(uri, format!("logout_token={token}")).map(drop).map_err(|error| error.to_string())
+    let caller = client_keys::caller(client);
+    app.fetcher.post_form(uri, format!("logout_token={token}"), caller).map(drop).map_err(|error| error.to_string())
 }
 
 fn pause_after(attempts: i16) -> Duration {

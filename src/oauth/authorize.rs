@@ -130,6 +130,8 @@ pub(super) struct Asked {
     pub(super) client: Arc<Client>,
     pub(super) request: AuthorizeRequest,
     pub(super) scope: Scope,
+    /// The scope, and what the claims by name come to: what the person is asked about.
+    pub(super) wanted: Scope,
     pub(super) audiences: Resources,
 }
 
@@ -218,6 +220,10 @@ pub(super) fn address(app: &App, params: &Params) -> Result<(Arc<Client>, Return
     }
     let client = ClientId::parse(params.require("client_id")?).and_then(|id| app.clients.find(&id));
     let client = client.filter(|client| client.disabled_at.is_none()).ok_or(AuthorizeRefusal::UnknownClient)?;
+    // OpenID Connect Core §3.1.2.1: REQUIRED there, though OAuth 2.1 §2.3.2 lets a client leave out the only one.
+    if params.find("scope").is_some_and(|scope| scope.split(' ').any(|token| token == "openid")) {
+        params.require("redirect_uri")?;
+    }
     let metadata = &client.metadata;
     let redirect =
         redirect_uri::validate(&metadata.redirect_uris, params.find("redirect_uri"), metadata.application_type)
@@ -247,10 +253,12 @@ pub(super) fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refus
 }
 
 /// What a well-formed request asks, as far as the client may ask it.
-pub(super) fn read_request(client: &Arc<Client>, request: AuthorizeRequest) -> Result<Asked, Refusal> {
+pub(super) fn read_request(client: &Arc<Client>, mut request: AuthorizeRequest) -> Result<Asked, Refusal> {
     let scope = scope_of_client(client, request.scope.as_ref())?;
     let audiences = resources_of_client(client, &request.resources)?;
-    Ok(Asked { client: client.clone(), request, scope, audiences })
+    // OpenID Connect Core §5.5: a claim by name is no way around what the client is registered for, nor around consent.
+    let wanted = scope.union(&request.claims.keep_within(&client.metadata.scope));
+    Ok(Asked { client: client.clone(), request, scope, wanted, audiences })
 }
 
 /// What is to be done, as things stand: `found` is who is logged in at the browser, `logged_in` the log-in that was made for this request, `consented` whether the
@@ -318,7 +326,7 @@ fn wants_consent(asked: &Asked, destination: &Destination, found: &SessionOfAcco
     let Destination::Client(return_to) = destination else { return true };
     // RFC 8252 §8.6, RFC 9700 §2.1: whoever answers there may be another program that only names itself so.
     let unsure = asked.client.metadata.is_public() && return_to.redirect.may_be_taken();
-    let covered = found.consented.as_ref().is_some_and(|consented| asked.scope.is_within(consented));
+    let covered = found.consented.as_ref().is_some_and(|consented| asked.wanted.is_within(consented));
     asked.request.prompts.contains(&Prompt::Consent) || unsure || !(asked.client.metadata.first_party || covered)
 }
 
@@ -380,7 +388,8 @@ fn issue(
         app.db.write_one(&context.deadline, move |tx| authorization_codes::insert(tx, &code, not_after))?
     } else {
         // What was allowed before stays allowed.
-        let allowed = found.consented.as_ref().map_or_else(|| asked.scope.clone(), |before| before.union(&asked.scope));
+        let allowed =
+            found.consented.as_ref().map_or_else(|| asked.wanted.clone(), |before| before.union(&asked.wanted));
         app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
             // Nothing is written for a log-in that is over; a code that nobody is told of buys nothing.
             if !authorization_codes::insert(tx, &code, not_after)? {

@@ -87,8 +87,8 @@ pub fn challenge(
     if !client.metadata.grant_types.contains(&GrantType::AuthorizationCode) {
         return Err(refuse(ClientRefusal::GrantTypeNotAllowed.into()));
     }
-    // draft-ietf-oauth-first-party-apps §5: the server MUST verify that the client is of the first party.
-    if !client.metadata.first_party {
+    // draft-ietf-oauth-first-party-apps §5: of the first party, and only where an operator lets passwords be sent without a page.
+    if !client.metadata.authorization_challenge {
         return Err(refuse(ClientRefusal::NotFirstParty.into()));
     }
     let named = params.find("auth_session").map(str::to_owned);

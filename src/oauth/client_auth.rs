@@ -11,7 +11,7 @@ use crate::keys::{Purpose, peer};
 use crate::protocol::client_assertion::{Assertion, Audience};
 use crate::protocol::client_certificate::ClientCertificate;
 use crate::protocol::client_credentials::{ClientId, Method, PresentedClient};
-use crate::protocol::client_metadata::{AuthMethod, Keys};
+use crate::protocol::client_metadata::AuthMethod;
 use crate::protocol::jose::{JwkSet, JwsHeader, UnverifiedJws};
 use crate::reason::{CapacityRefusal, ClientRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, PurposeKey, new_client_secret};
@@ -84,12 +84,7 @@ fn certificate_fits(app: &App, client: &Client, shown: Option<&ClientCertificate
         // RFC 8705 §2.2: the very one that it registered.
         AuthMethod::SelfSignedTlsClientAuth => {
             let Some(shown) = shown else { return Ok(false) };
-            let set = match &client.metadata.proof.keys {
-                Some(Keys::Registered { set, .. }) => set.clone(),
-                other => {
-                    app.client_keys.find_all(&app.fetcher, other.as_ref(), app.clock.monotonic()).map_err(keys_away)?
-                }
-            };
+            let set = app.client_keys.find_all(&app.fetcher, client, app.clock.monotonic()).map_err(keys_away)?;
             Ok(set.has_certificate(shown.der()))
         }
     }
@@ -126,8 +121,7 @@ fn redeem_assertion(app: &App, client: &Client, jws: &UnverifiedJws, deadline: &
 /// # Errors
 /// [`ClientRefusal::KeysAway`]; [`CapacityRefusal::Contended`] while they are being fetched.
 pub(super) fn keys_for(app: &App, client: &Client, header: &JwsHeader) -> Result<JwkSet, Refusal> {
-    let keys = client.metadata.proof.keys.as_ref();
-    app.client_keys.find(&app.fetcher, keys, header, app.clock.monotonic()).map_err(keys_away)
+    app.client_keys.find(&app.fetcher, client, header, app.clock.monotonic()).map_err(keys_away)
 }
 
 fn keys_away(away: KeysAway) -> Refusal {

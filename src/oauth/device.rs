@@ -159,8 +159,13 @@ pub(super) fn load(app: &App, name: &str, digest: &Digest) -> Result<(Asked, Des
             && client.metadata.grant_types.contains(&GrantType::DeviceCode)
     });
     let client = client.ok_or(AuthorizeRefusal::StepUnknown)?;
-    let asked =
-        Asked { client, request: AuthorizeRequest::default(), scope: device.scope, audiences: device.audiences };
+    let asked = Asked {
+        client,
+        request: AuthorizeRequest::default(),
+        wanted: device.scope.clone(),
+        scope: device.scope,
+        audiences: device.audiences,
+    };
     Ok((asked, Destination::Device(WaitingDevice { user_code, handle: device.handle })))
 }
 

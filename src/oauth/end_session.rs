@@ -11,7 +11,8 @@ use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
 use crate::protocol::redirect_uri::{self, ValidatedRedirect};
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal, RequestRefusal};
-use crate::store::grants::{self, listing};
+use crate::store::grants::{self, EndedBy, listing};
+use crate::token::revoke::end_grant;
 
 /// The most grants of a log-in whose clients are shown in frames.
 const MOST_FRAMES: i64 = 50;
@@ -48,6 +49,8 @@ struct Asking {
     redirect: Option<ValidatedRedirect>,
     /// What goes there with it.
     state: Option<String>,
+    /// Whether it registered itself.
+    is_registrant: bool,
 }
 
 impl Asking {
@@ -73,12 +76,15 @@ pub fn end_session(
     let hinted = session_of(app, asking.grant_id)?;
     // One that lets nobody in any more is ended, too: what came from it goes on.
     let Some(found) = session::find_unended(app, visitor.session.as_ref())? else {
-        let frames = hinted.map_or_else(|| Ok(Vec::new()), |id| frames(app, id))?;
-        if let Some(id) = hinted {
-            session::end(app, id, &context.deadline)?;
+        // An ID token is the client's, not the person's: without the browser of the log-in it ends what that client has, and
+        // nothing of others.
+        if let Some(id) = asking.grant_id.filter(|_| hinted.is_some()) {
+            end_grant(app, id, EndedBy::LogOut, &context.deadline)?;
         }
-        // Nobody confirms anything here, so only somebody who was given an ID token says where to go.
-        return Ok(Ended::Done(asking.location().filter(|_| asking.grant_id.is_some()), frames));
+        // Nobody confirms anything here, so only somebody who was given an ID token says where to go; and RFC 9700 §4.11.2:
+        // nobody whom nobody has looked at.
+        let location = asking.location().filter(|_| asking.grant_id.is_some() && !asking.is_registrant);
+        return Ok(Ended::Done(location, Vec::new()));
     };
     let subject: [&[u8]; 2] = [b"log out", found.session.id.as_bytes()];
     let confirmed = form_token.is_some_and(|token| visitor.browser.showed(app, &subject, token));
@@ -140,7 +146,8 @@ fn read(app: &App, params: &Params) -> Result<Asking, Refusal> {
         }
     };
     let grant_id = hint.and_then(|hint| hint.sid.parse().ok());
-    Ok(Asking { grant_id, redirect, state: parse_state(params)? })
+    let is_registrant = client.is_some_and(|client| client.registration.is_some());
+    Ok(Asking { grant_id, redirect, state: parse_state(params)?, is_registrant })
 }
 
 /// The log-in that a grant came from.

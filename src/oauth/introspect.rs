@@ -94,7 +94,8 @@ fn active_access_token(app: &App, caller: &Client, token: &str) -> Result<Option
 pub(super) fn is_for(caller: &Client, claims: &Claims<OwnClaims>) -> bool {
     let addressed =
         |audience: &String| caller.metadata.audiences.iter().map(Resource::as_str).any(|own| own == audience);
-    claims.client_id == caller.id.as_str() || claims.aud.iter().any(addressed)
+    // A client that registered itself named its resources itself: it asks about its own tokens alone.
+    claims.client_id == caller.id.as_str() || (caller.registration.is_none() && claims.aud.iter().any(addressed))
 }
 
 /// Whether nothing has ended the token since it was signed.

@@ -29,6 +29,10 @@ pub fn prove(
     context: &RequestContext,
 ) -> Result<Option<Confirmation>, Refusal> {
     let proof = &client.metadata.proof;
+    // ASVS 2.4.1: a public client is anybody, and each proof that is used up is a row.
+    if client.metadata.is_public() && !context.shown.proofs.is_empty() {
+        app.proofs.admit(&app.cache, context.network)?;
+    }
     if let Some(jkt) = prove_key(app, ("POST", path, None), context)? {
         return Ok(Some(Confirmation::Jkt(jkt)));
     }

@@ -82,6 +82,10 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
 
 /// RFC 9449 §10.1: a proof binds the code to its key, as `dpop_jkt` does; with both, they must agree.
 pub(super) fn bind(app: &App, params: &mut Params, path: &str, context: &RequestContext) -> Result<(), Refusal> {
+    // ASVS 2.4.1: whoever has no secret is anybody.
+    if !context.shown.proofs.is_empty() {
+        app.proofs.admit(&app.cache, context.network)?;
+    }
     let Some(jkt) = possession::prove_key(app, ("POST", path, None), context)? else { return Ok(()) };
     if params.find("dpop_jkt").is_some_and(|named| named != jkt) {
         return Err(DpopRefusal::OtherRequest.into());

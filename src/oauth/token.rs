@@ -68,7 +68,8 @@ impl TokenCall {
     /// Where this call belongs, so that a flood of one kind does not drown another.
     pub fn lane(&self, app: &App, context: &RequestContext) -> LaneKind {
         // What is good once is used up in the database, and keys may have to be fetched.
-        let proves = !context.shown.proofs.is_empty() || matches!(self.presented.method, Method::Assertion(_));
+        let asserts = matches!(self.presented.method, Method::Assertion(_));
+        let proves = !context.shown.proofs.is_empty() || asserts || context.shown.certificate.is_some();
         match self.request.offer {
             // A life that the active key has not signed yet is written into its row first.
             Offer::ClientCredentials if proves || !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::standard_claims::SCOPES;
+use super::scope::Scope;
+use super::standard_claims::{SCOPES, scope_of};
 use crate::reason::{Refusal, RequestRefusal};
 
 /// The most bytes of the parameter.
@@ -55,6 +56,16 @@ impl ClaimsRequest {
         let acr = id_token.get("acr").filter(|ask| ask.get("essential") == Some(&Value::Bool(true)));
         let insisted = Insisted { sub, acr: acr.map(values).unwrap_or_default() };
         Ok((Self { userinfo: known(&userinfo), id_token: known(&id_token) }, insisted))
+    }
+
+    /// The scopes that the claims are otherwise seen by, as far as they are within `registered`; claims of others are dropped
+    /// (OpenID Connect Core §5.5: what is asked for need not be given).
+    pub fn keep_within(&mut self, registered: &Scope) -> Scope {
+        let allowed = |claim: &str| scope_of(claim).filter(|scope| registered.contains(scope));
+        self.userinfo.retain(|claim| allowed(claim).is_some());
+        self.id_token.retain(|claim| allowed(claim).is_some());
+        let scopes = self.userinfo.iter().chain(&self.id_token).filter_map(|claim| allowed(claim));
+        Scope::of(scopes)
     }
 
     /// The JSON that is stored; `None` when nothing is asked for.
@@ -108,6 +119,16 @@ mod tests {
         let (_, insisted) =
             parse(r#"{"userinfo":{"sub":{"value":"usr"}},"id_token":{"acr":{"essential":true,"value":"a"}}}"#).unwrap();
         assert_eq!(insisted, Insisted { sub: Some("usr".into()), acr: vec!["a".into()] });
+    }
+
+    #[test]
+    fn a_client_asks_by_name_for_no_more_than_it_is_registered_for() {
+        let text = r#"{"userinfo":{"email":null,"phone_number":null},"id_token":{"name":null,"address":null}}"#;
+        let (mut request, _) = parse(text).unwrap();
+        let registered = Scope::from_stored("email openid profile").unwrap_or_default();
+        assert_eq!(request.keep_within(&registered).to_string(), "email profile");
+        assert_eq!(request.userinfo, ["email".to_owned()].into());
+        assert_eq!(request.id_token, ["name".to_owned()].into());
     }
 
     #[test]

@@ -27,11 +27,13 @@ pub struct ClientCertificate {
     der: Vec<u8>,
     subject: String,
     names: Vec<CertificateName>,
+    /// Whether the proxy trusts whoever issued it.
+    is_verified: bool,
 }
 
 impl ClientCertificate {
-    /// Reads the header; `None` for what is no certificate.
-    pub fn parse(header: &str) -> Option<Self> {
+    /// Reads the header; `None` for what is no certificate. `is_verified` is what the proxy says of its issuer.
+    pub fn parse(header: &str, is_verified: bool) -> Option<Self> {
         if header.len() > MAX_BYTES {
             return None;
         }
@@ -47,7 +49,7 @@ impl ClientCertificate {
                 names.iter().filter_map(alternative_name).collect()
             }
         };
-        Some(Self { der, subject, names })
+        Some(Self { der, subject, names, is_verified })
     }
 
     /// The certificate itself.
@@ -60,8 +62,12 @@ impl ClientCertificate {
         encode_base64url(Digest::sha256(&self.der).as_bytes())
     }
 
-    /// Whether it says what a client was registered with (RFC 8705 §2.1.2).
+    /// Whether it says what a client was registered with, and a trusted issuer says so too (RFC 8705 §2.1).
     pub fn is_of(&self, name: &CertificateName) -> bool {
+        // RFC 8705 §2.1: PKI; anybody can write any name into a certificate of their own.
+        if !self.is_verified {
+            return false;
+        }
         match name {
             // RFC 4514 leaves room for spelling; both are spelt by one writer.
             CertificateName::SubjectDn(text) => Name::from_str(text).is_ok_and(|dn| dn.to_string() == self.subject),

@@ -134,6 +134,8 @@ pub struct ClientMetadata {
     pub default_max_age: Option<Duration>,
     /// Whether it belongs to whoever runs this server.
     pub first_party: bool,
+    /// Whether its app may send what a person typed to the authorization challenge endpoint.
+    pub authorization_challenge: bool,
     /// Whether its refresh tokens travel in a cookie.
     pub refresh_cookie: bool,
     /// Whether it may do without PKCE when it sends a nonce.
@@ -196,6 +198,7 @@ impl ClientMetadata {
             allowed_origins: self.allowed_origins.iter().map(|origin| origin.as_str().to_owned()).collect(),
             default_max_age: self.default_max_age.map(|age| age.as_secs()),
             first_party: self.first_party,
+            authorization_challenge: self.authorization_challenge,
             refresh_cookie: self.refresh_cookie,
             pkce_optional: self.pkce_optional,
             ..self.proof_json()
@@ -253,6 +256,10 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
         let (proof, requests) = (Proof::parse(&json)?, RequestRules::parse(&json)?);
         let redirects = parse_redirects(&json, &grant_types)?;
         let about = About::parse(&json)?;
+        // draft-ietf-oauth-first-party-apps §5: a password is typed into an app of one's own alone.
+        if json.authorization_challenge && !json.first_party {
+            return refuse("authorization_challenge", "only a client that is first_party");
+        }
         let subjects = SubjectRules::parse(&json, &redirects.redirect_uris)?;
         let (backchannel_logout, frontchannel_logout) = logout::parse(&json, &redirects.redirect_uris)?;
         let allowed_origins = parse_origins(&json)?;
@@ -301,6 +308,7 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
             allowed_origins,
             default_max_age: json.default_max_age.map(Duration::from_secs),
             first_party: json.first_party,
+            authorization_challenge: json.authorization_challenge,
             refresh_cookie: json.refresh_cookie,
             pkce_optional: json.pkce_optional,
             about,
@@ -497,6 +505,7 @@ mod tests {
             ),
             (r#"{"pkce_optional":true,"token_endpoint_auth_method":"none"}"#, "pkce_optional"),
             (r#"{"application_type":"desktop"}"#, "desktop"),
+            (r#"{"authorization_challenge":true}"#, "authorization_challenge"),
             (r#"{"client_uri":"http://app.example"}"#, "client_uri"),
             (r#"{"policy_uri":"javascript:alert(1)"}"#, "policy_uri"),
             (r#"{"tos_uri":"https://app.example/a b"}"#, "tos_uri"),

@@ -85,7 +85,7 @@ pub struct DiscoveryDocument {
     pub require_pushed_authorization_requests: bool,
     /// OpenID Connect Core §6.1, RFC 9101.
     pub request_parameter_supported: bool,
-    /// OpenID Connect Core §6.2: only what was pushed.
+    /// OpenID Connect Core §6.2: nothing is fetched; what was pushed is RFC 9126's.
     pub request_uri_parameter_supported: bool,
     /// How request objects may be signed.
     pub request_object_signing_alg_values_supported: Vec<&'static str>,
@@ -116,6 +116,8 @@ pub struct DiscoveryDocument {
 pub struct With {
     /// Client certificates that a trusted proxy shows.
     pub certificates: bool,
+    /// And the proxy's word on who issued them.
+    pub trusted_certificates: bool,
     /// Clients may register themselves.
     pub registration: bool,
 }
@@ -124,10 +126,9 @@ impl DiscoveryDocument {
     /// The document of `issuer`, to which paths are appended as it is.
     pub fn new(issuer: &str, with: With) -> Self {
         let at = |path: &str| format!("{issuer}{path}");
-        let methods: Vec<_> = AuthMethod::PLAIN
-            .into_iter()
-            .chain(with.certificates.then_some(AuthMethod::BY_CERTIFICATE).into_iter().flatten())
-            .collect();
+        let own = with.certificates.then_some(AuthMethod::BY_OWN_CERTIFICATE);
+        let trusted = with.trusted_certificates.then_some(AuthMethod::BY_TRUSTED_CERTIFICATE);
+        let methods: Vec<_> = AuthMethod::PLAIN.into_iter().chain(trusted).chain(own).collect();
         let confidential: Vec<_> = methods.iter().copied().filter(|method| *method != "none").collect();
         Self {
             issuer: issuer.to_owned(),
@@ -176,7 +177,7 @@ impl DiscoveryDocument {
             pushed_authorization_request_endpoint: at("/par"),
             require_pushed_authorization_requests: false,
             request_parameter_supported: true,
-            request_uri_parameter_supported: true,
+            request_uri_parameter_supported: false,
             request_object_signing_alg_values_supported: Algorithm::ALL.to_vec(),
             claims_parameter_supported: true,
             userinfo_signing_alg_values_supported: vec!["RS256"],

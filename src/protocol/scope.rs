@@ -45,6 +45,11 @@ impl Scope {
         self.0.contains(token)
     }
 
+    /// The tokens given, each of which is well formed.
+    pub fn of<'t>(tokens: impl Iterator<Item = &'t str>) -> Self {
+        Self(tokens.map(str::to_owned).collect())
+    }
+
     /// Every token of either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

@@ -31,6 +31,11 @@ pub const SCOPES: [(&str, &[&str]); 4] = [
     ("phone", &["phone_number", "phone_number_verified"]),
 ];
 
+/// The scope that a claim is seen by.
+pub fn scope_of(claim: &str) -> Option<&'static str> {
+    SCOPES.iter().find(|(_, claims)| claims.contains(&claim)).map(|(scope, _)| *scope)
+}
+
 /// Refuses claims that no account may have: unknown ones, `email`, which every account has anyway, and those of another
 /// type than OpenID Connect Core §5.1 says.
 ///

@@ -119,6 +119,10 @@ fn http(written: &Written) -> Result<(), SettingsError> {
     if !is_name(certificates) || certificates == header {
         return rule("http.client_certificate_header", "a header name in lower case, other than client_address_header");
     }
+    let verified = &written.http.client_verified_header;
+    if !is_name(verified) || (!verified.is_empty() && (certificates.is_empty() || verified == certificates)) {
+        return rule("http.client_verified_header", "a header name in lower case, beside client_certificate_header");
+    }
     // RFC 9440 §4: from anyone but a trusted proxy the header is a forgery.
     if !certificates.is_empty() && written.http.trusted_proxies.is_empty() {
         return rule("http.client_certificate_header", "needs the proxy in http.trusted_proxies");
@@ -214,6 +218,9 @@ fn limits(written: &Written) -> Result<(), SettingsError> {
     }
     if limits.authorize_requests == 0 || limits.authorize_requests_everywhere < limits.authorize_requests {
         return rule("limits.authorize_requests", "at least 1 and at most limits.authorize_requests_everywhere");
+    }
+    if limits.proofs == 0 {
+        return rule("limits.proofs", "at least 1");
     }
     if limits.codes == 0 {
         return rule("limits.codes", "at least 1");

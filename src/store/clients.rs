@@ -176,7 +176,11 @@ pub fn insert(tx: &mut Write<'_>, client: &Client) -> Result<(), Error> {
 /// The store's own reasons.
 pub fn count_registered(tx: &mut Write<'_>) -> Result<i64, Error> {
     epochs::lock(tx, Topic::Clients)?;
-    Ok(clients::table.filter(clients::registration_digest.is_not_null()).count().get_result(tx.conn())?)
+    Ok(clients::table
+        .filter(clients::registration_digest.is_not_null())
+        .filter(clients::disabled_at.is_null())
+        .count()
+        .get_result(tx.conn())?)
 }
 
 /// Registers a client with other metadata, if it is still its own to change; `false` otherwise.

@@ -63,8 +63,20 @@ fn certificate(request: &HttpRequest, peer: IpAddr, http: &Http) -> Option<Clien
     }
     let mut all = request.headers().get_all(http.client_certificate_header.as_str());
     match (all.next(), all.next()) {
-        (Some(value), None) => ClientCertificate::parse(value.to_str().ok()?),
+        (Some(value), None) => ClientCertificate::parse(value.to_str().ok()?, is_verified(request, http)),
         _ => None,
+    }
+}
+
+/// What the proxy says of the certificate's issuer, once.
+fn is_verified(request: &HttpRequest, http: &Http) -> bool {
+    if http.client_verified_header.is_empty() {
+        return false;
+    }
+    let mut all = request.headers().get_all(http.client_verified_header.as_str());
+    match (all.next(), all.next()) {
+        (Some(value), None) => matches!(value.as_bytes(), b"SUCCESS" | b"0"),
+        _ => false,
     }
 }
 

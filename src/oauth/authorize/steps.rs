@@ -245,7 +245,9 @@ pub fn consent(
         Err(refusal) => return refuse(app, waiting.destination, refusal),
     };
     // ASVS 3.5.1: what was shown to one person is not another's to allow.
-    refuse_foreign_form(app, visitor, &subject(id, Step::Consent, Some(session)), form_token)
+    let mut shown = subject(id, Step::Consent, Some(session));
+    shown.push(what_is_shown(&waiting.asked, &waiting.destination));
+    refuse_foreign_form(app, visitor, &shown, form_token)
         .map_err(|refusal| refusal.read_in(waiting.destination.ui_locales()))?;
     let (account_id, client_id) = (session.session.account_id, waiting.asked.client.id.clone());
     tracing::info!(event = "consent", %account_id, %client_id, allowed);
@@ -318,12 +320,15 @@ fn question(
     visitor: &Visitor,
     (step, waiting, found): (Step, Option<Waiting>, Option<SessionOfAccount>),
 ) -> Result<Question, Refusal> {
-    let parts = subject(id, step, found.as_ref());
+    let mut parts = subject(id, step, found.as_ref());
+    if let Some(waiting) = waiting.as_ref().filter(|_| step == Step::Consent) {
+        parts.push(what_is_shown(&waiting.asked, &waiting.destination));
+    }
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let form_token = visitor.browser.form_token(app, &parts).ok_or(CapacityRefusal::CannotSign)?;
     let logged_in = found.map(|found| found.email);
     let (mut login_hint, mut ui_locales) = (None, Vec::new());
-    let asker = waiting.map(|Waiting { asked: Asked { client, request, scope, .. }, destination, .. }| {
+    let asker = waiting.map(|Waiting { asked: Asked { client, request, wanted: scope, .. }, destination, .. }| {
         (login_hint, ui_locales) = (request.login_hint, request.ui_locales);
         Asker { client, destination, scope }
     });
@@ -340,6 +345,17 @@ fn subject(id: &str, step: Step, found: Option<&SessionOfAccount>) -> Vec<Vec<u8
         Step::Consent => b"consent",
     };
     vec![id.as_bytes().to_vec(), step.to_vec(), who.unwrap_or_default()]
+}
+
+/// RFC 9700 §2.1, CVE-2026-7571: what the page says is what is allowed, whatever becomes of the client until the person answers.
+fn what_is_shown(asked: &Asked, destination: &Destination) -> Vec<u8> {
+    let to = match destination {
+        Destination::Client(to) => to.redirect.as_str(),
+        Destination::Device(_) => "",
+    };
+    let (wanted, resources) = (asked.wanted.to_string(), format!("{:?}", asked.audiences));
+    let parts = [&asked.client.metadata.name, to, &wanted, &resources].map(str::as_bytes);
+    Digest::sha256_of(&parts).as_bytes().to_vec()
 }
 
 /// ASVS 3.5.1: only a form that we showed in this browser does anything.

@@ -42,6 +42,12 @@ pub fn authorize(
     if !is_for(client, &subject) {
         return Err(ExchangeRefusal::NotForClient.into());
     }
+    // RFC 9449 §1, RFC 8705 §3: a client's own token that is bound to a key is not to be unbound; a service that was shown one
+    // has seen the proof.
+    let is_own = subject.client_id == client.id.as_str();
+    if is_own && subject.other.cnf.is_some() && subject.other.cnf != asking.confirmation {
+        return Err(ExchangeRefusal::SubjectToken.into());
+    }
     let id: GrantId = subject.sid.as_deref().and_then(|sid| sid.parse().ok()).ok_or(ExchangeRefusal::NoPerson)?;
     let found = app.db.read(|tx| grants::find(tx, id))?.ok_or(ExchangeRefusal::SubjectToken)?;
     let refuse = |reason: ExchangeRefusal| Refusal::from(reason).of_grant(id);

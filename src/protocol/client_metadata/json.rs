@@ -137,4 +137,7 @@ pub struct ClientMetadataJson {
     /// Ours: how its exchanged tokens name it (RFC 8693 §1.1).
     #[serde(skip_serializing_if = "ExchangeMode::is_delegation")]
     pub token_exchange: ExchangeMode,
+    /// Ours: its app may send what a person typed to the authorization challenge endpoint.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub authorization_challenge: bool,
 }

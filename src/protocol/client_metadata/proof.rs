@@ -35,7 +35,9 @@ impl AuthMethod {
     /// Those that need no proxy, as metadata lists them.
     pub const PLAIN: [&'static str; 4] = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
     /// Those that do.
-    pub const BY_CERTIFICATE: [&'static str; 2] = ["tls_client_auth", "self_signed_tls_client_auth"];
+    pub const BY_OWN_CERTIFICATE: &'static str = "self_signed_tls_client_auth";
+    /// Those for which the proxy must trust the issuer.
+    pub const BY_TRUSTED_CERTIFICATE: &'static str = "tls_client_auth";
 
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {

@@ -22,7 +22,7 @@ fn own(app: &TestApp) {
             "application_type": "native",
             "scope": "openid email read",
             "audiences": [AUDIENCE],
-            "first_party": true,
+            "first_party": true, "authorization_challenge": true,
         }),
     );
 }
@@ -124,7 +124,7 @@ fn what_an_app_goes_on_with_is_its_own_and_lasts_half_an_hour() {
     app.client(
         "second",
         serde_json::json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"],
-            "redirect_uris": [CALLBACK], "scope": "openid email", "first_party": true }),
+            "redirect_uris": [CALLBACK], "scope": "openid email", "first_party": true, "authorization_challenge": true }),
     );
     let (party, (_, email)) = (app.relying_party(), app.account());
     let name = session(&ask(&party, &request(), &[]));
@@ -174,17 +174,23 @@ fn only_a_first_party_client_that_proves_itself_may_ask() {
         .client(
             "server",
             serde_json::json!({ "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK],
-                "scope": "openid email", "first_party": true, "pkce_optional": true }),
+                "scope": "openid email", "first_party": true, "authorization_challenge": true, "pkce_optional": true }),
         )
         .unwrap();
     app.client(
         "tool",
         serde_json::json!({ "token_endpoint_auth_method": "none", "grant_types": ["password"], "scope": "openid email",
-            "first_party": true }),
+            "first_party": true, "authorization_challenge": true }),
+    );
+    app.client(
+        "page",
+        serde_json::json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"],
+            "redirect_uris": [CALLBACK], "scope": "openid email", "first_party": true }),
     );
     let typed = [("username", email.as_str()), ("password", PASSWORD)];
     for (client_id, error) in [
         ("app", "unauthorized_client"),
+        ("page", "unauthorized_client"),
         ("tool", "unauthorized_client"),
         ("nobody", "invalid_client"),
         ("server", "invalid_client"),

@@ -282,3 +282,27 @@ fn a_confidential_client_proves_itself_and_may_change_its_key() {
     let second = send(&two, &[("grant_type", "refresh_token"), ("refresh_token", first.refresh_token())]);
     assert_eq!(second.claims()["cnf"]["jkt"], two.thumbprint());
 }
+
+#[test]
+fn anybodys_proofs_are_bounded_by_the_minute() {
+    let app = TestApp::with(&[("limits.proofs", "2"), ("http.trusted_proxies", "127.0.0.1/32")]);
+    app.code_client();
+    let secret = app.confidential_client();
+    let [one, two, three, four, ..] = countersign::secret::Random.bytes::<4>();
+    let address = format!("2001:db8:{one:x}{two:02x}:{three:x}{four:02x}::1");
+    let key = ClientKey::p256();
+    let made_up = || {
+        let form = [("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", "csr_forged")];
+        let proof = key.proof(&app, TOKEN, &json!({}));
+        app.relying_party().form("/token", &[("DPoP", &proof), ("X-Forwarded-For", &address)], &form).status
+    };
+    assert_eq!([made_up(), made_up(), made_up(), made_up()], [400, 400, 429, 429]);
+    assert_eq!(app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM one_time_values"), ["2"]);
+    // A client that has proven itself is not anybody.
+    let header = basic("svc", &secret);
+    for _ in 0..3 {
+        let proof = key.proof(&app, TOKEN, &json!({}));
+        let headers = [("Authorization", header.as_str()), ("DPoP", &proof), ("X-Forwarded-For", &address)];
+        assert_eq!(app.relying_party().form("/token", &headers, &[("grant_type", "client_credentials")]).status, 200);
+    }
+}

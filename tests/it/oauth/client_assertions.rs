@@ -202,6 +202,15 @@ impl KeyServer {
                     std::mem::forget(stream);
                     continue;
                 }
+                if body == "drip" {
+                    std::thread::spawn(move || {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n");
+                        while stream.write_all(b" ").is_ok() {
+                            std::thread::sleep(Duration::from_millis(500));
+                        }
+                    });
+                    continue;
+                }
                 let head = match body.strip_prefix("redirect ") {
                     Some(to) => format!(
                         "HTTP/1.1 302 Found\r\nLocation: {to}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -267,7 +276,7 @@ fn keys_come_from_nowhere_that_only_we_may_call() {
     let bench = TestApp::with(&[("fetch.allow_loopback", "true")]);
     let second = KeyServer::start(&key.jwks());
     let large = json!({ "keys": [key.jwks()["keys"][0]], "x": "a".repeat(70_000) }).to_string();
-    for (nth, says) in [&format!("redirect {}", second.uri), &large, "hang"].into_iter().enumerate() {
+    for (nth, says) in [&format!("redirect {}", second.uri), &large, "hang", "drip"].into_iter().enumerate() {
         let id = format!("bank{nth}");
         register(&bench, &id, &json!({ "jwks_uri": server.uri.replace("/jwks", &format!("/{nth}")) }));
         server.says(says);
@@ -276,4 +285,28 @@ fn keys_come_from_nowhere_that_only_we_may_call() {
         assert!(began.elapsed() < Duration::from_secs(9), "{says:.20}");
     }
     assert_eq!(second.asked.load(Ordering::SeqCst), 0, "a redirect is not followed");
+}
+
+#[test]
+fn a_client_that_answers_nothing_keeps_no_other_waiting() {
+    let app = TestApp::with(&[("fetch.allow_loopback", "true")]);
+    let (slow, good) = (KeyServer::start(&json!("x")), ClientKey::p256());
+    slow.says("drip");
+    let honest = KeyServer::start(&good.jwks());
+    register(&app, "good", &json!({ "jwks_uri": honest.uri }));
+    for nth in 0..12 {
+        register(&app, &format!("bad{nth}"), &json!({ "jwks_uri": format!("{}/{nth}", slow.uri) }));
+    }
+    let key = ClientKey::p256();
+    std::thread::scope(|scope| {
+        for nth in 0..12 {
+            let (app, key) = (&app, &key);
+            scope.spawn(move || ask(app, &key.assertion(app, &format!("bad{nth}"), &json!({}))));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let busy = ask(&app, &good.assertion(&app, "good", &json!({})));
+        assert_eq!(busy.status, 503, "not refused, and told to come back: {}", busy.body);
+    });
+    // All of them are over, and nobody is refused for what others did.
+    assert_eq!(ask(&app, &good.assertion(&app, "good", &json!({}))).status, 200);
 }

@@ -11,8 +11,11 @@ use crate::app::TestApp;
 use crate::browser::{Browser, CALLBACK, CodeRequest, code};
 use crate::relying_party::Answer;
 
-const SETTINGS: [(&str, &str); 2] =
-    [("http.trusted_proxies", "127.0.0.1/32"), ("http.client_certificate_header", "client-cert")];
+const SETTINGS: [(&str, &str); 3] = [
+    ("http.trusted_proxies", "127.0.0.1/32"),
+    ("http.client_certificate_header", "client-cert"),
+    ("http.client_verified_header", "client-verify"),
+];
 
 /// A self-signed certificate by the machine's openssl, DER.
 fn certificate(subject: &str, names: &str) -> Vec<u8> {
@@ -48,7 +51,12 @@ fn header(der: &[u8]) -> String {
 }
 
 fn ask(app: &TestApp, client_id: &str, certificate: Option<&str>) -> Answer {
-    let headers: Vec<_> = certificate.iter().map(|value| ("Client-Cert", *value)).collect();
+    ask_with(app, client_id, certificate, Some("SUCCESS"))
+}
+
+fn ask_with(app: &TestApp, client_id: &str, certificate: Option<&str>, verified: Option<&str>) -> Answer {
+    let mut headers: Vec<_> = certificate.iter().map(|value| ("Client-Cert", *value)).collect();
+    headers.extend(verified.map(|value| ("Client-Verify", value)));
     app.relying_party().form("/token", &headers, &[("grant_type", "client_credentials"), ("client_id", client_id)])
 }
 
@@ -85,9 +93,14 @@ fn a_client_is_known_by_a_name_in_its_certificate() {
                 "{id}"
             );
         }
+        for verdict in [None, Some("NONE"), Some("FAILED:self-signed certificate"), Some("1"), Some("")] {
+            let answer = ask_with(&app, id, Some(&header(&der)), verdict);
+            assert_eq!(answer.error(), "invalid_client", "anybody can write that name into a certificate: {verdict:?}");
+        }
+        assert_eq!(ask_with(&app, id, Some(&header(&der)), Some("0")).status, 200, "as HAProxy says it");
         let twice = app.relying_party().form(
             "/token",
-            &[("Client-Cert", &header(&der)), ("Client-Cert", &header(&der))],
+            &[("Client-Cert", &header(&der)), ("Client-Cert", &header(&der)), ("Client-Verify", "SUCCESS")],
             &[("grant_type", "client_credentials"), ("client_id", id)],
         );
         assert_eq!(twice.error(), "invalid_client", "a proxy may have judged the other one");
@@ -116,7 +129,7 @@ fn the_header_of_anyone_but_a_trusted_proxy_is_a_forgery() {
     let der = certificate("/CN=shop", "DNS:shop.example");
     let metadata = json!({ "token_endpoint_auth_method": "tls_client_auth", "grant_types": ["client_credentials"], "scope": "jobs",
         "tls_client_auth_san_dns": "shop.example" });
-    let elsewhere = [("http.trusted_proxies", "192.0.2.0/24"), SETTINGS[1]];
+    let elsewhere = [("http.trusted_proxies", "192.0.2.0/24"), SETTINGS[1], SETTINGS[2]];
     for settings in [&elsewhere[..], &[]] {
         let app = TestApp::with(settings);
         app.client("shop", metadata.clone());

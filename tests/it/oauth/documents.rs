@@ -89,7 +89,7 @@ fn metadata_says_what_is_there_and_nothing_else() {
         "pushed_authorization_request_endpoint": at("/par"),
         "require_pushed_authorization_requests": false,
         "request_parameter_supported": true,
-        "request_uri_parameter_supported": true,
+        "request_uri_parameter_supported": false,
         "request_object_signing_alg_values_supported": algorithms,
         "claims_parameter_supported": true,
         "userinfo_signing_alg_values_supported": ["RS256"],

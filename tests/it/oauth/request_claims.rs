@@ -126,3 +126,33 @@ fn the_answer_about_a_person_is_signed_for_a_client_that_wants_it() {
     let again = app.relying_party().get("/userinfo", &[("Authorization", &format!("Bearer {}", answer.body))]);
     assert_eq!(again.status, 401);
 }
+
+#[test]
+fn a_claim_by_name_is_no_way_around_consent_nor_around_what_the_client_is_registered_for() {
+    let app = TestApp::start();
+    app.code_client();
+    app.client(
+        "small",
+        json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK],
+            "scope": "openid" }),
+    );
+    let (_, email) = app.account();
+    let browser = Browser::new(&app);
+    let claims = json!({ "userinfo": { "email": null }, "id_token": { "email": null } }).to_string();
+    // The person allows that the client knows who it is, and no more.
+    let plain = CodeRequest::new().with("scope", "openid");
+    browser.allow(&browser.log_in(&browser.get(&plain.path()), &email));
+    let silent = CodeRequest::new().with("scope", "openid").with("claims", &claims).with("prompt", "none");
+    assert_eq!(response(&browser.get(&silent.path()))["error"], "consent_required");
+    let asked = CodeRequest::new().with("scope", "openid").with("claims", &claims);
+    let page = browser.follow(&browser.get(&asked.path()));
+    assert!(page.body.contains("see your e-mail address"), "{}", page.body);
+    // What an operator did not register is not given, whoever allows it.
+    let small = CodeRequest::of("small", CALLBACK).with("scope", "openid").with("claims", &claims);
+    let allowed = browser.allow(&browser.get(&small.path()));
+    let answer = small.redeem(&app.relying_party(), &code(&allowed), &[]);
+    assert_eq!(claims_of(answer.json()["id_token"].as_str().unwrap())["email"], Value::Null);
+    let authorization = format!("Bearer {}", answer.tokens().access);
+    let userinfo = app.relying_party().get("/userinfo", &[("Authorization", &authorization)]).json();
+    assert_eq!(userinfo["email"], Value::Null);
+}
