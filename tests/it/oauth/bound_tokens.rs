@@ -282,3 +282,32 @@ fn a_confidential_client_proves_itself_and_may_change_its_key() {
     let second = send(&two, &[("grant_type", "refresh_token"), ("refresh_token", first.refresh_token())]);
     assert_eq!(second.claims()["cnf"]["jkt"], two.thumbprint());
 }
+
+/// FAPI 2.0 Security Profile §5.3.2.1: a clock that is off by ten seconds is no reason to refuse, nor are claims of time beside it.
+#[test]
+fn a_proof_may_be_off_by_seconds_and_say_more_than_it_must() {
+    let app = TestApp::start();
+    let key = ClientKey::p256();
+    let now = app.app.clock.now().unix_seconds();
+    let tokens = bound(&app, &key);
+    for changes in [
+        json!({ "iat": now - 10 }),
+        json!({ "iat": now + 10 }),
+        json!({ "nbf": now, "exp": now + 300 }),
+        json!({ "iat": now + 10, "nbf": now + 10 }),
+    ] {
+        let mut claims = changes.clone();
+        claims["ath"] = json!(ath(&tokens.access));
+        let proof = key.proof(&app, ("GET", "/userinfo"), &claims);
+        for scheme in ["DPoP", "dpop"] {
+            let authorization = format!("{scheme} {}", tokens.access);
+            let proof = if scheme == "DPoP" { proof.clone() } else { key.proof(&app, ("GET", "/userinfo"), &claims) };
+            let headers = [("Authorization", authorization.as_str()), ("DPoP", proof.as_str())];
+            assert_eq!(app.relying_party().get("/userinfo", &headers).status, 200, "{scheme} {changes}");
+        }
+        let (browser, request) = (Browser::new(&app), CodeRequest::new());
+        let (_, email) = app.account();
+        let code = code(&browser.allow(&browser.log_in(&browser.get(&request.path()), &email)));
+        assert_eq!(redeem(&app, &request, &code, &key.proof(&app, TOKEN, &changes)).status, 200, "{changes}");
+    }
+}
