@@ -310,4 +310,11 @@ fn a_proof_may_be_off_by_seconds_and_say_more_than_it_must() {
         let code = code(&browser.allow(&browser.log_in(&browser.get(&request.path()), &email)));
         assert_eq!(redeem(&app, &request, &code, &key.proof(&app, TOKEN, &changes)).status, 200, "{changes}");
     }
+    // RFC 9449 §4.3 no. 9: a query and a fragment do not count, nor does how scheme and host are written; nor what is not known.
+    let htu = format!("{}/userinfo?x=1#y", app.base.replace("http:", "HTTP:"));
+    let claims = json!({ "jti": "more", "htm": "GET", "htu": htu, "iat": now, "ath": ath(&tokens.access), "x": "y" });
+    let proof = key.sign_with(&json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk(), "x": "y" }), &claims);
+    let authorization = format!("DPoP {}", tokens.access);
+    let headers = [("Authorization", authorization.as_str()), ("DPoP", proof.as_str())];
+    assert_eq!(app.relying_party().get("/userinfo", &headers).status, 200);
 }
