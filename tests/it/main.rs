@@ -50,6 +50,7 @@ mod rotation_interop;
 mod settings;
 #[cfg(debug_assertions)]
 mod simulation;
+mod spec_coverage;
 mod statements;
 mod status;
 mod store;

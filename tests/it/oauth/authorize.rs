@@ -121,6 +121,7 @@ fn what_is_wrong_with_a_request_is_told_to_its_client() {
         (asked().with("prompt", "none login"), "invalid_request"),
         (asked().with("prompt", "create"), "invalid_request"),
         (asked().with("max_age", "-1"), "invalid_request"),
+        (asked().with("nonce", &"n".repeat(513)), "invalid_request"),
         (asked().with("registration", "{}"), "registration_not_supported"),
         (asked().with("prompt", "none"), "login_required"),
     ] {
@@ -355,4 +356,71 @@ fn what_was_allowed_stays_allowed_until_the_person_says_no() {
     let form = crate::browser::Form::of(&browser.follow(&browser.get(&less.path())));
     assert_eq!(response(&form.send(&browser, &[("decision", "deny")]))["error"], "access_denied");
     assert_eq!(silent("openid")["error"], "consent_required", "a no does");
+}
+
+/// OpenID Connect Core §3.1.2.1: what an OP may do without, or need not know, is no mistake.
+#[test]
+fn what_is_only_a_wish_fails_no_request() {
+    let app = TestApp::start();
+    app.code_client();
+    let (_, email) = app.account();
+    for (name, value) in [
+        ("display", "page"),
+        ("display", "popup"),
+        ("display", "wap"),
+        ("ui_locales", "se"),
+        ("claims_locales", "se"),
+        ("acr_values", "urn:mace:incommon:iap:silver 1"),
+        ("extra", "foobar"),
+        ("scope", "email openid"),
+        ("nonce", &"n".repeat(64)),
+        ("nonce", &"n".repeat(512)),
+        ("nonce", ""),
+    ] {
+        let (browser, request) = (Browser::new(&app), CodeRequest::new().with(name, value));
+        let begun = browser.get(&request.path());
+        let done = browser.log_in(&begun, &email);
+        let done = if response_is_due(&done) { done } else { browser.allow(&done) };
+        assert_eq!(request.redeem(&app.relying_party(), &code(&done), &[]).status, 200, "{name}={value}");
+    }
+    let page = Browser::new(&app);
+    let page = page.follow(&page.get(&CodeRequest::new().with("login_hint", &email).path()));
+    assert!(page.body.contains(&format!("value=\"{email}\"")), "{}", page.body);
+}
+
+/// Whether a redirect leads to the client already.
+fn response_is_due(answer: &crate::relying_party::Answer) -> bool {
+    answer.header("location").is_some_and(|to| to.starts_with(CALLBACK))
+}
+
+#[test]
+fn a_state_that_was_not_sent_is_not_sent_back() {
+    let app = TestApp::start();
+    let (browser, ..) = app.at_browser();
+    let answer = response(&browser.get(&CodeRequest::new().with("state", "").path()));
+    assert!(answer.contains_key("code") && !answer.contains_key("state"), "{answer:?}");
+}
+
+/// RFC 6749 §3.1.2: a query of its own is kept, and is a part of what is compared.
+#[test]
+fn a_redirect_uri_keeps_its_own_query_and_takes_no_other() {
+    let app = TestApp::start();
+    let uri = "https://app.example/cb?foo=bar";
+    app.client(
+        "query",
+        serde_json::json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"], "redirect_uris": [uri, CALLBACK],
+            "scope": "openid" }),
+    );
+    let (_, email) = app.account();
+    let (browser, request) = (Browser::new(&app), CodeRequest::of("query", uri).with("scope", "openid"));
+    let done = browser.allow(&browser.log_in(&browser.get(&request.path()), &email));
+    let location = done.header("location").unwrap();
+    assert!(location.starts_with(&format!("{uri}&code=")) && location.matches("foo=").count() == 1, "{location}");
+    for other in ["https://app.example/cb?foo=baz", "https://app.example/cb?foo=bar&x=y", "https://app.example/cb?"] {
+        let answer = browser.get(&request.clone().with("redirect_uri", other).path());
+        assert_eq!((answer.status, answer.header("location")), (400, None), "{other}");
+    }
+    // OpenID Connect Core §3.1.2.1: two are registered, so it has to say which.
+    let silent = browser.get(&request.with("redirect_uri", "").path());
+    assert_eq!((silent.status, silent.header("location")), (400, None));
 }

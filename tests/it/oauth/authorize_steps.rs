@@ -130,6 +130,20 @@ fn a_form_of_another_site_does_nothing() {
     assert!(asked.header("location").unwrap().starts_with("/consent?"), "{}", asked.body);
 }
 
+/// ASVS 10.7.2.
+#[test]
+fn the_page_that_asks_says_who_wants_what_and_where_it_goes_and_for_how_long() {
+    let app = TestApp::with(&[("tokens.refresh_absolute_ttl", "30d")]);
+    app.code_client();
+    let (_, email) = app.account();
+    let browser = Browser::new(&app);
+    let request = CodeRequest::new().with("scope", "openid email read");
+    let page = browser.follow(&browser.log_in(&browser.get(&request.path()), &email));
+    for said in ["Example App", email.as_str(), "read", "app.example", "30 days"] {
+        assert!(page.body.contains(said), "{said}: {}", page.body);
+    }
+}
+
 #[test]
 fn what_was_shown_to_one_person_is_not_anothers_to_allow() {
     let app = TestApp::start();

@@ -305,4 +305,38 @@ fn anybodys_proofs_are_bounded_by_the_minute() {
         let headers = [("Authorization", header.as_str()), ("DPoP", &proof), ("X-Forwarded-For", &address)];
         assert_eq!(app.relying_party().form("/token", &headers, &[("grant_type", "client_credentials")]).status, 200);
     }
+/// FAPI 2.0 Security Profile §5.3.2.1: a clock that is off by ten seconds is no reason to refuse, nor are claims of time beside it.
+#[test]
+fn a_proof_may_be_off_by_seconds_and_say_more_than_it_must() {
+    let app = TestApp::start();
+    let key = ClientKey::p256();
+    let now = app.app.clock.now().unix_seconds();
+    let tokens = bound(&app, &key);
+    for changes in [
+        json!({ "iat": now - 10 }),
+        json!({ "iat": now + 10 }),
+        json!({ "nbf": now, "exp": now + 300 }),
+        json!({ "iat": now + 10, "nbf": now + 10 }),
+    ] {
+        let mut claims = changes.clone();
+        claims["ath"] = json!(ath(&tokens.access));
+        let proof = key.proof(&app, ("GET", "/userinfo"), &claims);
+        for scheme in ["DPoP", "dpop"] {
+            let authorization = format!("{scheme} {}", tokens.access);
+            let proof = if scheme == "DPoP" { proof.clone() } else { key.proof(&app, ("GET", "/userinfo"), &claims) };
+            let headers = [("Authorization", authorization.as_str()), ("DPoP", proof.as_str())];
+            assert_eq!(app.relying_party().get("/userinfo", &headers).status, 200, "{scheme} {changes}");
+        }
+        let (browser, request) = (Browser::new(&app), CodeRequest::new());
+        let (_, email) = app.account();
+        let code = code(&browser.allow(&browser.log_in(&browser.get(&request.path()), &email)));
+        assert_eq!(redeem(&app, &request, &code, &key.proof(&app, TOKEN, &changes)).status, 200, "{changes}");
+    }
+    // RFC 9449 §4.3 no. 9: a query and a fragment do not count, nor does how scheme and host are written; nor what is not known.
+    let htu = format!("{}/userinfo?x=1#y", app.base.replace("http:", "HTTP:"));
+    let claims = json!({ "jti": "more", "htm": "GET", "htu": htu, "iat": now, "ath": ath(&tokens.access), "x": "y" });
+    let proof = key.sign_with(&json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk(), "x": "y" }), &claims);
+    let authorization = format!("DPoP {}", tokens.access);
+    let headers = [("Authorization", authorization.as_str()), ("DPoP", proof.as_str())];
+    assert_eq!(app.relying_party().get("/userinfo", &headers).status, 200);
 }

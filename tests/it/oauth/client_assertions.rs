@@ -179,6 +179,40 @@ fn an_operator_may_let_a_client_address_the_token_endpoint() {
     assert_eq!(ask(&app, &key.assertion(&app, "older", &elsewhere)).error(), "invalid_client");
 }
 
+/// FAPI 2.0 Security Profile §5.3.2.1, RFC 7523 §3: the same where requests are pushed, and a clock may be off by seconds.
+#[test]
+fn an_assertion_names_its_client_and_us_wherever_it_is_shown() {
+    let app = TestApp::start();
+    let key = ClientKey::p256();
+    let metadata = json!({ "token_endpoint_auth_method": "private_key_jwt", "grant_types": ["authorization_code"], "scope": "openid",
+        "redirect_uris": [crate::browser::CALLBACK], "jwks": key.jwks() });
+    app.client("bank", metadata);
+    let now = app.app.clock.now().unix_seconds();
+    let request = crate::browser::CodeRequest::of("bank", crate::browser::CALLBACK).with("scope", "openid");
+    let pairs: Vec<_> = request.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let push = |changes: &Value| {
+        let assertion = key.assertion(&app, "bank", changes);
+        app.relying_party().form("/par", &[], &asserted(&assertion, &pairs))
+    };
+    for change in [
+        json!({ "sub": Value::Null }),
+        json!({ "sub": "other" }),
+        json!({ "iss": Value::Null }),
+        json!({ "aud": format!("{}/par", app.base) }),
+        json!({ "aud": format!("{}/token", app.base) }),
+        json!({ "aud": [app.base, "https://other.example"] }),
+        json!({ "iat": now + 61, "nbf": now + 61, "exp": now + 120 }),
+        json!({ "nbf": now + 61 }),
+        json!({ "exp": now - 300 }),
+    ] {
+        let answer = push(&change);
+        assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_client"), "{change}");
+    }
+    for change in [json!({ "iat": now + 8, "nbf": now + 8 }), json!({ "iat": now + 10 }), json!({})] {
+        assert_eq!(push(&change).status, 201, "{change}");
+    }
+}
+
 /// A client's server, which answers with what is in the box.
 struct KeyServer {
     uri: String,

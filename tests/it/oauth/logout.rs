@@ -90,6 +90,17 @@ fn a_person_may_come_without_any_client() {
 }
 
 #[test]
+fn a_state_alone_leads_nowhere() {
+    let app = TestApp::start();
+    let (browser, _, tokens) = logged_in(&app);
+    let asked = browser.get(&path(&[("state", "s")]));
+    assert!(asked.status == 200 && asked.body.contains("Log out?") && is_logged_in(&browser));
+    let answer = Form::of(&asked).send(&browser, &[]);
+    assert_eq!((answer.status, answer.header("location")), (200, None));
+    is_out(&app, &browser, &answer, &tokens);
+}
+
+#[test]
 fn the_id_token_of_another_log_in_ends_nothing_unasked() {
     let app = TestApp::start();
     let (browser, id_token, _) = logged_in(&app);

@@ -54,6 +54,17 @@ fn a_pushed_request_is_brought_by_a_browser_and_ends_in_tokens() {
     assert_eq!((second.status, second.header("location")), (400, None), "{}", second.body);
 }
 
+/// RFC 9126 §4, RFC 9101 §5: only what was pushed counts, also where it says nothing.
+#[test]
+fn what_was_left_out_of_a_pushed_request_is_not_filled_in_from_outside() {
+    let app = TestApp::start();
+    let (browser, ..) = app.at_browser();
+    let uri = pushed(&push(&app, &CodeRequest::new().with("state", "").with("nonce", "")));
+    let request = format!("{}&state=outside&nonce=outside&response_mode=form_post", path(&uri, "app"));
+    let answer = response(&browser.get(&request));
+    assert!(answer.contains_key("code") && !answer.contains_key("state"), "{answer:?}");
+}
+
 #[test]
 fn the_browser_that_brought_it_may_reload_and_no_other() {
     let app = TestApp::start();
@@ -132,7 +143,9 @@ fn what_the_authorization_endpoint_would_refuse_is_refused_at_once_and_in_json()
     for (changed, error) in [
         (request.clone().with("redirect_uri", "https://evil.example/"), "invalid_request"),
         (request.clone().with("code_challenge", ""), "invalid_request"),
+        (request.clone().with("code_challenge_method", "plain"), "invalid_request"),
         (request.clone().with("response_type", "token"), "unsupported_response_type"),
+        (request.clone().with("response_type", "code id_token"), "unsupported_response_type"),
         (request.clone().with("scope", "admin"), "invalid_scope"),
         (request.clone().with("resource", "https://elsewhere.example"), "invalid_target"),
         (request.clone().with("claims", "x"), "invalid_request"),
