@@ -20,7 +20,8 @@ def main():
         print(json.dumps(person.seen))
         return
     # What somebody else sends there is turned away, and does not keep the answer out.
-    for forged in (url.replace("state=", "state=x"), url.replace("iss=", "iss=x"), url.replace("/callback", "/")):
+    other = url.replace("code=", "code=x")
+    for forged in (other.replace("state=", "state=x"), other.replace("iss=", "iss=x"), other.replace("/callback", "/")):
         assert requests.get(forged, timeout=TIMEOUT).status_code == 400, forged
     assert requests.get(url, timeout=TIMEOUT).status_code == 200
 

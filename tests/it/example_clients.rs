@@ -25,7 +25,8 @@ fn blocks() -> BTreeMap<String, String> {
     while let Some(line) = lines.next() {
         if let Some(info) = line.strip_prefix("```") {
             let name = info.split_once(' ').map_or("", |(_, name)| name);
-            let block: String = lines.by_ref().take_while(|line| *line != "```").flat_map(|line| [line, "\n"]).collect();
+            let block: String =
+                lines.by_ref().take_while(|line| *line != "```").flat_map(|line| [line, "\n"]).collect();
             found.entry(name.to_owned()).or_default().push_str(&block);
         }
     }
@@ -61,7 +62,9 @@ impl Desk {
 
     /// A text for where things are in this test: the server and the application.
     fn here(&self, text: &str) -> String {
-        let text = text.replace("127.0.0.1:8080", "\0").replace("--bind 127.0.0.1 5000", &format!("--bind 127.0.0.1 {}", self.port));
+        let text = text
+            .replace("127.0.0.1:8080", "\0")
+            .replace("--bind 127.0.0.1 5000", &format!("--bind 127.0.0.1 {}", self.port));
         let text = text.replace("127.0.0.1:5000", &format!("127.0.0.1:{}", self.port));
         text.replace('\0', self.app.base.trim_start_matches("http://"))
     }
@@ -109,7 +112,8 @@ impl Desk {
     fn start(&self, block: &str) -> Running {
         let log = self.folder.path().join("application.log");
         let to_log = fs::File::create(&log).unwrap();
-        let child = self.shell(block).stderr(to_log.try_clone().unwrap()).stdout(to_log).process_group(0).spawn().unwrap();
+        let child =
+            self.shell(block).stderr(to_log.try_clone().unwrap()).stdout(to_log).process_group(0).spawn().unwrap();
         let running = Running(child);
         let began = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {

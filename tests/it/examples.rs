@@ -448,7 +448,8 @@ fn the_examples_install_what_is_tested() {
         lock["packages"].clone()
     };
     let tested = packages("tests/interop/package-lock.json");
-    for (lock, at_least) in [("examples/express/package-lock.json", 10), ("examples/clients/page/package-lock.json", 1)] {
+    for (lock, at_least) in [("examples/express/package-lock.json", 10), ("examples/clients/page/package-lock.json", 1)]
+    {
         let ours = packages(lock);
         for (path, package) in ours.as_object().unwrap().iter().filter(|(path, _)| !path.is_empty()) {
             assert_eq!(package["integrity"], tested[path]["integrity"], "{lock}: {path}");
