@@ -44,6 +44,8 @@ return new Promise((resolve) => {
   opening.onsuccess = () => { opening.result.close(); resolve(true) }
 })
 """
+# A question that waits for its answer.
+OPEN = "sessionStorage.setItem('asked', JSON.stringify({ verifier: 'v'.repeat(43), state: 'mine', nonce: 'n' }))"
 
 
 def main():
@@ -87,8 +89,12 @@ def main():
             says(f"Logged in: {person['username']}")
         steps.did("two_tabs", no_token())
 
+        # To a question that is open, and to none; the code of neither is sent anywhere.
+        browser.run(OPEN)
         browser.go(f"{application}/?code=csc_forged&state=forged&iss={asked['issuer']}")
-        steps.did("forged_answer_refused", says("It did not work"))
+        says('It did not work: unexpected "state"')
+        browser.go(f"{application}/?code=csc_forged&state=mine&iss={asked['issuer']}")
+        steps.did("forged_answer_refused", says('It did not work: "expectedState"'))
         browser.go(f"{application}/")
         says(f"Logged in: {person['username']}")
         browser.click("#log-out")

@@ -221,6 +221,8 @@ fn a_device_shows_a_code_and_waits() {
     let shown = lines.next().unwrap();
     assert!(shown.starts_with(&format!("Go to {}/device and type ", desk.app.base)), "{shown}");
     let complete = lines.next().unwrap();
+    // It asks once before anybody is there.
+    std::thread::sleep(Duration::from_secs(6));
     let mut person = Command::new(required("COUNTERSIGN_TEST_PYTHON"));
     person.args(["-B", "tests/interop/person_goes.py", complete.strip_prefix("or open ").unwrap()]);
     let went = person.env("ISSUER", &desk.app.base).env("PERSON", desk.person().to_string()).output().unwrap();
