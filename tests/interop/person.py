@@ -56,6 +56,8 @@ class Person:
                 form |= self.person
             if action.group(1) == "/consent":
                 form["decision"] = "allow"
+            if action.group(1) == "/device":
+                form["user_code"] = re.search(r'name="user_code"[^>]* value="([^"]*)"', page).group(1)
             answer = self.send(urllib.parse.urljoin(url, action.group(1)), form)
         raise AssertionError(f"it never ends: {self.seen}")
 

@@ -160,7 +160,7 @@ impl Example {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -183,8 +183,8 @@ pub fn for_cargo() -> impl Iterator<Item = (OsString, OsString)> {
 }
 
 /// The files of a folder, and nothing of what a developer has installed there.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_file() {
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
@@ -438,7 +438,7 @@ fn the_examples_install_what_is_tested() {
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     };
     let tested = lines("tests/interop/requirements.txt");
-    for example in ["flask", "fastapi"] {
+    for example in ["flask", "fastapi", "clients"] {
         for pinned in lines(&format!("examples/{example}/requirements.txt")) {
             assert!(tested.contains(&pinned), "{example}: {pinned}");
         }
@@ -447,9 +447,13 @@ fn the_examples_install_what_is_tested() {
         let lock: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
         lock["packages"].clone()
     };
-    let (ours, tested) = (packages("examples/express/package-lock.json"), packages("tests/interop/package-lock.json"));
-    for (path, package) in ours.as_object().unwrap().iter().filter(|(path, _)| !path.is_empty()) {
-        assert_eq!(package["integrity"], tested[path]["integrity"], "{path}");
+    let tested = packages("tests/interop/package-lock.json");
+    for (lock, at_least) in [("examples/express/package-lock.json", 10), ("examples/clients/page/package-lock.json", 1)]
+    {
+        let ours = packages(lock);
+        for (path, package) in ours.as_object().unwrap().iter().filter(|(path, _)| !path.is_empty()) {
+            assert_eq!(package["integrity"], tested[path]["integrity"], "{lock}: {path}");
+        }
+        assert!(ours.as_object().unwrap().len() > at_least);
     }
-    assert!(ours.as_object().unwrap().len() > 10);
 }

@@ -25,6 +25,7 @@ mod cli;
 mod client_key;
 mod connections;
 mod drills;
+mod example_clients;
 mod examples;
 mod examples_nginx;
 mod gate;
