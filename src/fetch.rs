@@ -180,7 +180,7 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`].
     pub fn get(&self, url: &str, caller: Caller) -> Result<Vec<u8>, FetchError> {
-        self.call(url, caller, |client, url| client.get(url))
+        self.call(url, caller, Client::get)
     }
 
     /// What is answered to a form.

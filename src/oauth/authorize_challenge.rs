@@ -98,7 +98,7 @@ pub fn challenge(
         Some((id, parameters)) => (Some(id), Params::parse_query(parameters.as_bytes())?),
         None => (None, params),
     };
-    bind(app, &mut params, PATH, context).map_err(refuse)?;
+    bind(app, &client, &mut params, PATH, context).map_err(refuse)?;
     let asked = read(&client, &params).map_err(refuse)?;
     let proven = match &credentials {
         Some(credentials) => login::prove_password(app, memory, credentials, context.network),

@@ -79,7 +79,11 @@ pub fn end_session(
         // An ID token is the client's, not the person's: without the browser of the log-in it ends what that client has, and
         // nothing of others.
         if let Some(id) = asking.grant_id.filter(|_| hinted.is_some()) {
-            end_grant(app, id, EndedBy::LogOut, &context.deadline)?;
+            let found = app.db.read(|tx| grants::find(tx, id))?;
+            // OpenID Connect Back-Channel Logout §2.7: what was issued for offline access outlives the log-in.
+            if found.is_some_and(|found| !found.grant.scope.contains("offline_access")) {
+                end_grant(app, id, EndedBy::LogOut, &context.deadline)?;
+            }
         }
         // Nobody confirms anything here, so only somebody who was given an ID token says where to go; and RFC 9700 §4.11.2:
         // nobody whom nobody has looked at.

@@ -10,8 +10,9 @@ use crate::protocol::authorize_request::PARAMETERS;
 use crate::protocol::client_credentials::{ClientId, PresentedClient};
 use crate::protocol::params::Params;
 use crate::protocol::token_response::PushedResponse;
-use crate::reason::{ClientRefusal, DpopRefusal, Refusal, RequestRefusal};
+use crate::reason::{DpopRefusal, Refusal, RequestRefusal};
 use crate::secret::{Digest, encode_base64url};
+use crate::store::clients::Client;
 use crate::store::pushed_requests::{self, PushedRequest};
 
 /// How long a browser may take to bring it (FAPI 2.0 §5.3.2.2: less than 600 s; ASVS 10.4.13: as short as can be).
@@ -53,17 +54,17 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     let client = client_auth::authenticate(app, &presented, context)?;
     let refuse = |refusal: Refusal| refusal.of_client(&client.id);
     refuse_nested(&params).map_err(refuse)?;
-    // ASVS 2.4.1: a public client is anybody, and each request may be a row, and its proof another.
-    app.authorize_requests.admit(&app.cache, context.network).map_err(refuse)?;
+    // ASVS 2.4.1: a public client is anybody, and each request is a row. One that has proven itself asks for all its people from
+    // one network.
+    if client.metadata.is_public() {
+        app.authorize_requests.admit(&app.cache, context.network).map_err(refuse)?;
+    }
     params.set("client_id", client.id.as_str());
     let mut resolved = resolve_object(app, params).map_err(refuse)?;
-    bind(app, &mut resolved.params, PATH, context).map_err(refuse)?;
+    bind(app, &client, &mut resolved.params, PATH, context).map_err(refuse)?;
     refuse_other_way(&client, &resolved.source, true).map_err(refuse)?;
     // RFC 9126 §2.1 no. 3: as it would be judged at the authorization endpoint.
-    let (named, _) = address(app, &resolved.params).map_err(refuse)?;
-    if named.id != client.id {
-        return Err(refuse(ClientRefusal::WrongMethod.into()));
-    }
+    address(app, &resolved.params).map_err(refuse)?;
     read(&client, &resolved.params).map_err(refuse)?;
     let parameters = resolved.params.to_form(&PARAMETERS);
     if parameters.len() > MAX_WAITING_BYTES {
@@ -81,9 +82,15 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
 }
 
 /// RFC 9449 §10.1: a proof binds the code to its key, as `dpop_jkt` does; with both, they must agree.
-pub(super) fn bind(app: &App, params: &mut Params, path: &str, context: &RequestContext) -> Result<(), Refusal> {
+pub(super) fn bind(
+    app: &App,
+    client: &Client,
+    params: &mut Params,
+    path: &str,
+    context: &RequestContext,
+) -> Result<(), Refusal> {
     // ASVS 2.4.1: whoever has no secret is anybody.
-    if !context.shown.proofs.is_empty() {
+    if client.metadata.is_public() && !context.shown.proofs.is_empty() {
         app.proofs.admit(&app.cache, context.network)?;
     }
     let Some(jkt) = possession::prove_key(app, ("POST", path, None), context)? else { return Ok(()) };

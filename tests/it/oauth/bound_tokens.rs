@@ -305,6 +305,8 @@ fn anybodys_proofs_are_bounded_by_the_minute() {
         let headers = [("Authorization", header.as_str()), ("DPoP", &proof), ("X-Forwarded-For", &address)];
         assert_eq!(app.relying_party().form("/token", &headers, &[("grant_type", "client_credentials")]).status, 200);
     }
+}
+
 /// FAPI 2.0 Security Profile §5.3.2.1: a clock that is off by ten seconds is no reason to refuse, nor are claims of time beside it.
 #[test]
 fn a_proof_may_be_off_by_seconds_and_say_more_than_it_must() {
