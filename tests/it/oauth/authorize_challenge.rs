@@ -7,6 +7,7 @@ use countersign::secret::PlainSecret;
 
 use crate::app::{AUDIENCE, PASSWORD, TestApp, WRONG_PASSWORD};
 use crate::browser::{Browser, CALLBACK, CodeRequest};
+use crate::client_key::ClientKey;
 use crate::relying_party::{Answer, RelyingParty, basic};
 
 const PATH: &str = "/authorize-challenge";
@@ -332,5 +333,47 @@ fn nothing_comes_of_such_a_code_when_what_it_rests_on_is_over() {
         let of_first = code(&log_in(&party, &request, &email));
         end(&app, &email);
         assert_eq!(redeem(&party, &request, &of_first, &[]).error(), "invalid_grant", "{what}");
+    }
+}
+
+#[test]
+fn such_a_code_is_bound_to_the_key_that_its_request_showed() {
+    let app = TestApp::start();
+    own(&app);
+    let (party, (_, email)) = (app.relying_party(), app.account());
+    let (key, thief) = (ClientKey::p256(), ClientKey::p256());
+    let none = serde_json::json!({});
+    let at = |key: &ClientKey, path: &str| key.proof(&app, ("POST", path), &none);
+    let send = |path: &str, proof: &str, form: &[(&str, &str)]| party.form(path, &[("DPoP", proof)], form);
+    let request = request();
+    let asked: Vec<_> = request.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let typed = [("username", email.as_str()), ("password", PASSWORD)];
+    let whole = [&asked[..], &typed].concat();
+    assert_eq!(send(PATH, &at(&key, "/token"), &whole).error(), "invalid_dpop_proof", "for somewhere else");
+    let jkt = thief.thumbprint();
+    let both = [&whole[..], &[("dpop_jkt", jkt.as_str())]].concat();
+    assert_eq!(send(PATH, &at(&key, PATH), &both).error(), "invalid_dpop_proof", "they do not agree");
+
+    let redeem_by = |code: &str, key: &ClientKey| {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", "own"),
+            ("code", code),
+            ("code_verifier", &request.verifier),
+        ];
+        send("/token", &at(key, "/token"), &form)
+    };
+    // At once, and in steps: what began it counts.
+    let at_once = code(&send(PATH, &at(&key, PATH), &whole));
+    let name = session(&send(PATH, &at(&key, PATH), &asked));
+    let go_on = [("client_id", "own"), ("auth_session", name.as_str()), typed[0], typed[1]];
+    assert_eq!(send(PATH, &at(&thief, PATH), &go_on).error(), "invalid_dpop_proof");
+    let in_steps = code(&party.form(PATH, &[], &go_on));
+    for bound in [at_once, in_steps] {
+        assert_eq!(redeem(&party, &request, &bound, &[]).error(), "invalid_grant", "no proof at all");
+        assert_eq!(redeem_by(&bound, &thief).error(), "invalid_grant");
+        let answer = redeem_by(&bound, &key);
+        assert_eq!(answer.json()["token_type"], "DPoP");
+        assert_eq!(answer.tokens().claims()["cnf"]["jkt"], key.thumbprint());
     }
 }
