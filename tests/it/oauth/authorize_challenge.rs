@@ -283,6 +283,38 @@ fn nobody_is_told_who_has_an_account_and_the_limits_hold() {
 }
 
 #[test]
+fn what_apps_begin_is_kept_within_bounds() {
+    let app = TestApp::with(&[("limits.authorize_requests", "3"), ("http.trusted_proxies", "127.0.0.1/32")]);
+    own(&app);
+    let (party, (_, email), request) = (app.relying_party(), app.account(), request());
+    let [one, two, three, four, ..] = countersign::secret::Random.bytes::<4>();
+    let network = format!("2001:db8:{one:x}{two:02x}:{three:x}{four:02x}::1");
+    let elsewhere = format!("2001:db8:{two:x}{one:02x}:{four:x}{three:02x}:1::1");
+    let from = |network: &str, more: &[(&str, &str)]| {
+        let mut form: Vec<(&str, &str)> = request.parameters.iter().map(|(name, value)| (&**name, &**value)).collect();
+        form.extend(more);
+        party.form(PATH, &[("X-Forwarded-For", network)], &form)
+    };
+    let kept = || app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM authorize_requests");
+    for _ in 0..3 {
+        session(&from(&network, &[]));
+    }
+    assert_eq!(kept(), ["3"]);
+    // Whoever asks for more goes on without, and a person who has typed all of it is let in.
+    let more = from(&network, &[]);
+    assert_eq!((more.status, more.error().as_str()), (400, "insufficient_authorization"));
+    assert!(more.json().get("auth_session").is_none(), "{}", more.body);
+    assert_eq!(kept(), ["3"]);
+    code(&from(&network, &[("username", &email), ("password", PASSWORD)]));
+    // Nor does one who begins with too much fill anything.
+    let long = "a".repeat(9000);
+    let much = from(&elsewhere, &[("login_hint", &long)]);
+    assert!(much.status == 400 && much.json().get("auth_session").is_none(), "{}", much.body);
+    assert_eq!(kept(), ["3"]);
+    session(&from(&elsewhere, &[]));
+}
+
+#[test]
 fn everything_that_such_a_code_is_bound_to_must_be_shown() {
     let app = TestApp::start();
     own(&app);
