@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::app::{AUDIENCE, PASSWORD, TestApp, TestDatabase, required};
 use crate::browser::Browser;
+use crate::client_key::ClientKey;
 
 /// What each of them does, in this order.
 const STEPS: [&str; 10] = [
@@ -38,7 +39,7 @@ const STEPS_OF_DEVICE: [&str; 8] =
 fn goes_all_the_way(client: Command, library: &str, steps: &[&str]) {
     let settings = [("registration.mode", "open"), ("registration.allowed_audiences", AUDIENCE)];
     let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &settings);
-    run(&app, client, library, steps, json!({}));
+    run(&app, client, library, steps, &json!({}));
 }
 
 /// A device of a client that an operator registered: who registers itself may not have any.
@@ -53,11 +54,11 @@ fn is_let_in(device: Command, library: &str, steps: &[&str], method: &str) {
             "scope": "openid email offline_access",
         }),
     );
-    run(&app, device, library, steps, json!({ "client_id": "tv", "client_secret": secret }));
+    run(&app, device, library, steps, &json!({ "client_id": "tv", "client_secret": secret }));
 }
 
 #[track_caller]
-fn run(app: &TestApp, mut client: Command, library: &str, steps: &[&str], registered: Value) {
+fn run(app: &TestApp, mut client: Command, library: &str, steps: &[&str], registered: &Value) {
     let (_, email) = app.account();
     let person = json!({ "username": email, "password": PASSWORD });
     let asked = json!({ "issuer": app.base, "audience": AUDIENCE, "client": registered, "person": person });
@@ -91,6 +92,29 @@ fn openid_client_goes_all_the_way() {
 #[test]
 fn openid_client_goes_all_the_way_by_keys() {
     goes_all_the_way(node("openid_client_keys.mjs"), "openid-client 6.", &STEPS_BY_KEYS);
+}
+
+#[test]
+fn oauth4webapi_goes_all_the_way_by_keys() {
+    goes_all_the_way(node("oauth4webapi_keys.mjs"), "oauth4webapi 3.", &STEPS_BY_KEYS);
+}
+
+/// With what Authlib needs: the token endpoint as the audience of an assertion, which an operator alone may grant.
+#[test]
+fn a_machine_on_authlib_proves_itself_by_a_key() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let (key, pem) = ClientKey::p256_with_pem();
+    let metadata = json!({
+        "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_audience": true,
+        "jwks": key.jwks(),
+        "grant_types": ["client_credentials"],
+        "scope": "jobs",
+        "audiences": [AUDIENCE],
+    });
+    assert_eq!(app.client("job", metadata), None);
+    let steps = ["discovered", "tokens", "introspected", "again", "too_long"];
+    run(&app, python("authlib_keys.py"), "Authlib 1.", &steps, &json!({ "client_id": "job", "key": pem }));
 }
 
 #[test]
