@@ -20,7 +20,7 @@ OPTIONS = {"preload": False, "resultTypes": ["violations"]}
 def complaint(line):
     """Whether a line of the log is one: that a page came with the status of a refusal is as it should be."""
     message = line["message"]
-    ours = any(f"{path} - Failed to load resource" in message for path in ("/login", "%2Fcb"))
+    ours = any(f"{path} - Failed to load resource" in message for path in ("/login", "/device", "%2Fcb"))
     refused = ours and message.endswith("the server responded with a status of 400 (Bad Request)")
     return not refused and line["level"] != "INFO"
 

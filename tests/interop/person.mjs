@@ -45,6 +45,7 @@ export class Person {
       for (const [, name, value] of page.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"/g)) form[name] = value
       if (action === '/login') Object.assign(form, { username: this.username, password: this.password })
       if (action === '/consent') form.decision = 'allow'
+      if (action === '/device') form.user_code = page.match(/name="user_code"[^>]* value="([^"]*)"/)[1]
       answer = await this.send(new URL(action, url), form)
     }
     throw new Error(`it never ends: ${this.seen}`)

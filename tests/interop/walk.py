@@ -1,7 +1,8 @@
 """A walk past every page that people see, in a real browser: from an application to a log-in, over what it is allowed, back to the
 application, and out again. Whoever walks says what is done at each page.
 
-The server is one where clients register themselves; the application is a listener here.
+The server is one where clients register themselves; the application is a listener here. The public client `tv`, which an operator
+registered, has a device.
 """
 
 import base64
@@ -90,6 +91,34 @@ def ask(issuer, application, client_id, **more):
     return f"{issuer}/authorize?{urllib.parse.urlencode(parameters)}", verifier
 
 
+def past_the_device(browser, issuer, at):
+    """Lets a device in, for whoever is logged in at the browser."""
+    form = {"client_id": "tv", "scope": "openid profile offline_access"}
+    codes = post(f"{issuer}/device_authorization", urllib.parse.urlencode(form).encode(), {})
+    browser.go(codes["verification_uri"])
+    browser.wait_for("where the code is typed", lambda: browser.find("#user_code"))
+    at("device")
+    # No code has a vowel, and this one is nobody's.
+    browser.type("#user_code", "AAAA-AAAA")
+    browser.click("button")
+    browser.wait_for("the same again", lambda: browser.find("#problem"))
+    at("device-again")
+    browser.type("#user_code", codes["user_code"].lower())
+    browser.click("button")
+    browser.wait_for("the question", lambda: browser.find("button[value=allow]"))
+    assert browser.text(".code") == codes["user_code"], browser.text(".code")
+    at("device-consent")
+    browser.click("button[value=allow]")
+    browser.wait_for("the answer", lambda: browser.text("h1") == "Your device is connected")
+    at("device-answered")
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+        "client_id": "tv",
+        "device_code": codes["device_code"],
+    }
+    assert "access_token" in post(f"{issuer}/token", urllib.parse.urlencode(form).encode(), {})
+
+
 def walk(browser, issuer, person, at):
     """Goes past every page; `at(name)` is called at each. Returns what the application was told at last."""
     with Application() as application:
@@ -105,6 +134,7 @@ def walk(browser, issuer, person, at):
         at("log-in-again")
         browser.type("#username", person["username"])
         browser.type("#password", person["password"])
+        browser.click("input[name=remember]")
         browser.click("button")
         browser.wait_for("the consent", lambda: browser.find("button[value=allow]"))
         at("consent")
@@ -120,6 +150,15 @@ def walk(browser, issuer, person, at):
         browser.wait_for("the application", lambda: len(application.answers) == 2)
         assert "code" in application.answers[-1], application.answers[-1]
 
+        which, _ = ask(issuer, application, client_id, prompt="select_account")
+        browser.go(which)
+        browser.wait_for("which account", lambda: browser.find("form[action='/select-account']"))
+        at("select-account")
+        browser.click("button")
+        browser.wait_for("the consent", lambda: browser.find("button[value=allow]"))
+        browser.click("button[value=allow]")
+        browser.wait_for("the application", lambda: len(application.answers) == 3)
+
         form = {
             "grant_type": "authorization_code",
             "client_id": client_id,
@@ -128,6 +167,13 @@ def walk(browser, issuer, person, at):
             "code_verifier": verifier,
         }
         tokens = post(f"{issuer}/token", urllib.parse.urlencode(form).encode(), {})
+
+        past_the_device(browser, issuer, at)
+        browser.go(f"{issuer}/account")
+        browser.wait_for("the account", lambda: browser.find("button[name=everything]"))
+        account = browser.text("main")
+        assert all(text in account for text in ("this browser", "Orchard", "Living Room")), account
+        at("account")
 
         browser.go(f"{issuer}/authorize?client_id=nobody&redirect_uri=https%3A%2F%2Fapp.example%2Fcb")
         browser.wait_for("the refusal", lambda: browser.find("[role=alert]"))

@@ -27,6 +27,15 @@ impl ClientKey {
         Self::of(Pair::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()))
     }
 
+    /// With its private half as a file of a client's holds it.
+    pub fn p256_with_pem() -> (Self, String) {
+        use base64::Engine as _;
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref()).unwrap();
+        let body = base64::engine::general_purpose::STANDARD.encode(document.as_ref());
+        (Self::of(Pair::P256(pair)), format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"))
+    }
+
     pub fn ed25519() -> Self {
         Self::of(Pair::Ed25519(Ed25519KeyPair::generate().unwrap()))
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::app::{AUDIENCE, PASSWORD, TestApp, TestDatabase, required};
 use crate::browser::Browser;
+use crate::client_key::ClientKey;
 
 /// What each of them does, in this order.
 const STEPS: [&str; 10] = [
@@ -30,13 +31,37 @@ const STEPS: [&str; 10] = [
 const STEPS_BY_KEYS: [&str; 10] =
     ["registered", "discovered", "pushed", "asked", "code", "userinfo", "copied", "refreshed", "revoked", "logged_out"];
 
+/// And what a device does; one of them keeps asking until it is let in, and says nothing of that.
+const STEPS_OF_DEVICE: [&str; 8] =
+    ["discovered", "began", "waits", "let_in", "tokens", "userinfo", "refreshed", "once"];
+
 #[track_caller]
-fn goes_all_the_way(mut client: Command, library: &str, steps: &[&str]) {
+fn goes_all_the_way(client: Command, library: &str, steps: &[&str]) {
     let settings = [("registration.mode", "open"), ("registration.allowed_audiences", AUDIENCE)];
     let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &settings);
+    run(&app, client, library, steps, &json!({}));
+}
+
+/// A device of a client that an operator registered: who registers itself may not have any.
+#[track_caller]
+fn is_let_in(device: Command, library: &str, steps: &[&str], method: &str) {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let secret = app.client(
+        "tv",
+        json!({
+            "token_endpoint_auth_method": method,
+            "grant_types": ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"],
+            "scope": "openid email offline_access",
+        }),
+    );
+    run(&app, device, library, steps, &json!({ "client_id": "tv", "client_secret": secret }));
+}
+
+#[track_caller]
+fn run(app: &TestApp, mut client: Command, library: &str, steps: &[&str], registered: &Value) {
     let (_, email) = app.account();
-    let asked =
-        json!({ "issuer": app.base, "audience": AUDIENCE, "person": { "username": email, "password": PASSWORD } });
+    let person = json!({ "username": email, "password": PASSWORD });
+    let asked = json!({ "issuer": app.base, "audience": AUDIENCE, "client": registered, "person": person });
     let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -70,6 +95,29 @@ fn openid_client_goes_all_the_way_by_keys() {
 }
 
 #[test]
+fn oauth4webapi_goes_all_the_way_by_keys() {
+    goes_all_the_way(node("oauth4webapi_keys.mjs"), "oauth4webapi 3.", &STEPS_BY_KEYS);
+}
+
+/// With what Authlib needs: the token endpoint as the audience of an assertion, which an operator alone may grant.
+#[test]
+fn a_machine_on_authlib_proves_itself_by_a_key() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let (key, pem) = ClientKey::p256_with_pem();
+    let metadata = json!({
+        "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_audience": true,
+        "jwks": key.jwks(),
+        "grant_types": ["client_credentials"],
+        "scope": "jobs",
+        "audiences": [AUDIENCE],
+    });
+    assert_eq!(app.client("job", metadata), None);
+    let steps = ["discovered", "tokens", "introspected", "again", "too_long"];
+    run(&app, python("authlib_keys.py"), "Authlib 1.", &steps, &json!({ "client_id": "job", "key": pem }));
+}
+
+#[test]
 fn oauth4webapi_goes_all_the_way() {
     goes_all_the_way(node("oauth4webapi.mjs"), "oauth4webapi 3.", &STEPS);
 }
@@ -82,6 +130,23 @@ fn authlib_goes_all_the_way() {
 #[test]
 fn requests_oauthlib_goes_all_the_way() {
     goes_all_the_way(python("requests_oauthlib_client.py"), "requests-oauthlib 2.", &STEPS);
+}
+
+#[test]
+fn a_device_on_openid_client_is_let_in() {
+    let steps: Vec<_> = STEPS_OF_DEVICE.into_iter().filter(|step| *step != "waits").collect();
+    is_let_in(node("openid_client_device.mjs"), "openid-client 6.", &steps, "client_secret_post");
+}
+
+#[test]
+fn a_device_on_oauth4webapi_is_let_in() {
+    is_let_in(node("oauth4webapi_device.mjs"), "oauth4webapi 3.", &STEPS_OF_DEVICE, "none");
+}
+
+#[test]
+fn a_device_on_requests_oauthlib_is_let_in() {
+    let device = python("requests_oauthlib_device.py");
+    is_let_in(device, "requests-oauthlib 2.", &STEPS_OF_DEVICE, "client_secret_post");
 }
 
 /// Builds the client in Rust: once, as its folder would.

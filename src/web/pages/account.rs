@@ -9,7 +9,7 @@ use askama::Template;
 use super::texts::{self, Texts};
 use super::{add_cookies, forms, logout, on_token_lane, page, refused, see_other};
 use crate::app::App;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Timestamp};
 use crate::identity::browser::Visitor;
 use crate::identity::self_service::{self, Carried, Opened, Overview, ShownGrant, ShownRemembered, ShownSession, Wish};
 use crate::oauth::end_session::{self, Frame};
@@ -26,6 +26,14 @@ struct AccountPage<'a> {
     sessions: &'a [ShownSession],
     remembered: &'a [ShownRemembered],
     grants: Vec<(&'a ShownGrant, String)>,
+}
+
+impl AccountPage<'_> {
+    /// An instant to the minute, as people read it in any language.
+    fn instant(at: &Timestamp) -> String {
+        let text = at.to_string();
+        text.get(..16).map(|minute| format!("{} UTC", minute.replace('T', " "))).unwrap_or(text)
+    }
 }
 
 /// What comes of a request.

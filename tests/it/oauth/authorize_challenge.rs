@@ -7,6 +7,7 @@ use countersign::secret::PlainSecret;
 
 use crate::app::{AUDIENCE, PASSWORD, TestApp, WRONG_PASSWORD};
 use crate::browser::{Browser, CALLBACK, CodeRequest};
+use crate::client_key::ClientKey;
 use crate::relying_party::{Answer, RelyingParty, basic};
 
 const PATH: &str = "/authorize-challenge";
@@ -282,6 +283,38 @@ fn nobody_is_told_who_has_an_account_and_the_limits_hold() {
 }
 
 #[test]
+fn what_apps_begin_is_kept_within_bounds() {
+    let app = TestApp::with(&[("limits.authorize_requests", "3"), ("http.trusted_proxies", "127.0.0.1/32")]);
+    own(&app);
+    let (party, (_, email), request) = (app.relying_party(), app.account(), request());
+    let [one, two, three, four, ..] = countersign::secret::Random.bytes::<4>();
+    let network = format!("2001:db8:{one:x}{two:02x}:{three:x}{four:02x}::1");
+    let elsewhere = format!("2001:db8:{two:x}{one:02x}:{four:x}{three:02x}:1::1");
+    let from = |network: &str, more: &[(&str, &str)]| {
+        let mut form: Vec<(&str, &str)> = request.parameters.iter().map(|(name, value)| (&**name, &**value)).collect();
+        form.extend(more);
+        party.form(PATH, &[("X-Forwarded-For", network)], &form)
+    };
+    let kept = || app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM authorize_requests");
+    for _ in 0..3 {
+        session(&from(&network, &[]));
+    }
+    assert_eq!(kept(), ["3"]);
+    // Whoever asks for more goes on without, and a person who has typed all of it is let in.
+    let more = from(&network, &[]);
+    assert_eq!((more.status, more.error().as_str()), (400, "insufficient_authorization"));
+    assert!(more.json().get("auth_session").is_none(), "{}", more.body);
+    assert_eq!(kept(), ["3"]);
+    code(&from(&network, &[("username", &email), ("password", PASSWORD)]));
+    // Nor does one who begins with too much fill anything.
+    let long = "a".repeat(9000);
+    let much = from(&elsewhere, &[("login_hint", &long)]);
+    assert!(much.status == 400 && much.json().get("auth_session").is_none(), "{}", much.body);
+    assert_eq!(kept(), ["3"]);
+    session(&from(&elsewhere, &[]));
+}
+
+#[test]
 fn everything_that_such_a_code_is_bound_to_must_be_shown() {
     let app = TestApp::start();
     own(&app);
@@ -332,5 +365,47 @@ fn nothing_comes_of_such_a_code_when_what_it_rests_on_is_over() {
         let of_first = code(&log_in(&party, &request, &email));
         end(&app, &email);
         assert_eq!(redeem(&party, &request, &of_first, &[]).error(), "invalid_grant", "{what}");
+    }
+}
+
+#[test]
+fn such_a_code_is_bound_to_the_key_that_its_request_showed() {
+    let app = TestApp::start();
+    own(&app);
+    let (party, (_, email)) = (app.relying_party(), app.account());
+    let (key, thief) = (ClientKey::p256(), ClientKey::p256());
+    let none = serde_json::json!({});
+    let at = |key: &ClientKey, path: &str| key.proof(&app, ("POST", path), &none);
+    let send = |path: &str, proof: &str, form: &[(&str, &str)]| party.form(path, &[("DPoP", proof)], form);
+    let request = request();
+    let asked: Vec<_> = request.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let typed = [("username", email.as_str()), ("password", PASSWORD)];
+    let whole = [&asked[..], &typed].concat();
+    assert_eq!(send(PATH, &at(&key, "/token"), &whole).error(), "invalid_dpop_proof", "for somewhere else");
+    let jkt = thief.thumbprint();
+    let both = [&whole[..], &[("dpop_jkt", jkt.as_str())]].concat();
+    assert_eq!(send(PATH, &at(&key, PATH), &both).error(), "invalid_dpop_proof", "they do not agree");
+
+    let redeem_by = |code: &str, key: &ClientKey| {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", "own"),
+            ("code", code),
+            ("code_verifier", &request.verifier),
+        ];
+        send("/token", &at(key, "/token"), &form)
+    };
+    // At once, and in steps: what began it counts.
+    let at_once = code(&send(PATH, &at(&key, PATH), &whole));
+    let name = session(&send(PATH, &at(&key, PATH), &asked));
+    let go_on = [("client_id", "own"), ("auth_session", name.as_str()), typed[0], typed[1]];
+    assert_eq!(send(PATH, &at(&thief, PATH), &go_on).error(), "invalid_dpop_proof");
+    let in_steps = code(&party.form(PATH, &[], &go_on));
+    for bound in [at_once, in_steps] {
+        assert_eq!(redeem(&party, &request, &bound, &[]).error(), "invalid_grant", "no proof at all");
+        assert_eq!(redeem_by(&bound, &thief).error(), "invalid_grant");
+        let answer = redeem_by(&bound, &key);
+        assert_eq!(answer.json()["token_type"], "DPoP");
+        assert_eq!(answer.tokens().claims()["cnf"]["jkt"], key.thumbprint());
     }
 }

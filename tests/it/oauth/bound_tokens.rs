@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::app::TestApp;
 use crate::browser::{Browser, CALLBACK, CodeRequest, code};
 use crate::client_key::{ClientKey, ath};
+use crate::oauth::device;
 use crate::relying_party::{Answer, Tokens, basic};
 
 const TOKEN: (&str, &str) = ("POST", "/token");
@@ -23,7 +24,11 @@ fn redeem(app: &TestApp, request: &CodeRequest, code: &str, proof: &str) -> Answ
 }
 
 fn refresh(app: &TestApp, token: &str, proof: Option<&str>) -> Answer {
-    let form = [("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", token)];
+    refresh_of("app", app, token, proof)
+}
+
+fn refresh_of(client_id: &str, app: &TestApp, token: &str, proof: Option<&str>) -> Answer {
+    let form = [("grant_type", "refresh_token"), ("client_id", client_id), ("refresh_token", token)];
     let headers: Vec<_> = proof.iter().map(|proof| ("DPoP", *proof)).collect();
     app.relying_party().form("/token", &headers, &form)
 }
@@ -341,4 +346,33 @@ fn a_proof_may_be_off_by_seconds_and_say_more_than_it_must() {
     let authorization = format!("DPoP {}", tokens.access);
     let headers = [("Authorization", authorization.as_str()), ("DPoP", proof.as_str())];
     assert_eq!(app.relying_party().get("/userinfo", &headers).status, 200);
+}
+
+#[test]
+fn what_a_device_gets_is_bound_to_the_key_that_it_polls_with() {
+    let app = TestApp::start();
+    device::tv(&app);
+    let (party, browser, (_, email)) = (app.relying_party(), Browser::new(&app), app.account());
+    let codes = device::begin(&party, "openid read");
+    let form = device::consent(&browser, &device::enter(&browser, &codes.user), &email);
+    assert_eq!(form.send(&browser, &[("decision", "allow")]).status, 200);
+    let (key, thief) = (ClientKey::p256(), ClientKey::p256());
+    let poll = |proof: &str| {
+        let form = [("grant_type", device::GRANT), ("client_id", "tv"), ("device_code", codes.device.as_str())];
+        party.form("/token", &[("DPoP", proof)], &form)
+    };
+    let elsewhere = key.proof(&app, ("POST", "/device_authorization"), &json!({}));
+    assert_eq!(poll(&elsewhere).error(), "invalid_dpop_proof", "and nothing is used up");
+    let answer = poll(&key.proof(&app, TOKEN, &json!({})));
+    assert_eq!(answer.json()["token_type"], "DPoP");
+    let tokens = answer.tokens();
+    assert_eq!(tokens.claims()["cnf"], json!({ "jkt": key.thumbprint() }));
+    let before = app.database.rotations();
+    for proof in [None, Some(thief.proof(&app, TOKEN, &json!({})))] {
+        let answer = refresh_of("tv", &app, tokens.refresh_token(), proof.as_deref());
+        assert_eq!(answer.error(), "invalid_grant");
+    }
+    assert_eq!(app.database.rotations(), before, "nothing was written");
+    let next = refresh_of("tv", &app, tokens.refresh_token(), Some(&key.proof(&app, TOKEN, &json!({}))));
+    assert_eq!(next.tokens().claims()["cnf"]["jkt"], key.thumbprint());
 }

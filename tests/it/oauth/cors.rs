@@ -26,7 +26,7 @@ const FOREIGN: [&str; 14] = [
     "https://spa.example, https://spa.example",
 ];
 
-const PATHS: [&str; 4] = ["/token", "/userinfo", "/revoke", "/device_authorization"];
+const PATHS: [&str; 5] = ["/token", "/userinfo", "/revoke", "/device_authorization", "/par"];
 
 /// Two public clients with origins of their own; an account of theirs.
 fn clients(app: &TestApp) -> String {
@@ -113,9 +113,15 @@ fn an_answer_is_read_by_the_pages_of_its_own_client() {
         party.form("/revoke", &[("Origin", origin)], &[("client_id", "spa"), ("token", token)])
     };
     let device = |origin: &str| party.form("/device_authorization", &[("Origin", origin)], &[("client_id", "spa")]);
+    let pushed = CodeRequest::of("spa", CALLBACK);
+    let pairs: Vec<_> = pushed.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let push = |origin: &str| party.form("/par", &[("Origin", origin)], &pairs);
     let known = |origin: &str| party.get("/userinfo", &[("Origin", origin), ("Authorization", &bearer)]);
     assert_eq!(reader(&known(OURS)), Some(OURS));
     assert_eq!((reader(&device(OURS)), reader(&revoke(OURS, "x"))), (Some(OURS), Some(OURS)));
+    assert_eq!((push(OURS).status, reader(&push(OURS))), (201, Some(OURS)));
+    let wrong = party.form("/par", &[("Origin", OURS)], &[("client_id", "spa")]);
+    assert_eq!((wrong.status, reader(&wrong)), (400, Some(OURS)));
     // Whoever may not read it gets the ordinary answer.
     for origin in FOREIGN.into_iter().chain([OTHERS]) {
         let answers = [log_in(origin, crate::app::PASSWORD), known(origin), device(origin), revoke(origin, "x")];
@@ -123,6 +129,8 @@ fn an_answer_is_read_by_the_pages_of_its_own_client() {
             assert_eq!((answer.status, reader(&answer)), (200, None), "{origin}");
             assert_eq!(answer.header("vary"), Some("Origin"), "{origin}");
         }
+        let pushed = push(origin);
+        assert_eq!((pushed.status, reader(&pushed)), (201, None), "{origin}");
     }
     let plain = party.log_in("spa", &email);
     assert_eq!((plain.status, reader(&plain), plain.header("vary")), (200, None, Some("Origin")));

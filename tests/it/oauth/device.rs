@@ -9,7 +9,7 @@ use crate::app::{AUDIENCE, PASSWORD, TestApp};
 use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code};
 use crate::relying_party::{Answer, RelyingParty, basic};
 
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+pub const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// What a device was told.
 pub struct Codes {
