@@ -375,6 +375,34 @@ fn what_people_allowed_they_allowed_to_that_name_at_that_place() {
     assert_eq!(response(&browser.get(&silent.path()))["error"], "consent_required");
 }
 
+#[test]
+fn what_the_page_shows_is_what_is_allowed_whatever_becomes_of_the_client() {
+    let app = open();
+    let party = app.relying_party();
+    let (path, json) = registered(&app, &{
+        let mut body = public();
+        body["scope"] = json!("openid");
+        body
+    });
+    let (id, token) = (text(&json, "client_id"), text(&json, "registration_access_token"));
+    let (_, email) = app.account();
+    for (name, value) in [("scope", json!("openid email offline_access")), ("client_name", json!("Your Bank"))] {
+        let browser = Browser::new(&app);
+        // Whoever names no scope gets all that is registered.
+        let request = CodeRequest::of(id, CALLBACK).with("scope", "");
+        let form = Form::of(&browser.follow(&browser.log_in(&browser.get(&request.path()), &email)));
+        let mut body = public();
+        (body["client_id"], body["scope"], body[name]) = (json!(id), json!("openid"), value);
+        assert_eq!(send(&party, "PUT", &path, Some(token), &body).status, 200);
+        let answer = form.send(&browser, &[("decision", "allow")]);
+        assert_eq!((answer.status, answer.header("location")), (403, None), "{name}");
+        assert_eq!(app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM consents"), ["0"], "{name}");
+        // Asked anew, it says so.
+        let again = Form::of(&browser.get(&format!("/consent?request={}", form.field("request"))));
+        assert!(again.send(&browser, &[("decision", "deny")]).header("location").unwrap().contains("access_denied"));
+    }
+}
+
 /// RFC 9700 §4.11.2 (AZ-14).
 #[test]
 fn nobody_is_sent_on_to_a_client_that_registered_itself_before_somebody_has_logged_in() {
