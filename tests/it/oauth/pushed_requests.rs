@@ -218,7 +218,10 @@ fn what_is_pushed_without_end_fills_nothing() {
     let kept = || app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM pushed_requests");
     assert_eq!(kept(), ["3"]);
     let large = CodeRequest::new().with("login_hint", "").with("ui_locales", &"x ".repeat(4100));
-    assert_eq!(self::push(&app, &large).error(), "invalid_request", "8 KiB");
+    let pairs: Vec<_> = large.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let elsewhere = format!("2001:db9:{one:x}{two:02x}:{three:x}{four:02x}::1");
+    let large = app.relying_party().form("/par", &[("X-Forwarded-For", &elsewhere)], &pairs);
+    assert_eq!(large.error(), "invalid_request", "8 KiB");
     // What nobody brings is swept away.
     app.advance(Duration::from_mins(2));
     let (_stop, stopped) = std::sync::mpsc::channel();
