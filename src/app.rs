@@ -15,9 +15,7 @@ use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
-use crate::limits::{
-    AddressFailures, AuthorizeRequests, Codes, DeviceCodes, DevicePace, Proofs, Registrations, UserCodeGuesses,
-};
+use crate::limits::{AddressFailures, Begun, Codes, DevicePace, UserCodeGuesses};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
 use crate::protocol::discovery_document::{DiscoveryDocument, With};
@@ -149,15 +147,15 @@ pub struct App {
     /// The rule for networks that fail to log in.
     pub address_failures: AddressFailures,
     /// The rule for networks that begin log-ins.
-    pub authorize_requests: AuthorizeRequests,
+    pub authorize_requests: Begun,
     /// The rule for networks whose public clients prove keys.
-    pub proofs: Proofs,
+    pub proofs: Begun,
     /// The rule for log-ins that ask for codes.
     pub codes: Codes,
     /// The rule for networks that register clients.
-    pub registrations: Registrations,
+    pub registrations: Begun,
     /// The rule for networks whose devices ask for codes.
-    pub device_codes: DeviceCodes,
+    pub device_codes: Begun,
     /// The rule for networks that type codes of no device.
     pub user_code_guesses: UserCodeGuesses,
     /// How often a device may ask.
@@ -229,19 +227,22 @@ impl App {
             fetcher: Fetcher::new(&settings.fetch),
             hasher: Hasher::new(&settings.passwords, &random)?,
             address_failures: AddressFailures { allowed: settings.limits.address_failures },
-            authorize_requests: AuthorizeRequests {
+            authorize_requests: Begun {
+                what: "authorize_requests",
                 allowed: settings.limits.authorize_requests,
-                allowed_everywhere: settings.limits.authorize_requests_everywhere,
+                allowed_everywhere: Some(settings.limits.authorize_requests_everywhere),
             },
-            proofs: Proofs { allowed: settings.limits.proofs },
+            proofs: Begun { what: "proofs", allowed: settings.limits.proofs, allowed_everywhere: None },
             codes: Codes { allowed: settings.limits.codes },
-            registrations: Registrations {
+            registrations: Begun {
+                what: "registrations",
                 allowed: settings.limits.registrations,
-                allowed_everywhere: settings.limits.registrations_everywhere,
+                allowed_everywhere: Some(settings.limits.registrations_everywhere),
             },
-            device_codes: DeviceCodes {
+            device_codes: Begun {
+                what: "device_codes",
                 allowed: settings.limits.device_codes,
-                allowed_everywhere: settings.limits.device_codes_everywhere,
+                allowed_everywhere: Some(settings.limits.device_codes_everywhere),
             },
             user_code_guesses: UserCodeGuesses {
                 allowed: settings.limits.user_codes,

@@ -12,6 +12,8 @@ use crate::secret::{Digest, encode_base64url};
 
 /// The window of the per-network rules.
 const MINUTE: Duration = Duration::from_mins(1);
+/// As many of a site's networks count as are let through in full.
+const NETWORKS_OF_SITE: u32 = 4;
 
 /// The network that an address is counted under: /24 of IPv4, /64 of IPv6, since the rest is its holder's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +30,17 @@ impl Network {
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();
                 Self(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
+            }
+        }
+    }
+
+    /// What one holder may have of such networks: a /48 of IPv6 (RFC 6177 §2).
+    fn site(self) -> Option<String> {
+        match self.0 {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => {
+                let [a, b, c, ..] = address.segments();
+                Some(format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
             }
         }
     }
@@ -65,39 +78,32 @@ impl AddressFailures {
     }
 }
 
-/// Authorization requests from one network in a minute that wait for a person, each of which is a row.
-pub struct AuthorizeRequests {
-    /// How many are let through.
+/// What anybody may begin, so often in a minute from one network, from one site, and from everywhere: each is a row.
+pub struct Begun {
+    /// What it is, by the name that it is counted under.
+    pub what: &'static str,
+    /// How many are let through from one network.
     pub allowed: u32,
-    /// How many from all networks together.
-    pub allowed_everywhere: u32,
+    /// How many from all networks together, if that is bounded.
+    pub allowed_everywhere: Option<u32>,
 }
 
-impl AuthorizeRequests {
-    /// Counts a request.
+impl Begun {
+    /// Counts one, whatever comes of it.
     ///
     /// # Errors
     /// [`CapacityRefusal::TooManyWait`].
     pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
-        admit(cache, &format!("countersign:authorize_requests:{network}"), self.allowed)?;
-        // ASVS 2.4.1: one who has many networks fills nothing either.
-        admit(cache, "countersign:authorize_requests", self.allowed_everywhere)
-    }
-}
-
-/// Proofs of possession from one network in a minute by clients that anybody may pass for, each of which is a row.
-pub struct Proofs {
-    /// How many are let through.
-    pub allowed: u32,
-}
-
-impl Proofs {
-    /// Counts a proof.
-    ///
-    /// # Errors
-    /// [`CapacityRefusal::TooManyWait`].
-    pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
-        admit(cache, &format!("countersign:proofs:{network}"), self.allowed)
+        let what = self.what;
+        admit(cache, &format!("countersign:{what}:{network}"), self.allowed)?;
+        // ASVS 2.4.1: one who has many networks fills nothing either, and closes the door to nobody else.
+        if let Some(site) = network.site() {
+            admit(cache, &format!("countersign:{what}:{site}"), self.allowed.saturating_mul(NETWORKS_OF_SITE))?;
+        }
+        match self.allowed_everywhere {
+            Some(allowed) => admit(cache, &format!("countersign:{what}"), allowed),
+            None => Ok(()),
+        }
     }
 }
 
@@ -114,46 +120,6 @@ impl Codes {
     /// [`CapacityRefusal::TooManyWait`].
     pub fn admit(&self, cache: &Cache, session_id: SessionId) -> Result<(), Refusal> {
         admit(cache, &format!("countersign:codes:{session_id}"), self.allowed)
-    }
-}
-
-/// Registrations from one network in a minute, each of which may become a row that stays.
-pub struct Registrations {
-    /// How many are let through.
-    pub allowed: u32,
-    /// How many from all networks together.
-    pub allowed_everywhere: u32,
-}
-
-impl Registrations {
-    /// Counts a registration, whatever comes of it.
-    ///
-    /// # Errors
-    /// [`CapacityRefusal::TooManyWait`].
-    pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
-        admit(cache, &format!("countersign:registrations:{network}"), self.allowed)?;
-        // ASVS 2.4.1: one who has many networks fills nothing either.
-        admit(cache, "countersign:registrations", self.allowed_everywhere)
-    }
-}
-
-/// Devices from one network in a minute that ask for a code, each of which is a row.
-pub struct DeviceCodes {
-    /// How many are let through.
-    pub allowed: u32,
-    /// How many from all networks together.
-    pub allowed_everywhere: u32,
-}
-
-impl DeviceCodes {
-    /// Counts a device.
-    ///
-    /// # Errors
-    /// [`CapacityRefusal::TooManyWait`].
-    pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
-        admit(cache, &format!("countersign:device_codes:{network}"), self.allowed)?;
-        // ASVS 2.4.1: one who has many networks fills nothing either.
-        admit(cache, "countersign:device_codes", self.allowed_everywhere)
     }
 }
 
@@ -304,7 +270,7 @@ mod tests {
     fn requests_that_wait_are_limited_by_network_and_altogether() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
-        let rule = AuthorizeRequests { allowed: 2, allowed_everywhere: 5 };
+        let rule = Begun { what: "requests", allowed: 2, allowed_everywhere: Some(5) };
         let network = |nth: u8| Network::of([192, 0, nth, 1].into());
         let mut admitted = 0;
         for nth in [0, 0, 0, 1, 1, 2, 3] {
@@ -313,5 +279,16 @@ mod tests {
         assert_eq!(admitted, 5, "two, two and one");
         clock.advance(MINUTE);
         assert!(rule.admit(&cache, network(0)).is_ok());
+    }
+
+    #[test]
+    fn one_household_has_many_networks_and_counts_as_one_site() {
+        let clock = Clock::manual(Timestamp::from_micros(0));
+        let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
+        let rule = Begun { what: "requests", allowed: 2, allowed_everywhere: None };
+        let network = |site: u16, nth: u16| Network::of(Ipv6Addr::new(0x2001, 0xdb8, site, nth, 0, 0, 0, 1).into());
+        let admitted = (0..256).filter(|nth| rule.admit(&cache, network(1, *nth)).is_ok()).count();
+        assert_eq!(admitted, 8, "four networks' worth");
+        assert!(rule.admit(&cache, network(2, 0)).is_ok(), "the neighbour");
     }
 }
