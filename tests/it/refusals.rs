@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use countersign::protocol::error_code::ErrorCode;
 use countersign::reason::{Reason, Weight};
 
 const FILE: &str = "docs/ERRORS.md";
@@ -35,4 +36,20 @@ fn the_page_of_errors_is_that_of_the_code() {
         return;
     }
     assert_eq!(written, page(), "{FILE} is out of date: run COUNTERSIGN_TEST_WRITE=1 cargo test --test it refusals");
+}
+
+#[test]
+fn the_map_says_where_each_invalid_grant_is_decided() {
+    let map = std::fs::read_to_string("docs/ARCHITECTURE.md").unwrap();
+    let (_, table) = map.split_once("A test compares this table with it:").unwrap();
+    let rows: Vec<&str> = table.lines().skip(4).take_while(|line| line.starts_with('|')).collect();
+    let mut named: Vec<&str> = rows
+        .iter()
+        .flat_map(|row| row.split('|').nth(1).unwrap().split('`').filter(|part| part.contains('.')))
+        .collect();
+    let of_code = Reason::ALL.iter().map(|reason| reason.row()).filter(|row| row.code == ErrorCode::InvalidGrant);
+    let mut decided: Vec<&str> = of_code.map(|row| row.id).collect();
+    named.sort_unstable();
+    decided.sort_unstable();
+    assert_eq!(named, decided);
 }
