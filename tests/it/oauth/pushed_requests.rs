@@ -238,3 +238,18 @@ fn the_log_in_page_of_a_pushed_request_shows_its_client() {
     assert!(page.body.contains("Example App"));
     assert_eq!(Form::of(&page).action, "/login");
 }
+
+#[test]
+fn a_browser_that_is_logged_in_gets_one_code_for_it_however_often_it_asks_at_once() {
+    let app = TestApp::start();
+    let (browser, ..) = app.at_browser();
+    for _ in 0..4 {
+        let uri = pushed(&push(&app, &CodeRequest::new()));
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..12).map(|_| scope.spawn(|| browser.get(&path(&uri, "app")))).collect();
+            tries.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let got = |answer: &&Answer| answer.header("location").is_some_and(|to| to.contains("code="));
+        assert_eq!(answers.iter().filter(got).count(), 1);
+    }
+}
