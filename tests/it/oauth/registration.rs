@@ -483,3 +483,28 @@ fn another_instance_knows_a_client_within_a_second_or_so() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// RFC 9700 §4.11.2: a browser in which nobody is logged in is sent to nobody whom nobody has looked at.
+#[test]
+fn a_log_out_of_nobody_leads_to_no_client_that_registered_itself() {
+    const AFTERWARDS: &str = "https://app.example/bye";
+    let app = open();
+    let mut body = public();
+    body["post_logout_redirect_uris"] = json!([AFTERWARDS]);
+    let (_, json) = registered(&app, &body);
+    let id = text(&json, "client_id");
+    let (_, email) = app.account();
+    let (browser, request) = (Browser::new(&app), CodeRequest::of(id, CALLBACK));
+    let asked = browser.log_in(&browser.get(&request.path()), &email);
+    let answer = request.redeem(&app.relying_party(), &code(&browser.allow(&asked)), &[]);
+    let hint = answer.json()["id_token"].as_str().unwrap().to_owned();
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("id_token_hint", hint.as_str()), ("post_logout_redirect_uri", AFTERWARDS)])
+        .finish();
+    let stranger = Browser::new(&app).get(&format!("/logout?{form}"));
+    assert_eq!((stranger.status, stranger.header("location")), (200, None), "{}", stranger.body);
+    // It ends what that client has, and the person stays logged in.
+    assert_eq!(app.relying_party().refresh(id, answer.tokens().refresh_token()).error(), "invalid_grant");
+    let silent = CodeRequest::of(id, CALLBACK).with("prompt", "none");
+    assert!(response(&browser.get(&silent.path())).contains_key("code"));
+}

@@ -191,6 +191,11 @@ fn what_is_made_of_a_token_dies_with_its_grant_and_with_its_own_client() {
     let revoked = party.form("/revoke", &[("Authorization", &basic("orders", &secret))], &[("token", &one)]);
     assert_eq!(revoked.status, 200);
     assert!(!active(&one) && active(&two) && active(&tokens.access));
+    assert_eq!(
+        exchange(&party, ("stock", &stock), &one, &[]).error(),
+        "invalid_request",
+        "nothing comes of it any more"
+    );
     // Nobody else does.
     party.form("/revoke", &[("Authorization", &basic("stock", &stock))], &[("token", &two)]);
     assert!(active(&two));
