@@ -63,6 +63,13 @@ fn a_service_goes_on_for_the_person_that_it_was_called_for() {
     let further =
         exchange(&party, ("stock", &third), &by_audience.access, &[("resource", "https://ship.example")]).tokens();
     assert_eq!(further.claims()["act"], json!({ "sub": "stock", "act": { "sub": "orders" } }));
+    let known = service(&app, "known", &json!({ "scope": "openid read" }));
+    let answer = exchange(&party, ("known", &known), &tokens.access, &[]).json();
+    assert_eq!(
+        (&answer["scope"], &answer["id_token"]),
+        (&json!("openid read"), &Value::Null),
+        "nobody logged in at it"
+    );
     // It says who acts to whoever asks (RFC 7662), and nobody learns from it who logged in.
     let asked = party
         .form("/introspect", &[("Authorization", &basic("stock", &third))], &[("token", &by_audience.access)])
