@@ -1,4 +1,5 @@
-//! The grant types. Each turns an offer into an [`crate::token::Authorization`]; a code's does so on the way to its tokens.
+//! The grant types. Each turns an offer into an [`crate::token::Authorization`]; a code's and a device's do so on the way to their
+//! tokens, and share that way.
 
 pub mod authorization_code;
 pub mod client_credentials;
@@ -12,16 +13,21 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
+use crate::oauth::userinfo::{claims_of, known};
 use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::GrantType;
+use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::store::clients::Client;
-use crate::store::grants::{Grant, Handle, Rotation};
+use crate::store::grants::{self, Grant, Handle, Rotation};
+use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
+use crate::token::issue::{self, refuse_large_claims};
 use crate::token::refresh_token::RefreshToken;
+use crate::token::{Authorization, Person, pairwise};
 
 /// A client that has proven itself, and the key that its tokens are bound to from now on.
 pub struct ProvenClient {
@@ -87,4 +93,78 @@ fn first_refresh_token(app: &App, client: &Client, grant: &Grant) -> Result<Opti
     let first = RefreshToken { handle: grant.handle, generation: 1, sibling: 1 };
     let sealed = first.seal(&app.secrets.load().refresh_token_mac).ok_or(CapacityRefusal::CannotSign)?;
     Ok(Some(sealed))
+}
+
+/// What a person approved at a browser.
+struct Approved {
+    account_id: AccountId,
+    session_id: SessionId,
+    scope: Scope,
+    audiences: Resources,
+    amr: Vec<String>,
+    auth_time: Timestamp,
+    claims: ClaimsRequest,
+    nonce: Option<String>,
+}
+
+/// The grant of an approval, and its first tokens for some of its resources: signed before whatever buys them is used up, so that
+/// whoever is told to come back can. `None` when its account is gone.
+fn prepare(
+    app: &App,
+    asking: &ProvenClient,
+    approved: Approved,
+    (grant_type, audiences): (GrantType, Resources),
+) -> Result<Option<(Grant, TokenResponse)>, Refusal> {
+    let client = &asking.client;
+    let Some(account) = app.db.read(|tx| accounts::find(tx, approved.account_id))? else { return Ok(None) };
+    refuse_large_claims(client, &account.roles)?;
+    let position = app.status.take_position(&app.db, &app.clock, app.random)?;
+    let allowed = Allowed {
+        account_id: approved.account_id,
+        client_id: client.id.clone(),
+        scope: approved.scope,
+        audiences: approved.audiences,
+        amr: approved.amr,
+        auth_time: approved.auth_time,
+        session_id: Some(approved.session_id),
+        confirmation: asking.binds_grant(),
+        claims: approved.claims,
+        subject: pairwise::subject(app, client, approved.account_id)?,
+    };
+    let grant = new_grant(app, allowed, position);
+    let refresh_token = first_refresh_token(app, client, &grant)?;
+    let authorization = Authorization {
+        grant_type,
+        client: client.clone(),
+        scope: grant.scope.clone(),
+        audiences,
+        person: Some(Person::behind(&grant, account.roles.clone())),
+        nonce: approved.nonce,
+        id_claims: claims_of(&known(account), |name| grant.claims.id_token.contains(name)),
+        confirmation: asking.confirmation.clone(),
+        act: None,
+        not_after: None,
+    };
+    let tokens = issue::mint(app, &authorization, refresh_token)?;
+    Ok(Some((grant, tokens)))
+}
+
+/// Makes a grant of a log-in at a browser, in the transaction that uses up what buys it. `false` when the log-in or the account is
+/// not what it was.
+fn insert_of_session(
+    tx: &mut Write<'_>,
+    grant: &Grant,
+    (session_id, version): (SessionId, i64),
+    not_after: DatabaseTime,
+) -> Result<bool, store::Error> {
+    // OpenID Connect Core §3.1.2.5: nothing comes of a log-in that is over. Whoever ends it waits for this transaction, or is
+    // waited for.
+    if !browser_sessions::touch(tx, session_id, grant.created_at)? {
+        return Ok(false);
+    }
+    if grants::insert(tx, grant, version, not_after)? {
+        return Ok(true);
+    }
+    // Whoever was only too late has used nothing up and may try again.
+    if accounts::are_credentials(tx, grant.account_id, version)? { Err(store::Error::Expired) } else { Ok(false) }
 }

@@ -4,19 +4,17 @@
 //! its minute. What fails before that changes nothing but the count of wrong verifiers.
 
 use super::refresh::narrow_resources;
-use super::{Allowed, ProvenClient, first_refresh_token, new_grant};
+use super::{Approved, ProvenClient, insert_of_session, prepare};
 use crate::app::App;
 use crate::id::GrantId;
 use crate::oauth::RequestContext;
-use crate::oauth::userinfo::{claims_of, known};
 use crate::protocol::token_request::{GrantType, PresentedCode, TokenRequest};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CodeRefusal, Refusal};
 use crate::store::authorization_codes::{self, AuthorizationCode};
-use crate::store::grants::{self, EndedBy, Grant};
-use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
-use crate::token::issue::{self, refuse_large_claims};
-use crate::token::{Authorization, Person, authorization_code, pairwise, revoke};
+use crate::store::grants::{EndedBy, Grant};
+use crate::store::{DatabaseTime, Write};
+use crate::token::{authorization_code, revoke};
 
 /// How many verifiers that do not fit a code may come before none does.
 const MAX_FAILURES: i16 = 3;
@@ -60,38 +58,18 @@ pub fn redeem(
     // RFC 8707 §2.2, RFC 6749 §3.3: less than was granted may be asked for here.
     let audiences =
         narrow_resources(&code.audiences, &request.resources).map_err(|refusal| refusal.of_client(&client.id))?;
-    let account = app.db.read(|tx| accounts::find(tx, code.account_id))?;
-    let account = account.ok_or_else(|| refuse(CodeRefusal::SessionOver))?;
-    refuse_large_claims(client, &account.roles)?;
-    let position = app.status.take_position(&app.db, &app.clock, app.random)?;
-    let allowed = Allowed {
+    let approved = Approved {
         account_id: code.account_id,
-        client_id: code.client_id.clone(),
+        session_id: code.session_id,
         scope: code.scope.clone(),
         audiences: code.audiences.clone(),
         amr: code.amr.clone(),
         auth_time: code.auth_time,
-        session_id: Some(code.session_id),
-        confirmation: asking.binds_grant(),
         claims: code.claims.clone(),
-        subject: pairwise::subject(app, client, code.account_id)?,
-    };
-    let grant = new_grant(app, allowed, position);
-    let refresh_token = first_refresh_token(app, client, &grant)?;
-    let authorization = Authorization {
-        grant_type: GrantType::AuthorizationCode,
-        client: client.clone(),
-        scope: grant.scope.clone(),
-        audiences,
-        person: Some(Person::behind(&grant, account.roles.clone())),
         nonce: code.nonce.clone(),
-        id_claims: claims_of(&known(account), |name| code.claims.id_token.contains(name)),
-        confirmation: asking.confirmation.clone(),
-        act: None,
-        not_after: None,
     };
-    // Signed before the code is used up: whoever is told to come back can.
-    let tokens = issue::mint(app, &authorization, refresh_token)?;
+    let prepared = prepare(app, asking, approved, (GrantType::AuthorizationCode, audiences))?;
+    let (grant, tokens) = prepared.ok_or_else(|| refuse(CodeRefusal::SessionOver))?;
     match make(app, &code, &grant, not_after, context)? {
         Made::Grant => {}
         Made::Nothing(reason) => return Err(refuse(reason)),
@@ -147,25 +125,14 @@ fn make(
     context: &RequestContext,
 ) -> Result<Made, Refusal> {
     let (handle, session_id, version) = (code.handle, code.session_id, code.credentials_version);
-    let (row, now) = (grant.clone(), grant.created_at);
+    let row = grant.clone();
     let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
         if !authorization_codes::claim(tx, handle, row.id)? {
             let first = authorization_codes::find(tx, handle)?.and_then(|(code, _)| code.grant_id);
             return Ok(first.map_or(Made::Nothing(CodeRefusal::Unknown), Made::Second));
         }
-        // OpenID Connect Core §3.1.2.5: nothing comes of a log-in that is over. Whoever ends it waits for this transaction,
-        // or is waited for.
-        if !browser_sessions::touch(tx, session_id, now)? {
-            return Ok(Made::Nothing(CodeRefusal::SessionOver));
-        }
-        if grants::insert(tx, &row, version, not_after)? {
-            return Ok(Made::Grant);
-        }
-        // Whoever was only too late has used nothing up and may try again.
-        if accounts::are_credentials(tx, row.account_id, version)? {
-            return Err(store::Error::Expired);
-        }
-        Ok(Made::Nothing(CodeRefusal::SessionOver))
+        let made = insert_of_session(tx, &row, (session_id, version), not_after)?;
+        Ok(if made { Made::Grant } else { Made::Nothing(CodeRefusal::SessionOver) })
     })?;
     Ok(made)
 }

@@ -2,7 +2,7 @@
 //! and gets its grant once the answer is yes.
 
 use super::refresh::narrow_resources;
-use super::{Allowed, ProvenClient, first_refresh_token, new_grant};
+use super::{Approved, ProvenClient, insert_of_session, prepare};
 use crate::app::App;
 use crate::oauth::RequestContext;
 use crate::protocol::claims_request::ClaimsRequest;
@@ -12,10 +12,9 @@ use crate::reason::{DeviceRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret};
 use crate::store::clients::Client;
 use crate::store::device_codes::{self, Answer, Approval, DeviceCode};
-use crate::store::grants::{self, Grant};
-use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
-use crate::token::issue::{self, refuse_large_claims};
-use crate::token::{Authorization, Person, device_code, pairwise};
+use crate::store::grants::Grant;
+use crate::store::{DatabaseTime, Write};
+use crate::token::device_code;
 
 /// Redeems a device code for tokens, if a person has let the device in.
 ///
@@ -39,38 +38,18 @@ pub fn redeem(
     // RFC 8707 §2.2: less than was granted may be asked for here.
     let audiences =
         narrow_resources(&device.audiences, &request.resources).map_err(|refusal| refusal.of_client(&client.id))?;
-    let account = app.db.read(|tx| accounts::find(tx, by.account_id))?;
-    let account = account.ok_or_else(|| refuse(DeviceRefusal::SessionOver))?;
-    refuse_large_claims(client, &account.roles)?;
-    let position = app.status.take_position(&app.db, &app.clock, app.random)?;
-    let allowed = Allowed {
+    let approved = Approved {
         account_id: by.account_id,
-        client_id: client.id.clone(),
+        session_id: by.session_id,
         scope: device.scope.clone(),
         audiences: device.audiences.clone(),
         amr: by.amr.clone(),
         auth_time: by.auth_time,
-        session_id: Some(by.session_id),
-        confirmation: asking.binds_grant(),
         claims: ClaimsRequest::default(),
-        subject: pairwise::subject(app, client, by.account_id)?,
-    };
-    let grant = new_grant(app, allowed, position);
-    let refresh_token = first_refresh_token(app, client, &grant)?;
-    let authorization = Authorization {
-        grant_type: GrantType::DeviceCode,
-        client: client.clone(),
-        scope: grant.scope.clone(),
-        audiences,
-        person: Some(Person::behind(&grant, account.roles)),
         nonce: None,
-        id_claims: serde_json::Map::new(),
-        confirmation: asking.confirmation.clone(),
-        act: None,
-        not_after: None,
     };
-    // Signed before the code is used up: whoever is told to come back can.
-    let tokens = issue::mint(app, &authorization, refresh_token)?;
+    let prepared = prepare(app, asking, approved, (GrantType::DeviceCode, audiences))?;
+    let (grant, tokens) = prepared.ok_or_else(|| refuse(DeviceRefusal::SessionOver))?;
     let not_after = read_at.plus(context.deadline.remaining());
     make(app, &device, by, (&grant, not_after), context)?.map_err(refuse)?;
     tracing::info!(event = "device_let_in", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);
@@ -113,23 +92,13 @@ fn make(
     context: &RequestContext,
 ) -> Result<Result<(), DeviceRefusal>, Refusal> {
     let (handle, session_id, version) = (device.handle, by.session_id, by.credentials_version);
-    let (row, now) = (grant.clone(), grant.created_at);
+    let row = grant.clone();
     let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
         if !device_codes::claim(tx, handle, row.id)? {
             return Ok(Err(DeviceRefusal::Used));
         }
-        // Nothing comes of a log-in that is over. Whoever ends it waits for this transaction, or is waited for.
-        if !browser_sessions::touch(tx, session_id, now)? {
-            return Ok(Err(DeviceRefusal::SessionOver));
-        }
-        if grants::insert(tx, &row, version, not_after)? {
-            return Ok(Ok(()));
-        }
-        // Whoever was only too late has used nothing up and may try again.
-        if accounts::are_credentials(tx, row.account_id, version)? {
-            return Err(store::Error::Expired);
-        }
-        Ok(Err(DeviceRefusal::SessionOver))
+        let made = insert_of_session(tx, &row, (session_id, version), not_after)?;
+        Ok(if made { Ok(()) } else { Err(DeviceRefusal::SessionOver) })
     })?;
     Ok(made)
 }
