@@ -6,13 +6,13 @@
 //! | where it comes from | `sources` | a page |
 //! | client | `address` | a page |
 //! | redirect URI | `address` | a page |
+//! | pushed, signed, as the client promised | `sources` | the redirect URI |
 //! | grant type, response type and mode, state | `read` | the redirect URI |
 //! | scope | `read` | the redirect URI |
 //! | resources | `read` | the redirect URI |
 //! | PKCE | `read` | the redirect URI |
-//! | pushed, signed, as the client promised | `sources` | the redirect URI |
-//! | strength of the log-in | `next` | the redirect URI |
 //! | log-in, and how long ago | `next` | the redirect URI, with `prompt=none` |
+//! | strength of the log-in | `next` | the redirect URI |
 //! | `id_token_hint` | `next` | the redirect URI, with `prompt=none` or when somebody else has logged in |
 //! | which account | `next` | never: `prompt` has either `none` or `select_account` |
 //! | consent | `next` | the redirect URI, with `prompt=none` |
@@ -32,7 +32,7 @@ use super::RequestContext;
 use super::token::{resources_of_client, scope_of_client};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::id::SessionId;
+use crate::id::{AccountId, SessionId};
 use crate::identity::browser::Visitor;
 use crate::identity::session;
 use crate::protocol::authorize_request::{
@@ -60,7 +60,7 @@ use crate::token::issue::ACR_ONE_FACTOR;
 use crate::token::{authorization_code, pairwise};
 
 /// RFC 6749 §4.1.2: a code is short-lived.
-pub(super) const CODE_TTL: Duration = Duration::from_mins(1);
+const CODE_TTL: Duration = Duration::from_mins(1);
 /// The most bytes of a request that waits.
 pub(super) const MAX_WAITING_BYTES: usize = 8 * 1024;
 
@@ -378,9 +378,14 @@ fn issue(
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
     let now = app.clock.now();
-    let code = new_code(app, asked, (return_to, found), now);
-    let sealed = authorization_code::seal(code.handle, &app.secrets.load().authorization_code_mac)
-        .ok_or(CapacityRefusal::CannotSign)?;
+    let log_in = LogIn {
+        session_id: found.session.id,
+        account_id: found.session.account_id,
+        credentials_version: found.credentials_version,
+        amr: found.session.amr.clone(),
+        auth_time: found.session.auth_time,
+    };
+    let (code, sealed) = new_code(app, asked, return_to.redirect.as_str().to_owned(), log_in)?;
     let not_after = found.read_at.plus(context.deadline.remaining());
     app.codes.admit(&app.cache, found.session.id)?;
     let touches = session::wants_touch(app, &found.session);
@@ -420,30 +425,44 @@ fn issue(
     Ok(Outcome::Answer(AuthorizeResponse::code(return_to.clone(), &app.issuer, sealed)))
 }
 
-fn new_code(
+/// The log-in that a code comes from.
+pub(super) struct LogIn {
+    pub(super) session_id: SessionId,
+    pub(super) account_id: AccountId,
+    pub(super) credentials_version: i64,
+    pub(super) amr: Vec<String>,
+    pub(super) auth_time: Timestamp,
+}
+
+/// A code for what was asked, and how it is handed out.
+pub(super) fn new_code(
     app: &App,
     asked: &Asked,
-    (return_to, found): (&ReturnTo, &SessionOfAccount),
-    now: Timestamp,
-) -> AuthorizationCode {
-    AuthorizationCode {
+    redirect_uri: String,
+    log_in: LogIn,
+) -> Result<(AuthorizationCode, String), Refusal> {
+    let now = app.clock.now();
+    let code = AuthorizationCode {
         handle: CodeHandle(app.random.bytes()),
-        session_id: found.session.id,
-        account_id: found.session.account_id,
-        credentials_version: found.credentials_version,
+        session_id: log_in.session_id,
+        account_id: log_in.account_id,
+        credentials_version: log_in.credentials_version,
         client_id: asked.client.id.clone(),
-        redirect_uri: return_to.redirect.as_str().to_owned(),
+        redirect_uri,
         challenge: asked.request.challenge,
         nonce: asked.request.nonce.clone(),
         scope: asked.scope.clone(),
         audiences: asked.audiences.clone(),
-        amr: found.session.amr.clone(),
-        auth_time: found.session.auth_time,
+        amr: log_in.amr,
+        auth_time: log_in.auth_time,
         created_at: now,
         expires_at: now.plus(CODE_TTL),
         failures: 0,
         grant_id: None,
+        // RFC 9449 §10: bound to the key that the request named, or was proven with.
         confirmation: asked.request.dpop_jkt.clone().map(Confirmation::Jkt),
         claims: asked.request.claims.clone(),
-    }
+    };
+    let sealed = authorization_code::seal(code.handle, &app.secrets.load().authorization_code_mac);
+    Ok((code, sealed.ok_or(CapacityRefusal::CannotSign)?))
 }

@@ -2,33 +2,32 @@
 //! was told. The code is redeemed at the token endpoint as any other. For first-party clients alone: whoever types a password
 //! into a program trusts it with the account.
 
+use std::sync::Arc;
+
 use super::authorize::sources::{self, Source};
-use super::authorize::{Asked, CODE_TTL, MAX_WAITING_BYTES, read_request};
+use super::authorize::{Asked, LogIn, MAX_WAITING_BYTES, new_code, read_request};
 use super::pushed_request::bind;
 use super::{RequestContext, client_auth};
 use crate::app::App;
 use crate::identity::login::{self, ProvenPassword};
 use crate::identity::place::Place;
 use crate::identity::session::{self, Beginning};
+use crate::metrics::Endpoint;
 use crate::password_hash::HashMemory;
 use crate::protocol::authorize_request::{AuthorizeRequest, PARAMETERS, Prompt};
 use crate::protocol::client_credentials::{ClientId, PresentedClient};
-use crate::protocol::confirmation::Confirmation;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::params::Params;
 use crate::protocol::token_request::{Credentials, GrantType};
-use crate::reason::{
-    AuthorizeRefusal, CapacityRefusal, ChallengeRefusal, ClientRefusal, LoginRefusal, Refusal, RequestRefusal,
-};
+use crate::reason::{AuthorizeRefusal, ChallengeRefusal, ClientRefusal, LoginRefusal, Refusal, RequestRefusal};
 use crate::secret::{Digest, encode_base64url};
 use crate::store::Write;
-use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
+use crate::store::authorization_codes;
 use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
 use crate::store::clients::Client;
-use crate::token::authorization_code;
 
 /// Where the endpoint is, for proofs of possession.
-const PATH: &str = "/authorize-challenge";
+const PATH: &str = Endpoint::AuthorizeChallenge.path();
 
 /// What an app sends, before its client is believed.
 pub struct ChallengeCall {
@@ -126,7 +125,7 @@ fn error_of(refusal: &Refusal) -> ErrorCode {
 }
 
 /// What is asked, as far as it can be asked here.
-fn read(client: &std::sync::Arc<Client>, params: &Params) -> Result<Asked, Refusal> {
+fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refusal> {
     // The way that the client promised to ask in, and no other; objects and pushed requests are for browsers.
     sources::refuse_other_way(client, &Source::Plain, false)?;
     for name in ["request", "request_uri"] {
@@ -194,31 +193,15 @@ fn issue(
     let place = Place::new(context.network, None);
     let beginning = Beginning { current: None, request: begun, place: &place, remember: false };
     let log_in = session::begin(app, &proven, &beginning, &context.deadline)?;
-    let now = app.clock.now();
-    let code = AuthorizationCode {
-        handle: CodeHandle(app.random.bytes()),
+    let log_in = LogIn {
         session_id: log_in.id,
         account_id: proven.account.id,
         credentials_version: proven.account.credentials_version,
-        client_id: asked.client.id.clone(),
-        // draft-ietf-oauth-first-party-apps §6: there is none, so a token request that names one is not about this code.
-        redirect_uri: String::new(),
-        challenge: asked.request.challenge,
-        nonce: asked.request.nonce.clone(),
-        scope: asked.scope.clone(),
-        audiences: asked.audiences.clone(),
         amr: proven.amr(),
         auth_time: proven.auth_time,
-        created_at: now,
-        expires_at: now.plus(CODE_TTL),
-        failures: 0,
-        grant_id: None,
-        // RFC 9449 §10: bound to the key that the app showed.
-        confirmation: asked.request.dpop_jkt.clone().map(Confirmation::Jkt),
-        claims: asked.request.claims.clone(),
     };
-    let sealed = authorization_code::seal(code.handle, &app.secrets.load().authorization_code_mac)
-        .ok_or(CapacityRefusal::CannotSign)?;
+    // draft-ietf-oauth-first-party-apps §6: there is no redirect URI, so a token request that names one is not about this code.
+    let (code, sealed) = new_code(app, asked, String::new(), log_in)?;
     let not_after = proven.read_at.plus(context.deadline.remaining());
     let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
         if let Some(id) = &begun

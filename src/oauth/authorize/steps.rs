@@ -203,10 +203,7 @@ pub fn select_account(
     visitor: &Visitor,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
-    let waiting = match load(app, id, visitor)? {
-        Found::Client(waiting) => *waiting,
-        Found::Account(..) => return Err(AuthorizeRefusal::StepUnknown.into()),
-    };
+    let waiting = load_of_client(app, id, visitor)?;
     let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
     if let Some(session) = &found {
         // ASVS 3.5.1: what was shown to one person is not another's to go on with.
@@ -232,10 +229,7 @@ pub fn consent(
     visitor: &Visitor,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
-    let waiting = match load(app, id, visitor)? {
-        Found::Client(waiting) => *waiting,
-        Found::Account(..) => return Err(AuthorizeRefusal::StepUnknown.into()),
-    };
+    let waiting = load_of_client(app, id, visitor)?;
     let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
     let due = next(app, &waiting.asked, &waiting.destination, found.as_ref(), (waiting.logged_in, true));
     let session = match due {
@@ -297,6 +291,14 @@ fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
         read(&client, &params).map_err(|refusal| refusal.of_client(&client.id).read_in(&return_to.ui_locales))?;
     let destination = Destination::Client(return_to);
     Ok(Found::Client(Box::new(Waiting { id: found.id, parameters, logged_in: found.session_id, asked, destination })))
+}
+
+/// The same of a client alone.
+fn load_of_client(app: &App, id: &str, visitor: &Visitor) -> Result<Waiting, Refusal> {
+    match load(app, id, visitor)? {
+        Found::Client(waiting) => Ok(*waiting),
+        Found::Account(..) => Err(AuthorizeRefusal::StepUnknown.into()),
+    }
 }
 
 fn conclude(

@@ -424,3 +424,20 @@ fn a_redirect_uri_keeps_its_own_query_and_takes_no_other() {
     let silent = browser.get(&request.with("redirect_uri", "").path());
     assert_eq!((silent.status, silent.header("location")), (400, None));
 }
+
+/// OpenID Connect Core §3.1.2.1: `redirect_uri` is required there, also of a client that has a single one.
+#[test]
+fn an_openid_request_names_where_it_is_answered() {
+    let app = TestApp::start();
+    app.code_client();
+    let browser = Browser::new(&app);
+    let asked = CodeRequest::new().with("redirect_uri", "");
+    let page = browser.get(&asked.path());
+    assert_eq!((page.status, page.header("location")), (400, None), "{}", page.body);
+    let pairs: Vec<_> = asked.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(app.relying_party().form("/par", &[], &pairs).error(), "invalid_request");
+    let plain = asked.clone().with("scope", "read");
+    assert!(browser.get(&plain.path()).header("location").unwrap().starts_with("/login?"), "OAuth 2.1 §2.3.2");
+    let other_word = asked.with("scope", "openid2");
+    assert_eq!(response(&browser.get(&other_word.path()))["error"], "invalid_scope", "another word");
+}
