@@ -6,6 +6,7 @@ use super::authorize::sources::{PREFIX, refuse_nested, refuse_other_way, resolve
 use super::authorize::{MAX_WAITING_BYTES, address, read};
 use super::{RequestContext, client_auth, possession};
 use crate::app::App;
+use crate::metrics::Endpoint;
 use crate::protocol::authorize_request::PARAMETERS;
 use crate::protocol::client_credentials::{ClientId, PresentedClient};
 use crate::protocol::params::Params;
@@ -20,7 +21,7 @@ const TTL: Duration = Duration::from_mins(1);
 /// Random bytes of its name: 256 bits (RFC 9126 §7.1).
 const NAME_BYTES: usize = 32;
 /// Where the endpoint is, for proofs of possession.
-const PATH: &str = "/par";
+const PATH: &str = Endpoint::PushedRequest.path();
 
 /// A request that could be read, before anyone is believed.
 pub struct PushCall {

@@ -10,6 +10,7 @@ use super::grant::{
 use super::refresh_cookie::{self, Cookie, Page};
 use super::{RequestContext, client_auth, possession};
 use crate::app::App;
+use crate::metrics::Endpoint;
 use crate::password_hash::HashMemory;
 use crate::protocol::client_credentials::{ClientId, Method, PresentedClient};
 use crate::protocol::params::Params;
@@ -22,7 +23,7 @@ use crate::store::clients::Client;
 use crate::token::issue;
 
 /// Where the endpoint is, for proofs of possession.
-const TOKEN_PATH: &str = "/token";
+const TOKEN_PATH: &str = Endpoint::Token.path();
 
 /// A token request that could be read, before anyone is believed.
 pub struct TokenCall {

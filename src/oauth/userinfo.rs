@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::GrantId;
 use crate::keys::OwnClaims;
+use crate::metrics::Endpoint;
 use crate::protocol::client_certificate::ClientCertificate;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::confirmation::Confirmation;
@@ -22,7 +23,7 @@ use crate::token::issue::sign_userinfo;
 use crate::token::refuse_dead;
 
 /// Where the endpoint is, for proofs of possession.
-const PATH: &str = "/userinfo";
+const PATH: &str = Endpoint::UserInfo.path();
 
 /// An answer, in the form that the client registered for.
 pub enum UserInfo {

@@ -47,7 +47,7 @@ impl UserCode {
 }
 
 impl fmt::Display for UserCode {
-    /// `XXXX-XXXX`.
+    /// Its two halves, with a dash between them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, second) = self.0.split_at_checked(LETTERS / 2).unwrap_or((&self.0, ""));
         write!(f, "{first}-{second}")

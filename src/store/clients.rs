@@ -55,40 +55,31 @@ pub struct ClientSecret {
     pub created_at: Timestamp,
 }
 
-type ClientRow = (String, String, i64, Option<i64>, i64, i64, Option<Vec<u8>>);
-/// What a [`ClientRow`] is made of.
-const ROW: (
-    clients::id,
-    clients::metadata,
-    clients::created_at,
-    clients::disabled_at,
-    clients::not_before,
-    clients::status_position,
-    clients::registration_digest,
-) = (
-    clients::id,
-    clients::metadata,
-    clients::created_at,
-    clients::disabled_at,
-    clients::not_before,
-    clients::status_position,
-    clients::registration_digest,
-);
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = clients)]
+struct ClientRow {
+    id: String,
+    metadata: String,
+    created_at: i64,
+    disabled_at: Option<i64>,
+    not_before: i64,
+    status_position: i64,
+    registration_digest: Option<Vec<u8>>,
+}
 
 type SecretRow = (Vec<u8>, String, Vec<u8>, i32, i64);
 
 fn parse_client(row: ClientRow) -> Option<Client> {
-    let (id, metadata, created_at, disabled_at, not_before, status_position, registration) = row;
-    let json: ClientMetadataJson = serde_json::from_str(&metadata).ok()?;
+    let json: ClientMetadataJson = serde_json::from_str(&row.metadata).ok()?;
     Some(Client {
-        id: ClientId::parse(&id)?,
+        id: ClientId::parse(&row.id)?,
         metadata: ClientMetadata::try_from(json).ok()?,
-        created_at: Timestamp::from_micros(created_at),
-        disabled_at: disabled_at.map(Timestamp::from_micros),
-        not_before: Timestamp::from_micros(not_before),
-        status_position,
+        created_at: Timestamp::from_micros(row.created_at),
+        disabled_at: row.disabled_at.map(Timestamp::from_micros),
+        not_before: Timestamp::from_micros(row.not_before),
+        status_position: row.status_position,
         secrets: Vec::new(),
-        registration: match registration {
+        registration: match row.registration_digest {
             Some(bytes) => Some(Digest::from_slice(&bytes)?),
             None => None,
         },
@@ -110,13 +101,13 @@ fn parse_secret((id, _, digest, key_version, created_at): SecretRow) -> Option<C
 /// # Errors
 /// The store's own reasons.
 pub fn load_all(tx: &mut Read<'_>) -> Result<(Vec<Client>, Vec<String>), Error> {
-    let rows: Vec<ClientRow> = clients::table.select(ROW).load(tx.conn())?;
+    let rows: Vec<ClientRow> = clients::table.select(ClientRow::as_select()).load(tx.conn())?;
     let secrets: Vec<SecretRow> =
         client_secrets::table.order((client_secrets::created_at, client_secrets::id)).load(tx.conn())?;
     let mut unreadable = Vec::new();
     let mut loaded = BTreeMap::new();
     for row in rows {
-        let id = row.0.clone();
+        let id = row.id.clone();
         match parse_client(row) {
             Some(client) => drop(loaded.insert(id, client)),
             None => unreadable.push(id),
@@ -137,7 +128,8 @@ pub fn load_all(tx: &mut Read<'_>) -> Result<(Vec<Client>, Vec<String>), Error> 
 /// # Errors
 /// [`Error::Corrupt`] when its row cannot be read; the store's own reasons.
 pub fn find(tx: &mut Read<'_>, id: &ClientId) -> Result<Option<Client>, Error> {
-    let row: Option<ClientRow> = clients::table.find(id.as_str()).select(ROW).get_result(tx.conn()).optional()?;
+    let row: Option<ClientRow> =
+        clients::table.find(id.as_str()).select(ClientRow::as_select()).get_result(tx.conn()).optional()?;
     let Some(row) = row else { return Ok(None) };
     let mut client = parse_client(row).ok_or(Error::Corrupt { table: TABLE })?;
     let secrets: Vec<SecretRow> = client_secrets::table

@@ -1,4 +1,4 @@
-//! Values that are good once: names of assertions, of proofs, of request objects. Kept until they would be refused anyway.
+//! Values that are good once: names of assertions and of proofs. Kept until they would be refused anyway.
 
 use diesel::RunQueryDsl as _;
 

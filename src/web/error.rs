@@ -15,6 +15,7 @@ use super::{State, body, observe};
 use crate::metrics::Endpoint;
 use crate::oauth::possession;
 use crate::protocol::error_code::ErrorCode;
+use crate::protocol::jose::Algorithm;
 use crate::reason::{BearerRefusal, Reason, Refusal, Weight};
 
 /// RFC 6749 §5.2.
@@ -60,8 +61,10 @@ pub(super) fn refuse_as(
     let mut answer = json(status, &ErrorBody { error, error_description, auth_session, trace: body_trace });
     let headers = answer.headers_mut();
     let bearer = matches!(refusal.reason, Reason::Bearer(_));
-    if status == StatusCode::UNAUTHORIZED || bearer {
-        headers.insert(WWW_AUTHENTICATE, challenge(refusal));
+    if (status == StatusCode::UNAUTHORIZED || bearer)
+        && let Some(challenge) = challenge(refusal)
+    {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
@@ -83,24 +86,19 @@ pub(super) fn offer_nonce(request: &HttpRequest, state: &State, answer: &mut Htt
 }
 
 /// How to authenticate, for whoever did not.
-fn challenge(refusal: &Refusal) -> HeaderValue {
-    match refusal.reason {
+fn challenge(refusal: &Refusal) -> Option<HeaderValue> {
+    let algs = Algorithm::ALL.join(" ");
+    let text = match refusal.reason {
         // RFC 6750 §3: no error code for a request without any token.
-        Reason::Bearer(BearerRefusal::Missing) => {
-            HeaderValue::from_static(r#"Bearer realm="countersign", DPoP algs="ES256 EdDSA Ed25519 PS256 RS256""#)
-        }
+        Reason::Bearer(BearerRefusal::Missing) => format!(r#"Bearer realm="countersign", DPoP algs="{algs}""#),
         // RFC 9449 §7.1, §9.
-        Reason::Bearer(BearerRefusal::Unproven) => {
-            HeaderValue::from_static(r#"DPoP error="invalid_dpop_proof", algs="ES256 EdDSA Ed25519 PS256 RS256""#)
+        Reason::Bearer(BearerRefusal::Unproven | BearerRefusal::NonceWanted) => {
+            let error = refusal.reason.row().code.as_str();
+            format!(r#"DPoP error="{error}", algs="{algs}""#)
         }
-        Reason::Bearer(BearerRefusal::NonceWanted) => {
-            HeaderValue::from_static(r#"DPoP error="use_dpop_nonce", algs="ES256 EdDSA Ed25519 PS256 RS256""#)
-        }
-        Reason::Bearer(BearerRefusal::Invalid) => {
-            HeaderValue::from_static(r#"Bearer realm="countersign", error="invalid_token""#)
-        }
+        Reason::Bearer(BearerRefusal::Invalid) => r#"Bearer realm="countersign", error="invalid_token""#.to_owned(),
         Reason::Bearer(BearerRefusal::NotOpenId) => {
-            HeaderValue::from_static(r#"Bearer realm="countersign", error="insufficient_scope", scope="openid""#)
+            r#"Bearer realm="countersign", error="insufficient_scope", scope="openid""#.to_owned()
         }
         // RFC 6749 §5.2: the scheme that the client used; RFC 7617 §2.
         Reason::Request(_)
@@ -114,8 +112,9 @@ fn challenge(refusal: &Refusal) -> HeaderValue {
         | Reason::Dpop(_)
         | Reason::Exchange(_)
         | Reason::Registration(_)
-        | Reason::Capacity(_) => HeaderValue::from_static(r#"Basic realm="countersign", charset="UTF-8""#),
-    }
+        | Reason::Capacity(_) => r#"Basic realm="countersign", charset="UTF-8""#.to_owned(),
+    };
+    HeaderValue::from_str(&text).ok()
 }
 
 /// Says when to come back, where a refusal knows.

@@ -3,7 +3,7 @@ SET LOCAL statement_timeout = 0;
 
 -- Clients prove keys, push requests, exchange tokens and register themselves; devices wait; people are remembered.
 
--- Names of assertions, of proofs and of request objects, each of which is good once.
+-- Names of assertions and of proofs, each of which is good once.
 CREATE TABLE one_time_values (
     digest BYTEA PRIMARY KEY,
     expires_at BIGINT NOT NULL

@@ -53,18 +53,24 @@ fn parse_listed((id, client_id, scope, created_at, rotated_at): ListedRow) -> Op
     })
 }
 
+/// What is in force of an account's grants: neither ended nor run out, nor made for credentials that it has no more.
+#[diesel::dsl::auto_type]
+fn live(account_id: Vec<u8>, now: i64) -> _ {
+    grants::table
+        .inner_join(accounts::table)
+        .filter(grants::account_id.eq(account_id))
+        .filter(grants::credentials_version.eq(accounts::credentials_version))
+        .filter(grants::ended_at.is_null())
+        .filter(grants::expires_at.gt(now))
+        .filter(grants::idle_expires_at.gt(now))
+}
+
 /// The grants of an account that are in force, the latest first.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when one cannot be read; the store's own reasons.
 pub fn of_account(tx: &mut Read<'_>, id: AccountId, now: Timestamp, limit: i64) -> Result<Vec<ListedGrant>, Error> {
-    let rows: Vec<ListedRow> = grants::table
-        .inner_join(accounts::table)
-        .filter(grants::account_id.eq(id.as_bytes()))
-        .filter(grants::credentials_version.eq(accounts::credentials_version))
-        .filter(grants::ended_at.is_null())
-        .filter(grants::expires_at.gt(now.as_micros()))
-        .filter(grants::idle_expires_at.gt(now.as_micros()))
+    let rows: Vec<ListedRow> = live(id.as_bytes().to_vec(), now.as_micros())
         .order(grants::id.desc())
         .limit(limit)
         .select((grants::id, grants::client_id, grants::scope, grants::created_at, grants::rotated_at))
@@ -77,13 +83,5 @@ pub fn of_account(tx: &mut Read<'_>, id: AccountId, now: Timestamp, limit: i64) 
 /// # Errors
 /// The store's own reasons.
 pub fn count_live(tx: &mut Read<'_>, id: AccountId, now: Timestamp) -> Result<i64, Error> {
-    Ok(grants::table
-        .inner_join(accounts::table)
-        .filter(grants::account_id.eq(id.as_bytes()))
-        .filter(grants::credentials_version.eq(accounts::credentials_version))
-        .filter(grants::ended_at.is_null())
-        .filter(grants::expires_at.gt(now.as_micros()))
-        .filter(grants::idle_expires_at.gt(now.as_micros()))
-        .count()
-        .get_result(tx.conn())?)
+    Ok(live(id.as_bytes().to_vec(), now.as_micros()).count().get_result(tx.conn())?)
 }
