@@ -321,7 +321,7 @@ refusals! {
         /// RFC 6750 §3.1: no token in the Authorization header.
         Missing = "bearer.missing", InvalidToken, None, Routine;
         /// RFC 6750 §3.1: not ours, over, or of another kind.
-        Invalid = "bearer.invalid", InvalidToken, Some("the access token is not valid"), Routine;
+        Invalid = "bearer.invalid", InvalidToken, Some("the token in the header Authorization is not valid"), Routine;
         /// RFC 9449 §7.1: it is bound to a key, and the proof of it is missing, or for something else.
         Unproven = "bearer.unproven", InvalidDpopProof as 401, Some("the DPoP proof does not fit the access token and the request"), Routine;
         /// RFC 9449 §9: the proof beside it must repeat a nonce of ours.

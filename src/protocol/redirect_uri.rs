@@ -157,7 +157,7 @@ pub(super) fn csp_source(uri: &str) -> String {
 }
 
 /// Scheme, host and port, where there are such.
-pub(super) fn origin(uri: &str) -> Option<url::Origin> {
+pub(in crate::protocol) fn origin(uri: &str) -> Option<url::Origin> {
     Url::parse(uri).ok().map(|url| url.origin()).filter(url::Origin::is_tuple)
 }
 

@@ -11,7 +11,6 @@ use crate::oauth::RequestContext;
 use crate::oauth::register::{self, RegistrationCall};
 use crate::protocol::registration_response::RegistrationResponse;
 use crate::reason::Refusal;
-use crate::settings::RegistrationMode;
 
 /// Registers a client (RFC 7591 §3, OpenID Connect Dynamic Client Registration §3). Only where `registration.mode` lets them.
 #[utoipa::path(post, path = "/register", tag = "registration",
@@ -24,9 +23,6 @@ use crate::settings::RegistrationMode;
         (status = 429, description = "Too many: Retry-After says when", body = error::ErrorBody),
         (status = 503, description = "Busy, or as many as may be are registered", body = error::ErrorBody)))]
 pub(super) async fn register(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
-    if is_off(&state) {
-        return error::not_found(request, payload).await;
-    }
     let work = |state: &State, call: &RegistrationCall, context: &RequestContext| {
         register::register(&state.app, call, context)
     };
@@ -40,9 +36,6 @@ pub(super) async fn register(request: HttpRequest, payload: Payload, state: Data
         (status = 200, description = "What it is registered with (RFC 7592 §3), without its secret", body = Object),
         (status = 401, description = "Not with the registration access token of this client", body = error::ErrorBody)))]
 pub(super) async fn show(request: HttpRequest, id: Path<String>, payload: Payload, state: Data<State>) -> HttpResponse {
-    if is_off(&state) {
-        return error::not_found(request, payload).await;
-    }
     let work = move |state: &State, call: &RegistrationCall, _: &RequestContext| register::show(&state.app, &id, call);
     answer(&request, &state, StatusCode::OK, on_token_lane(&request, payload, &state, work).await)
 }
@@ -61,9 +54,6 @@ pub(super) async fn replace(
     payload: Payload,
     state: Data<State>,
 ) -> HttpResponse {
-    if is_off(&state) {
-        return error::not_found(request, payload).await;
-    }
     let work = move |state: &State, call: &RegistrationCall, context: &RequestContext| {
         register::replace(&state.app, &id, call, context)
     };
@@ -82,9 +72,6 @@ pub(super) async fn remove(
     payload: Payload,
     state: Data<State>,
 ) -> HttpResponse {
-    if is_off(&state) {
-        return error::not_found(request, payload).await;
-    }
     let work = move |state: &State, call: &RegistrationCall, context: &RequestContext| {
         register::remove(&state.app, &id, call, context)
     };
@@ -92,11 +79,6 @@ pub(super) async fn remove(
         Ok(()) => HttpResponse::NoContent().finish(),
         Err(refusal) => error::refuse(&request, &state, &refusal),
     }
-}
-
-/// What is switched off is not there.
-fn is_off(state: &State) -> bool {
-    state.app.settings.registration.mode == RegistrationMode::Off
 }
 
 async fn on_token_lane<T: Send + 'static>(

@@ -57,7 +57,6 @@ pub(super) fn public(config: &mut ServiceConfig) {
                 .route(asked_before().to(cors::preflight_to_read))
                 .default_service(get_and_post()),
         )
-        .configure(registrations)
         .service(document(Endpoint::Style, assets::style))
         .service(document(Endpoint::Logo, assets::logo))
         .service(document(Endpoint::Icon, assets::icon))
@@ -129,8 +128,8 @@ fn pages(config: &mut ServiceConfig) {
         );
 }
 
-/// Where clients register themselves and look after that.
-fn registrations(config: &mut ServiceConfig) {
+/// Where clients register themselves and look after that, if they may.
+pub(super) fn registrations(config: &mut ServiceConfig) {
     let post_only = || web::route().to(oauth::method_not_allowed);
     config
         .service(

@@ -20,6 +20,7 @@ use super::seats::Seats;
 use super::{State, routes};
 use crate::app::{App, Lanes, StartError};
 use crate::jobs::Jobs;
+use crate::settings::RegistrationMode;
 
 /// How long requests that run may go on once the listener is closed, in seconds.
 const SHUTDOWN_SECONDS: u64 = 12;
@@ -52,11 +53,13 @@ pub fn build(app: Arc<App>, listener: TcpListener, metrics: Option<TcpListener>)
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     // On an address that others can reach, metrics are for a listener of their own (ASVS 13.4.5).
     let (served, metrics_here) = (state.clone(), metrics.is_none() && address.ip().is_loopback());
+    let clients_register = state.app.settings.registration.mode != RegistrationMode::Off;
     let server = actix_web::dev::Server::build();
     let stopping = server.graceful_shutdown_signal();
     let factory = move || {
         let site = actix_web::App::new().app_data(served.clone()).wrap(from_fn(observe));
         let site = if metrics_here { site.configure(routes::metrics) } else { site };
+        let site = if clients_register { site.configure(routes::registrations) } else { site };
         let site = site.configure(routes::public).into_factory();
         let site = site.map_err(|error: actix_web::Error| error.error_response());
         let stopping = stopping.clone();

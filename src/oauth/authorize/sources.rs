@@ -18,6 +18,8 @@ use crate::store::pushed_requests;
 
 /// What the name of a pushed request begins with (RFC 9126 §2.2).
 pub const PREFIX: &str = "urn:ietf:params:oauth:request_uri:";
+/// How long a request object may be good for, of a client that promised to sign each request.
+const MAX_LIFE: std::time::Duration = std::time::Duration::from_hours(1);
 /// How far clocks may be apart.
 const LEEWAY: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -135,10 +137,7 @@ fn open(app: &App, client: &Client, text: &str) -> Result<Params, Refusal> {
     let same = claims.iss.as_deref() == Some(id) && claims.client_id.as_deref().is_none_or(|named| named == id);
     let is_ours = |aud: &Value| aud.as_str() == Some(&app.issuer);
     let addressed = is_ours(&claims.aud) || claims.aud.as_array().is_some_and(|list| list.iter().any(is_ours));
-    let now = app.clock.now();
-    let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
-    let in_time = claims.exp.is_none_or(|exp| now < at(exp).plus(LEEWAY))
-        && claims.nbf.is_none_or(|nbf| at(nbf) <= now.plus(LEEWAY));
+    let in_time = is_in_time(&claims, app.clock.now(), client.metadata.requests.signed);
     if !same || claims.sub.as_deref() == Some(id) || !addressed || !in_time {
         return Err(bad());
     }
@@ -150,6 +149,18 @@ fn open(app: &App, client: &Client, text: &str) -> Result<Params, Refusal> {
     let mut params = Params::from_members(&members).map_err(|_| bad())?;
     params.set("client_id", id);
     Ok(params)
+}
+
+/// RFC 7519 §4.1.4, §4.1.5: not over and not too early. FAPI 2.0 Message Signing §5.3.1: whoever promised to sign each request
+/// says from when and until when, an hour at most, so that nobody brings an old one again.
+fn is_in_time(claims: &ObjectClaims, now: Timestamp, promised: bool) -> bool {
+    let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
+    let begun = |nbf: i64| at(nbf) <= now.plus(LEEWAY);
+    let lasts = |exp: i64| now < at(exp).plus(LEEWAY);
+    match (claims.nbf, claims.exp) {
+        (Some(nbf), Some(exp)) => begun(nbf) && lasts(exp) && !(promised && at(exp) > at(nbf).plus(MAX_LIFE)),
+        (nbf, exp) => !promised && nbf.is_none_or(begun) && exp.is_none_or(lasts),
+    }
 }
 
 /// RFC 9126 §6, RFC 9101 §10.5: the way that the client promised to ask in, and no other.

@@ -15,6 +15,7 @@ use crate::oauth::authorize::{Destination, Outcome, Step, authorize};
 use crate::password_hash::HashMemory;
 use crate::protocol::authorize_request::ResponseMode;
 use crate::protocol::authorize_response::AuthorizeResponse;
+use crate::protocol::client_metadata::About;
 use crate::protocol::params::Params;
 use crate::reason::{AuthorizeRefusal, Reason, Refusal};
 use crate::web::oauth::hop;
@@ -30,6 +31,7 @@ struct LogInPage<'a> {
     client_name: Option<&'a str>,
     request: &'a str,
     form_token: &'a str,
+    about: About,
     username: &'a str,
     problem: Option<&'a str>,
     /// How long the browser may be remembered, if it may.
@@ -57,6 +59,7 @@ struct ConsentPage<'a> {
     user_code: Option<String>,
     days: String,
     registered_itself: bool,
+    about: About,
     request: &'a str,
     form_token: &'a str,
 }
@@ -331,6 +334,14 @@ fn ask(
         let name = &asker.client.metadata.name;
         if name.is_empty() { asker.client.id.as_str() } else { name }
     });
+    let about = question.asker.as_ref().map_or_else(About::default, |asker| {
+        let metadata = &asker.client.metadata;
+        if asker.client.registration.is_some() {
+            metadata.about.at(&metadata.redirect_uris)
+        } else {
+            metadata.about.clone()
+        }
+    });
     match (question.step, &question.asker) {
         (Step::Consent, Some(asker)) => {
             let shown = ConsentPage {
@@ -342,6 +353,7 @@ fn ask(
                 user_code,
                 days: texts.days(state.app.settings.tokens.refresh_absolute_ttl),
                 registered_itself: asker.client.registration.is_some(),
+                about,
                 request: id,
                 form_token: &question.form_token,
             };
@@ -365,6 +377,7 @@ fn ask(
                 client_name,
                 request: id,
                 form_token: &question.form_token,
+                about,
                 username: problem.map_or(hint, |(username, _)| username),
                 problem: problem.map(|(_, text)| text),
                 remember_days: (!remember_ttl.is_zero()).then(|| texts.days(remember_ttl)),

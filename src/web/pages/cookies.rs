@@ -1,9 +1,11 @@
 //! The cookies (ASVS 3.3): what a browser is known by, who is logged in there, and what it remembers of that when it was closed,
 //! none of which says anything itself; and a refresh token of a page that is not to have it.
 
+use std::borrow::Cow;
+
 use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration as Age;
-use actix_web::cookie::{Cookie, SameSite};
+use actix_web::cookie::{Cookie, CookieBuilder, SameSite};
 use actix_web::http::header::{COOKIE, HeaderMap, USER_AGENT};
 
 use crate::app::App;
@@ -75,13 +77,12 @@ fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// A cookie to set: until the browser is closed, for no script, and for no request that another site's page makes, except
 /// when a person comes from there (ASVS 3.3.1 to 3.3.4).
 pub(super) fn cookie(app: &App, kind: Kind, value: &PlainSecret) -> Cookie<'static> {
-    let secure = is_secure(app);
-    Cookie::build(kind.name(secure), value.expose().to_owned())
-        .path("/")
-        .secure(secure)
-        .http_only(true)
-        .same_site(SameSite::Lax)
-        .finish()
+    build(app, kind.name(is_secure(app)), value).same_site(SameSite::Lax).finish()
+}
+
+/// What holds for each cookie of ours: for no script, and over TLS alone (ASVS 3.3.1, 3.3.4).
+fn build<'a>(app: &App, name: impl Into<Cow<'a, str>>, value: &PlainSecret) -> CookieBuilder<'a> {
+    Cookie::build(name, value.expose().to_owned()).path("/").secure(is_secure(app)).http_only(true)
 }
 
 /// The cookies of a log-in.
@@ -132,13 +133,7 @@ pub(in crate::web) fn refresh(
     client_id: &ClientId,
     cookie: &refresh_cookie::Cookie,
 ) -> Option<Cookie<'static>> {
-    let build = |value: &PlainSecret| {
-        Cookie::build(refresh_name(app, client_id), value.expose().to_owned())
-            .path("/")
-            .secure(is_secure(app))
-            .http_only(true)
-            .same_site(SameSite::Strict)
-    };
+    let build = |value| build(app, refresh_name(app, client_id), value).same_site(SameSite::Strict);
     match cookie {
         refresh_cookie::Cookie::Kept => None,
         refresh_cookie::Cookie::Set(token, life) => {

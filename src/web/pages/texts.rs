@@ -33,6 +33,8 @@ pub(super) struct Texts {
     pub answer_goes_to: &'static str,
     pub for_at_most: &'static str,
     pub registered_itself: &'static str,
+    pub policy: &'static str,
+    pub terms: &'static str,
     pub allow: &'static str,
     pub deny: &'static str,
     pub device_title: &'static str,
@@ -96,6 +98,8 @@ static ENGLISH: Texts = Texts {
     for_at_most: "It may keep the access for at most",
     registered_itself: "This application registered itself. Nobody here has looked at who it is: go on only if you know the \
                         address above.",
+    policy: "What the application does with your data",
+    terms: "Terms of the application",
     allow: "Allow",
     deny: "Do not allow",
     device_title: "Connect a device",
@@ -168,6 +172,8 @@ static GERMAN: Texts = Texts {
     for_at_most: "Der Zugriff gilt höchstens",
     registered_itself: "Diese Anwendung hat sich selbst angemeldet. Niemand hat geprüft, wem sie gehört: Mach nur weiter, wenn \
                         du die Adresse oben kennst.",
+    policy: "Was die Anwendung mit deinen Daten macht",
+    terms: "Bedingungen der Anwendung",
     allow: "Erlauben",
     deny: "Nicht erlauben",
     device_title: "Gerät verbinden",

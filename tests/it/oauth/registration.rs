@@ -405,6 +405,34 @@ fn what_the_page_shows_is_what_is_allowed_whatever_becomes_of_the_client() {
 
 /// RFC 9700 §4.11.2 (AZ-14).
 #[test]
+fn people_are_led_to_the_pages_that_a_client_names_where_its_answers_go() {
+    let app = open();
+    let mut body = web();
+    body["policy_uri"] = json!("https://app.example/policy?a=\"");
+    assert_eq!(register(&app, &body).error(), "invalid_client_metadata");
+    body["policy_uri"] = json!("https://app.example/policy?a=1&b=2");
+    body["tos_uri"] = json!("https://bank.example/terms");
+    let (_, json) = registered(&app, &body);
+    let (_, email) = app.account();
+    let shows = |id: &str| {
+        let browser = Browser::new(&app);
+        let asked = browser.get(&CodeRequest::of(id, CALLBACK).path());
+        let (before, after) = (browser.follow(&asked), browser.follow(&browser.log_in(&asked, &email)));
+        let links = |page: &Answer| {
+            let has = |href: &str| page.body.contains(&format!("href=\"{href}\" rel=\"noopener noreferrer\""));
+            (has("https://app.example/policy?a=1&#38;b=2"), has("https://bank.example/terms"))
+        };
+        (links(&before), links(&after))
+    };
+    // RFC 7591 §5: nobody has looked at whether the bank's terms are this client's.
+    assert_eq!(shows(text(&json, "client_id")), ((true, false), (true, false)));
+    let by_operator = json!({ "token_endpoint_auth_method": "none", "grant_types": ["authorization_code"], "scope": "openid email read",
+        "redirect_uris": [CALLBACK], "policy_uri": body["policy_uri"], "tos_uri": body["tos_uri"] });
+    app.client("shop", by_operator);
+    assert_eq!(shows("shop"), ((true, true), (true, true)));
+}
+
+#[test]
 fn nobody_is_sent_on_to_a_client_that_registered_itself_before_somebody_has_logged_in() {
     let app = open();
     let (_, json) = registered(&app, &public());

@@ -128,6 +128,19 @@ fn a_client_that_signs_does_nothing_else() {
     );
     let signed = key.sign(&object(&app, &request, &json!({})));
     assert_eq!(browser.get(&path(&signed)).status, 303);
+    // FAPI 2.0 Message Signing §5.3.1: nor does it sign for ever.
+    let now = app.app.clock.now().unix_seconds();
+    let endless = [
+        json!({ "exp": Value::Null }),
+        json!({ "nbf": Value::Null }),
+        json!({ "nbf": now - 1, "exp": now + 3600 }),
+        json!({ "nbf": now - 3601, "exp": now + 60 }),
+    ];
+    for changes in &endless {
+        assert_eq!(browser.get(&path(&key.sign(&object(&app, &request, changes)))).status, 400, "{changes}");
+    }
+    let hour = key.sign(&object(&app, &request, &json!({ "nbf": now - 1, "exp": now + 3599 })));
+    assert_eq!(browser.get(&path(&hour)).status, 303);
     let rsa = ClientKey::rsa();
     app.client(
         "rsa",
