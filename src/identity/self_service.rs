@@ -8,8 +8,8 @@ use crate::clock::{Deadline, Timestamp};
 use crate::id::{AccountId, GrantId, RememberedId, SessionId};
 use crate::protocol::scope::Scope;
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal};
-use crate::secret::{Digest, encode_base64url};
-use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
+use crate::secret::encode_base64url;
+use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
 use crate::store::grants::{self, EndedBy, listing};
 use crate::store::remembered_log_ins::{self, RememberedLogIn};
@@ -135,13 +135,7 @@ fn shown_session(session: BrowserSession, here: SessionId) -> ShownSession {
 pub fn wait_for_log_in(app: &App, visitor: &Visitor, deadline: &Deadline) -> Result<String, Refusal> {
     app.authorize_requests.admit(&app.cache, visitor.place.network)?;
     let id = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
-    let waiting = WaitingRequest {
-        id: Digest::sha256(id.as_bytes()),
-        browser: visitor.browser.digest(),
-        waits: Waits::Account,
-        session_id: None,
-        expires_at: app.clock.now().plus(REQUEST_TTL),
-    };
+    let waiting = WaitingRequest::new(&id, visitor.browser.digest(), Waits::Account, app.clock.now());
     app.db.write_before(deadline, move |tx| authorize_requests::insert(tx, &waiting))?;
     Ok(id)
 }

@@ -26,7 +26,7 @@ pub mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::sources::{Brought, Resolved};
+use self::sources::{Brought, Resolved, Source};
 use self::steps::Shown;
 use super::RequestContext;
 use super::token::{resources_of_client, scope_of_client};
@@ -51,7 +51,7 @@ use crate::reason::{AuthorizeRefusal, CapacityRefusal, ClientRefusal, Refusal, R
 use crate::secret::{Digest, encode_base64url};
 use crate::store::Write;
 use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
-use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
+use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, SessionOfAccount};
 use crate::store::clients::Client;
 use crate::store::device_codes::DeviceHandle;
@@ -156,12 +156,14 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
     let ui_locales = parse_ui_locales(params);
     let (client, return_to) = address(app, params).map_err(|refusal| refusal.read_in(&ui_locales))?;
     let destination = Destination::Client(return_to.clone());
-    let decided = sources::refuse_other_way(&client, &resolved.source, false).and_then(|()| read(&client, params));
+    let decided = sources::refuse_unpushed(&client, &resolved.source)
+        .and_then(|()| sources::refuse_unsigned(&client, &resolved.source))
+        .and_then(|()| read(&client, params));
     let decided = decided.and_then(|asked| {
         let found = session::find_here(app, visitor, Some(&client.id))?;
-        match next(app, &asked, &destination, found.as_ref(), (None, false))? {
+        match next(app, &asked, &destination, found.as_ref(), Progress::default())? {
             Next::Issue(session) => {
-                use_up(app, resolved.pushed.as_deref(), context)?;
+                use_up(app, &resolved.source, context)?;
                 issue(app, &asked, (&return_to, session), None, context)
             }
             Next::Ask(step) => wait_for(app, to_keep(app, &resolved), visitor, step, context),
@@ -180,23 +182,28 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
 
 /// What waits of a request that a browser brought.
 fn to_keep(app: &App, resolved: &Resolved) -> ToKeep {
-    // A pushed request keeps its name, by which its browser finds it again.
-    let name = resolved.pushed.clone().unwrap_or_else(|| encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>()));
     let waits = Waits::Client(resolved.params.to_form(&PARAMETERS));
-    ToKeep { name, waits, is_pushed: resolved.pushed.is_some() }
+    match &resolved.source {
+        // A pushed request keeps its name, by which its browser finds it again.
+        Source::Pushed(name) => ToKeep { name: name.clone(), waits, is_pushed: true },
+        Source::Plain | Source::Signed => {
+            let name = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
+            ToKeep { name, waits, is_pushed: false }
+        }
+    }
 }
 
 /// A pushed request that was brought before: the browser that brought it goes on where it was.
 fn again(app: &App, name: &str, visitor: &Visitor, context: &RequestContext) -> Result<Outcome, Refusal> {
-    match steps::show(app, (name, false), visitor, context).map_err(|_| sources::spent())? {
+    match steps::show(app, name, visitor, context).map_err(|_| sources::spent())? {
         Shown::Question(question) => Ok(Outcome::Ask(question.step, name.to_owned())),
         Shown::Done(outcome) => Ok(*outcome),
     }
 }
 
 /// RFC 9126 §4: a pushed request is good once.
-fn use_up(app: &App, pushed: Option<&str>, context: &RequestContext) -> Result<(), Refusal> {
-    let Some(name) = pushed else { return Ok(()) };
+fn use_up(app: &App, source: &Source, context: &RequestContext) -> Result<(), Refusal> {
+    let Source::Pushed(name) = source else { return Ok(()) };
     let digest = Digest::sha256(name.as_bytes());
     let mine = app.db.write_before(&context.deadline, move |tx| pushed_requests::claim(tx, &digest))?;
     if mine { Ok(()) } else { Err(sources::spent()) }
@@ -261,14 +268,22 @@ pub(super) fn read_request(client: &Arc<Client>, mut request: AuthorizeRequest) 
     Ok(Asked { client: client.clone(), request, scope, wanted, audiences })
 }
 
-/// What is to be done, as things stand: `found` is who is logged in at the browser, `logged_in` the log-in that was made for this request, `consented` whether the
-/// person has just allowed it.
+/// How far a person has come with a request that waits.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// The log-in that was made for it.
+    logged_in: Option<SessionId>,
+    /// Whether the person has just allowed it.
+    consented: bool,
+}
+
+/// What is to be done, as things stand: `found` is who is logged in at the browser.
 fn next<'s>(
     app: &App,
     asked: &Asked,
     destination: &Destination,
     found: Option<&'s SessionOfAccount>,
-    (logged_in, consented): (Option<SessionId>, bool),
+    Progress { logged_in, consented }: Progress,
 ) -> Result<Next<'s>, Refusal> {
     let silent = asked.request.prompts.contains(&Prompt::None);
     let Some(found) = found.filter(|found| is_fresh(asked, found, logged_in, app.clock.now())) else {
@@ -351,13 +366,7 @@ pub(super) fn wait_for(
         return Err(RequestRefusal::ParameterTooLarge.into());
     }
     app.authorize_requests.admit(&app.cache, context.network)?;
-    let waiting = WaitingRequest {
-        id: Digest::sha256(name.as_bytes()),
-        browser: visitor.browser.digest(),
-        waits,
-        session_id: None,
-        expires_at: app.clock.now().plus(REQUEST_TTL),
-    };
+    let waiting = WaitingRequest::new(&name, visitor.browser.digest(), waits, app.clock.now());
     let kept = app.db.write_before(&context.deadline, move |tx| {
         // RFC 9126 §4: good once.
         if is_pushed && !pushed_requests::claim(tx, &waiting.id)? {
@@ -369,12 +378,19 @@ pub(super) fn wait_for(
     if kept { Ok(Outcome::Ask(step, name)) } else { Err(sources::spent()) }
 }
 
-/// Makes the code. `done` is the request that waited for the person, whom it asks no more; and whether it was for consent.
+/// A request that waited for a person, whom it asks no more.
+struct Concluded {
+    request: Digest,
+    /// Whether the person has just allowed it.
+    consented: bool,
+}
+
+/// Makes the code; what waited for it is over with that.
 fn issue(
     app: &App,
     asked: &Asked,
     (return_to, found): (&ReturnTo, &SessionOfAccount),
-    done: Option<(Digest, bool)>,
+    done: Option<Concluded>,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
     let now = app.clock.now();
@@ -400,11 +416,11 @@ fn issue(
             if !authorization_codes::insert(tx, &code, not_after)? {
                 return Ok(false);
             }
-            if let Some((id, consented)) = &done {
-                if !authorize_requests::claim(tx, id)? {
+            if let Some(done) = &done {
+                if !authorize_requests::claim(tx, &done.request)? {
                     return Ok(false);
                 }
-                if *consented {
+                if done.consented {
                     consents::put(tx, (code.account_id, &code.client_id), &allowed, now)?;
                 }
             }

@@ -23,7 +23,7 @@ use crate::reason::{AuthorizeRefusal, ChallengeRefusal, ClientRefusal, LoginRefu
 use crate::secret::{Digest, encode_base64url};
 use crate::store::Write;
 use crate::store::authorization_codes;
-use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
+use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, WaitingRequest, Waits};
 use crate::store::clients::Client;
 
 /// Where the endpoint is, for proofs of possession.
@@ -127,7 +127,8 @@ fn error_of(refusal: &Refusal) -> ErrorCode {
 /// What is asked, as far as it can be asked here.
 fn read(client: &Arc<Client>, params: &Params) -> Result<Asked, Refusal> {
     // The way that the client promised to ask in, and no other; objects and pushed requests are for browsers.
-    sources::refuse_other_way(client, &Source::Plain, false)?;
+    sources::refuse_unpushed(client, &Source::Plain)?;
+    sources::refuse_unsigned(client, &Source::Plain)?;
     for name in ["request", "request_uri"] {
         if params.find(name).is_some() {
             return Err(Refusal::from(RequestRefusal::MalformedParameter).about(name));
@@ -159,13 +160,7 @@ fn keep(app: &App, client_id: &ClientId, parameters: String, context: &RequestCo
     }
     app.authorize_requests.admit(&app.cache, context.network)?;
     let name = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
-    let waiting = WaitingRequest {
-        id: Digest::sha256(name.as_bytes()),
-        browser: owner(client_id),
-        waits: Waits::Client(parameters),
-        session_id: None,
-        expires_at: app.clock.now().plus(REQUEST_TTL),
-    };
+    let waiting = WaitingRequest::new(&name, owner(client_id), Waits::Client(parameters), app.clock.now());
     app.db.write_before(&context.deadline, move |tx| authorize_requests::insert(tx, &waiting))?;
     Ok(name)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::authorize::sources::{PREFIX, refuse_nested, refuse_other_way, resolve_object};
+use super::authorize::sources::{PREFIX, refuse_nested, refuse_unsigned, resolve_object};
 use super::authorize::{MAX_WAITING_BYTES, address, read};
 use super::{RequestContext, client_auth, possession};
 use crate::app::App;
@@ -63,7 +63,7 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     params.set("client_id", client.id.as_str());
     let mut resolved = resolve_object(app, params).map_err(refuse)?;
     bind(app, &client, &mut resolved.params, PATH, context).map_err(refuse)?;
-    refuse_other_way(&client, &resolved.source, true).map_err(refuse)?;
+    refuse_unsigned(&client, &resolved.source).map_err(refuse)?;
     // RFC 9126 §2.1 no. 3: as it would be judged at the authorization endpoint.
     address(app, &resolved.params).map_err(refuse)?;
     read(&client, &resolved.params).map_err(refuse)?;

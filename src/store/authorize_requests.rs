@@ -13,7 +13,7 @@ use crate::id::SessionId;
 use crate::secret::Digest;
 
 /// How long a request waits for a person.
-pub const REQUEST_TTL: Duration = Duration::from_mins(30);
+const REQUEST_TTL: Duration = Duration::from_mins(30);
 /// Random bytes of a waiting request's name: 128 bits.
 pub const REQUEST_ID_BYTES: usize = 16;
 
@@ -39,6 +39,14 @@ pub struct WaitingRequest {
     pub session_id: Option<SessionId>,
     /// When nobody waits for it any more.
     pub expires_at: Timestamp,
+}
+
+impl WaitingRequest {
+    /// One that begins to wait, under a name of which only the digest is kept.
+    pub fn new(name: &str, browser: Digest, waits: Waits, now: Timestamp) -> Self {
+        let id = Digest::sha256(name.as_bytes());
+        Self { id, browser, waits, session_id: None, expires_at: now.plus(REQUEST_TTL) }
+    }
 }
 
 /// The account's page by its name in the database.

@@ -30,8 +30,8 @@ pub enum Source {
     Plain,
     /// An object that the client signed.
     Signed,
-    /// A request that was judged when it came: pushed, or waiting for a person.
-    Kept,
+    /// What the client pushed, and had judged, under this name.
+    Pushed(String),
 }
 
 /// The parameters that count.
@@ -40,8 +40,6 @@ pub struct Resolved {
     pub params: Params,
     /// Where they came from.
     pub source: Source,
-    /// The name of the pushed request that they are of.
-    pub pushed: Option<String>,
 }
 
 /// What a browser brings.
@@ -79,7 +77,7 @@ pub fn resolve(app: &App, params: Params) -> Result<Brought, Refusal> {
         return Err(Refusal::from(AuthorizeRefusal::RequestUriUnknown).of_client(&client.id));
     }
     let params = Params::parse_query(found.parameters.as_bytes())?;
-    Ok(Brought::Request(Resolved { params, source: Source::Kept, pushed: Some(name) }))
+    Ok(Brought::Request(Resolved { params, source: Source::Pushed(name) }))
 }
 
 /// The parameters of a request that may be signed.
@@ -88,11 +86,11 @@ pub fn resolve(app: &App, params: Params) -> Result<Brought, Refusal> {
 /// [`AuthorizeRefusal::RequestObject`].
 pub fn resolve_object(app: &App, params: Params) -> Result<Resolved, Refusal> {
     let Some(text) = params.find("request") else {
-        return Ok(Resolved { params, source: Source::Plain, pushed: None });
+        return Ok(Resolved { params, source: Source::Plain });
     };
     let client = client_of(app, &params)?;
     let opened = open(app, &client, text).map_err(|refusal| refusal.of_client(&client.id))?;
-    Ok(Resolved { params: opened, source: Source::Signed, pushed: None })
+    Ok(Resolved { params: opened, source: Source::Signed })
 }
 
 fn client_of(app: &App, params: &Params) -> Result<std::sync::Arc<Client>, Refusal> {
@@ -163,20 +161,22 @@ fn is_in_time(claims: &ObjectClaims, now: Timestamp, promised: bool) -> bool {
     }
 }
 
-/// RFC 9126 §6, RFC 9101 §10.5: the way that the client promised to ask in, and no other.
+/// RFC 9126 §6: a client that promised to push its requests does nothing else.
 ///
 /// # Errors
-/// [`AuthorizeRefusal::PushRequired`], [`AuthorizeRefusal::SignatureRequired`].
-pub fn refuse_other_way(client: &Client, source: &Source, is_pushed: bool) -> Result<(), Refusal> {
-    let rules = &client.metadata.requests;
-    let kept = *source == Source::Kept;
-    if rules.pushed && !kept && !is_pushed {
-        return Err(AuthorizeRefusal::PushRequired.into());
-    }
-    if rules.signed && !kept && *source != Source::Signed {
-        return Err(AuthorizeRefusal::SignatureRequired.into());
-    }
-    Ok(())
+/// [`AuthorizeRefusal::PushRequired`].
+pub fn refuse_unpushed(client: &Client, source: &Source) -> Result<(), Refusal> {
+    let is_pushed = matches!(source, Source::Pushed(_));
+    if client.metadata.requests.pushed && !is_pushed { Err(AuthorizeRefusal::PushRequired.into()) } else { Ok(()) }
+}
+
+/// RFC 9101 §10.5: a client that promised to sign its requests does nothing else.
+///
+/// # Errors
+/// [`AuthorizeRefusal::SignatureRequired`].
+pub fn refuse_unsigned(client: &Client, source: &Source) -> Result<(), Refusal> {
+    let is_plain = *source == Source::Plain;
+    if client.metadata.requests.signed && is_plain { Err(AuthorizeRefusal::SignatureRequired.into()) } else { Ok(()) }
 }
 
 /// A request of which nobody can be told but by a page.

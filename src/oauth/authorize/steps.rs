@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Destination, Next, Outcome, Step, address, issue, next, read, refuse};
+use super::{Asked, Concluded, Destination, Next, Outcome, Progress, Step, address, issue, next, read, refuse};
 use crate::app::App;
 use crate::id::SessionId;
 use crate::identity::browser::Visitor;
@@ -29,7 +29,7 @@ use crate::store::{authorize_requests, consents};
 struct Waiting {
     id: Digest,
     parameters: String,
-    logged_in: Option<SessionId>,
+    progress: Progress,
     asked: Asked,
     destination: Destination,
 }
@@ -38,8 +38,13 @@ struct Waiting {
 enum Found {
     /// A client's request, or a device of a client's.
     Client(Box<Waiting>),
-    /// The account's own page, and the log-in that was made for it.
-    Account(Digest, Option<SessionId>),
+    /// The account's own page.
+    Account {
+        /// The name's digest.
+        id: Digest,
+        /// The log-in that was made for it.
+        logged_in: Option<SessionId>,
+    },
 }
 
 /// A client that asks.
@@ -76,60 +81,61 @@ pub enum Shown {
     Done(Box<Outcome>),
 }
 
-/// Finds out what is due of a request that waits; with `anew`, whoever is logged in is asked to log in.
+/// Finds out what is due of a request that waits.
 ///
 /// # Errors
 /// [`AuthorizeRefusal::StepUnknown`] when there is no such request, or it is another browser's.
-pub fn show(
-    app: &App,
-    (id, anew): (&str, bool),
-    visitor: &Visitor,
-    context: &RequestContext,
-) -> Result<Shown, Refusal> {
+pub fn show(app: &App, id: &str, visitor: &Visitor, context: &RequestContext) -> Result<Shown, Refusal> {
     let waiting = match load(app, id, visitor)? {
         Found::Client(waiting) => *waiting,
-        Found::Account(digest, logged_in) => {
-            return show_account(app, (id, digest), (logged_in, anew), visitor, context);
+        Found::Account { id: digest, logged_in } => {
+            let found = session::find_here(app, visitor, None)?;
+            // The account's page is seen by whoever logged in for it, or just now.
+            let may = |found: &SessionOfAccount| logged_in == Some(found.session.id) || session::is_fresh(app, found);
+            if found.as_ref().is_some_and(may) {
+                app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &digest))?;
+                return Ok(Shown::Done(Box::new(Outcome::Account)));
+            }
+            let due = Due { step: Step::LogIn, waiting: None, found };
+            return question(app, id, visitor, due).map(Shown::Question);
         }
     };
     let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
-    if anew {
-        let question = question(app, id, visitor, (Step::LogIn, Some(waiting), None))?;
-        return Ok(Shown::Question(Box::new(question)));
-    }
-    let due = next(app, &waiting.asked, &waiting.destination, found.as_ref(), (waiting.logged_in, false));
-    match due {
-        Ok(Next::Ask(step)) => Ok(Shown::Question(Box::new(question(app, id, visitor, (step, Some(waiting), found))?))),
-        Ok(Next::Issue(session)) => {
-            conclude(app, waiting, session, false, context).map(|done| Shown::Done(Box::new(done)))
+    let done = match next(app, &waiting.asked, &waiting.destination, found.as_ref(), waiting.progress) {
+        Ok(Next::Ask(step)) => {
+            let due = Due { step, waiting: Some(waiting), found };
+            return question(app, id, visitor, due).map(Shown::Question);
         }
-        Err(refusal) => refuse(app, waiting.destination, refusal).map(|done| Shown::Done(Box::new(done))),
-    }
+        Ok(Next::Issue(session)) => conclude(app, waiting, session, context),
+        Err(refusal) => refuse(app, waiting.destination, refusal),
+    };
+    done.map(|done| Shown::Done(Box::new(done)))
 }
 
-/// The account's page is seen by whoever logged in for it, or just now.
-fn show_account(
-    app: &App,
-    (id, digest): (&str, Digest),
-    (logged_in, anew): (Option<SessionId>, bool),
-    visitor: &Visitor,
-    context: &RequestContext,
-) -> Result<Shown, Refusal> {
-    let found = session::find_here(app, visitor, None)?;
-    let done = |found: &SessionOfAccount| logged_in == Some(found.session.id) || session::is_fresh(app, found);
-    if !anew && found.as_ref().is_some_and(done) {
-        app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &digest))?;
-        return Ok(Shown::Done(Box::new(Outcome::Account)));
-    }
-    Ok(Shown::Question(Box::new(question(app, id, visitor, (Step::LogIn, None, found))?)))
+/// Asks to log in, whoever is logged in.
+///
+/// # Errors
+/// [`AuthorizeRefusal::StepUnknown`] when there is no such request, or it is another browser's.
+pub fn show_log_in(app: &App, id: &str, visitor: &Visitor) -> Result<Box<Question>, Refusal> {
+    let (waiting, found) = match load(app, id, visitor)? {
+        Found::Client(waiting) => (Some(*waiting), None),
+        Found::Account { .. } => (None, session::find_here(app, visitor, None)?),
+    };
+    question(app, id, visitor, Due { step: Step::LogIn, waiting, found })
 }
 
-/// A log-in form as it was sent.
-pub struct LogInForm {
+/// What each form of a step sends.
+pub struct StepForm {
     /// The name of the waiting request.
     pub request: String,
     /// What the page put into it.
     pub form_token: String,
+}
+
+/// A log-in form as it was sent.
+pub struct LogInForm {
+    /// What it is about.
+    pub step: StepForm,
     /// What the person typed.
     pub credentials: Credentials,
     /// Whether the browser is to be remembered.
@@ -155,14 +161,15 @@ pub fn log_in(
     visitor: &Visitor,
     context: &RequestContext,
 ) -> Result<(LoggedIn, Outcome), Refusal> {
-    let waits = load(app, &form.request, visitor)?;
+    let StepForm { request: name, form_token } = &form.step;
+    let waits = load(app, name, visitor)?;
     let (request, client_id, ui_locales) = match &waits {
         Found::Client(waiting) => {
             (waiting.id, Some(waiting.asked.client.id.clone()), waiting.destination.ui_locales().to_vec())
         }
-        Found::Account(digest, _) => (*digest, None, Vec::new()),
+        Found::Account { id, .. } => (*id, None, Vec::new()),
     };
-    refuse_foreign_form(app, visitor, &subject(&form.request, Step::LogIn, None), &form.form_token)
+    refuse_foreign_form(app, visitor, &subject(name, Step::LogIn, None), form_token)
         .map_err(|refusal| refusal.read_in(&ui_locales))?;
     let current = session::find_unended(app, visitor.session.as_ref())?;
     let proven =
@@ -177,17 +184,18 @@ pub fn log_in(
     tracing::info!(event = "logged_in", client_id = named, account_id = %proven.account.id);
     proven.remember(app);
     let cookies = LoggedIn { session: begun.cookie, remembered: begun.remembered };
-    let (waiting, client_id) = match (waits, client_id) {
+    let (mut waiting, client_id) = match (waits, client_id) {
         (Found::Client(waiting), Some(client_id)) => (*waiting, client_id),
-        (Found::Client(_) | Found::Account(..), _) => {
+        (Found::Client(_) | Found::Account { .. }, _) => {
             app.db.write_before(&context.deadline, move |tx| authorize_requests::claim(tx, &request))?;
             return Ok((cookies, Outcome::Account));
         }
     };
     let found = session::find(app, Some(&begun.token), Some(&client_id))?;
-    let outcome = match next(app, &waiting.asked, &waiting.destination, found.as_ref(), (Some(begun.id), false)) {
-        Ok(Next::Issue(session)) => conclude(app, waiting, session, false, context)?,
-        Ok(Next::Ask(step)) => Outcome::Ask(step, form.request.clone()),
+    waiting.progress.logged_in = Some(begun.id);
+    let outcome = match next(app, &waiting.asked, &waiting.destination, found.as_ref(), waiting.progress) {
+        Ok(Next::Issue(session)) => conclude(app, waiting, session, context)?,
+        Ok(Next::Ask(step)) => Outcome::Ask(step, name.clone()),
         Err(refusal) => refuse(app, waiting.destination, refusal)?,
     };
     Ok((cookies, outcome))
@@ -199,22 +207,23 @@ pub fn log_in(
 /// [`AuthorizeRefusal::StepUnknown`]; [`AuthorizeRefusal::CrossSite`].
 pub fn select_account(
     app: &App,
-    (id, form_token): (&str, &str),
+    form: &StepForm,
     visitor: &Visitor,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
+    let id = &form.request;
     let waiting = load_of_client(app, id, visitor)?;
     let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
     if let Some(session) = &found {
         // ASVS 3.5.1: what was shown to one person is not another's to go on with.
-        refuse_foreign_form(app, visitor, &subject(id, Step::SelectAccount, Some(session)), form_token)?;
+        refuse_foreign_form(app, visitor, &subject(id, Step::SelectAccount, Some(session)), &form.form_token)?;
         let (request, seen) = (waiting.id, waiting.parameters);
         let selected = with_account_selected(&seen);
         app.db
             .write_before(&context.deadline, move |tx| authorize_requests::rewrite(tx, &request, (&seen, &selected)))?;
     }
-    match show(app, (id, false), visitor, context)? {
-        Shown::Question(question) => Ok(Outcome::Ask(question.step, id.to_owned())),
+    match show(app, id, visitor, context)? {
+        Shown::Question(question) => Ok(Outcome::Ask(question.step, id.clone())),
         Shown::Done(outcome) => Ok(*outcome),
     }
 }
@@ -225,28 +234,30 @@ pub fn select_account(
 /// [`AuthorizeRefusal::StepUnknown`]; [`AuthorizeRefusal::CrossSite`].
 pub fn consent(
     app: &App,
-    (id, form_token, allowed): (&str, &str, bool),
+    form: &StepForm,
+    allowed: bool,
     visitor: &Visitor,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
-    let waiting = load_of_client(app, id, visitor)?;
+    let id = &form.request;
+    let mut waiting = load_of_client(app, id, visitor)?;
     let found = session::find_here(app, visitor, Some(&waiting.asked.client.id))?;
-    let due = next(app, &waiting.asked, &waiting.destination, found.as_ref(), (waiting.logged_in, true));
-    let session = match due {
+    waiting.progress.consented = true;
+    let session = match next(app, &waiting.asked, &waiting.destination, found.as_ref(), waiting.progress) {
         Ok(Next::Issue(session)) => session,
         // Whoever was logged in is no more.
-        Ok(Next::Ask(step)) => return Ok(Outcome::Ask(step, id.to_owned())),
+        Ok(Next::Ask(step)) => return Ok(Outcome::Ask(step, id.clone())),
         Err(refusal) => return refuse(app, waiting.destination, refusal),
     };
     // ASVS 3.5.1: what was shown to one person is not another's to allow.
     let mut shown = subject(id, Step::Consent, Some(session));
     shown.push(what_is_shown(&waiting.asked, &waiting.destination));
-    refuse_foreign_form(app, visitor, &shown, form_token)
+    refuse_foreign_form(app, visitor, &shown, &form.form_token)
         .map_err(|refusal| refusal.read_in(waiting.destination.ui_locales()))?;
     let (account_id, client_id) = (session.session.account_id, waiting.asked.client.id.clone());
     tracing::info!(event = "consent", %account_id, %client_id, allowed);
     if allowed {
-        return conclude(app, waiting, session, true, context);
+        return conclude(app, waiting, session, context);
     }
     let claimed = waiting.id;
     if let Destination::Device(waiting) = &waiting.destination {
@@ -273,13 +284,13 @@ fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
     // RFC 9700 §4.7, CVE-2022-39222: the step belongs to the browser that began it.
     let mine = found.filter(|found| found.browser == visitor.browser.digest() && app.clock.now() < found.expires_at);
     let found = mine.ok_or(AuthorizeRefusal::StepUnknown)?;
+    let progress = Progress { logged_in: found.session_id, consented: false };
     let parameters = match found.waits {
         Waits::Client(parameters) => parameters,
-        Waits::Account => return Ok(Found::Account(found.id, found.session_id)),
+        Waits::Account => return Ok(Found::Account { id: found.id, logged_in: found.session_id }),
         Waits::Device(digest) => {
             let (asked, destination) = device::load(app, id, &digest)?;
-            let (id, logged_in) = (found.id, found.session_id);
-            let waiting = Waiting { id, parameters: String::new(), logged_in, asked, destination };
+            let waiting = Waiting { id: found.id, parameters: String::new(), progress, asked, destination };
             return Ok(Found::Client(Box::new(waiting)));
         }
     };
@@ -290,14 +301,14 @@ fn load(app: &App, id: &str, visitor: &Visitor) -> Result<Found, Refusal> {
     let asked =
         read(&client, &params).map_err(|refusal| refusal.of_client(&client.id).read_in(&return_to.ui_locales))?;
     let destination = Destination::Client(return_to);
-    Ok(Found::Client(Box::new(Waiting { id: found.id, parameters, logged_in: found.session_id, asked, destination })))
+    Ok(Found::Client(Box::new(Waiting { id: found.id, parameters, progress, asked, destination })))
 }
 
 /// The same of a client alone.
 fn load_of_client(app: &App, id: &str, visitor: &Visitor) -> Result<Waiting, Refusal> {
     match load(app, id, visitor)? {
         Found::Client(waiting) => Ok(*waiting),
-        Found::Account(..) => Err(AuthorizeRefusal::StepUnknown.into()),
+        Found::Account { .. } => Err(AuthorizeRefusal::StepUnknown.into()),
     }
 }
 
@@ -305,23 +316,27 @@ fn conclude(
     app: &App,
     waiting: Waiting,
     session: &SessionOfAccount,
-    consented: bool,
     context: &RequestContext,
 ) -> Result<Outcome, Refusal> {
-    let Waiting { id, asked, destination, .. } = waiting;
+    let Waiting { id: request, asked, destination, progress: Progress { consented, .. }, .. } = waiting;
     let concluded = match &destination {
-        Destination::Client(to) => issue(app, &asked, (to, session), Some((id, consented)), context),
-        Destination::Device(device) => device::allow(app, device, session, id, context),
+        Destination::Client(to) => issue(app, &asked, (to, session), Some(Concluded { request, consented }), context),
+        Destination::Device(device) => device::allow(app, device, session, request, context),
     };
     concluded.or_else(|refusal| refuse(app, destination, refusal.of_client(&asked.client.id)))
 }
 
-fn question(
-    app: &App,
-    id: &str,
-    visitor: &Visitor,
-    (step, waiting, found): (Step, Option<Waiting>, Option<SessionOfAccount>),
-) -> Result<Question, Refusal> {
+/// What is to be asked of whom.
+struct Due {
+    step: Step,
+    /// Of a client's request, if not of the account's own page.
+    waiting: Option<Waiting>,
+    /// Who is logged in, as far as that matters.
+    found: Option<SessionOfAccount>,
+}
+
+fn question(app: &App, id: &str, visitor: &Visitor, due: Due) -> Result<Box<Question>, Refusal> {
+    let Due { step, waiting, found } = due;
     let mut parts = subject(id, step, found.as_ref());
     if let Some(waiting) = waiting.as_ref().filter(|_| step == Step::Consent) {
         parts.push(what_is_shown(&waiting.asked, &waiting.destination));
@@ -335,7 +350,7 @@ fn question(
         Asker { client, destination, scope }
     });
     let login_hint = login_hint.or_else(|| logged_in.clone());
-    Ok(Question { step, asker, form_token, login_hint, logged_in, ui_locales })
+    Ok(Box::new(Question { step, asker, form_token, login_hint, logged_in, ui_locales }))
 }
 
 /// What a form is about: the request, the step, and who is logged in, unless it is to log in.

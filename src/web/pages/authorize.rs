@@ -9,6 +9,8 @@ use askama::Template;
 use super::cookies;
 use super::texts::{self, Texts};
 use super::{add_cookies, device, forms, on_token_lane, page, refused, see_other};
+use crate::app::App;
+use crate::identity::browser::Visitor;
 use crate::oauth::RequestContext;
 use crate::oauth::authorize::steps::{self, LogInForm, Question, Shown};
 use crate::oauth::authorize::{Destination, Outcome, Step, authorize};
@@ -140,13 +142,8 @@ pub(in crate::web) async fn select_account(request: HttpRequest, payload: Payloa
     let outcome = async {
         let params = forms::read(&request, payload).await?;
         forms::refuse_cross_site(&request, &state.app)?;
-        params.refuse_repeated()?;
-        let text = |name| params.find(name).unwrap_or_default().to_owned();
-        let (id, form_token) = (text("request"), text("form_token"));
-        on_token_lane(&request, &state, move |app, visitor| {
-            steps::select_account(app, (&id, &form_token), visitor, &context)
-        })
-        .await
+        let form = forms::step(&params)?;
+        on_token_lane(&request, &state, move |app, visitor| steps::select_account(app, &form, visitor, &context)).await
     };
     deliver(&request, &state, outcome.await)
 }
@@ -163,8 +160,15 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
         Err(refusal) => return refused(request, state, &refusal),
     };
     // Whoever is not the one who is logged in says so.
-    let anew = step == Step::LogIn && forms::has(request.query_string(), "another");
-    match shown(request, state, (&id, anew), context).await {
+    let another = step == Step::LogIn && forms::has(request.query_string(), "another");
+    let name = id.clone();
+    let work = move |app: &App, visitor: &Visitor| {
+        if another {
+            return steps::show_log_in(app, &name, visitor).map(Shown::Question);
+        }
+        steps::show(app, &name, visitor, &context)
+    };
+    match on_token_lane(request, state, work).await {
         Ok((Shown::Question(question), set)) => {
             let mut answer = if question.step == step {
                 ask(request, state, &question, (&id, None))
@@ -180,16 +184,6 @@ async fn show(request: &HttpRequest, state: &Data<State>, step: Step) -> HttpRes
     }
 }
 
-async fn shown(
-    request: &HttpRequest,
-    state: &Data<State>,
-    (id, anew): (&str, bool),
-    context: RequestContext,
-) -> Result<(Shown, Vec<Cookie<'static>>), Refusal> {
-    let id = id.to_owned();
-    on_token_lane(request, state, move |app, visitor| steps::show(app, (&id, anew), visitor, &context)).await
-}
-
 /// Logs a person in.
 pub(in crate::web) async fn log_in(request: HttpRequest, payload: Payload, state: Data<State>) -> HttpResponse {
     let context = extract::context(&request, &state);
@@ -200,11 +194,11 @@ pub(in crate::web) async fn log_in(request: HttpRequest, payload: Payload, state
         Ok(sent) => sent,
         Err(refusal) => return refused(&request, &state, &refusal),
     };
-    let (id, username) = (sent.request.clone(), sent.credentials.username.clone());
-    match try_log_in(&request, &state, sent, context.clone()).await {
+    let (id, username) = (sent.step.request.clone(), sent.credentials.username.clone());
+    match try_log_in(&request, &state, sent, context).await {
         Ok((set, outcome)) => deliver(&request, &state, Ok((outcome, set))),
         Err(refusal) if matches!(refusal.reason, Reason::Login(_)) || refusal.status() == 503 => {
-            ask_again(&request, &state, (&id, &username), &refusal, context).await
+            ask_again(&request, &state, (&id, &username), &refusal).await
         }
         Err(refusal) => refused(&request, &state, &refusal),
     }
@@ -229,12 +223,12 @@ async fn ask_again(
     state: &Data<State>,
     (id, username): (&str, &str),
     refusal: &Refusal,
-    context: RequestContext,
 ) -> HttpResponse {
+    let name = id.to_owned();
     // Whoever has sent the form wants to log in, whoever is logged in.
-    let (question, set) = match shown(request, state, (id, true), context).await {
-        Ok((Shown::Question(question), set)) => (question, set),
-        Ok((Shown::Done(outcome), set)) => return deliver(request, state, Ok((*outcome, set))),
+    let work = move |app: &App, visitor: &Visitor| steps::show_log_in(app, &name, visitor);
+    let (question, set) = match on_token_lane(request, state, work).await {
+        Ok(shown) => shown,
         Err(refusal) => return refused(request, state, &refusal),
     };
     let trace = observe::trace(request, state).to_string();
@@ -258,17 +252,14 @@ pub(in crate::web) async fn consent(request: HttpRequest, payload: Payload, stat
     let outcome = async {
         let params = forms::read(&request, payload).await?;
         forms::refuse_cross_site(&request, &state.app)?;
-        let text = |name| params.find(name).unwrap_or_default().to_owned();
-        let (id, form_token) = (text("request"), text("form_token"));
+        let form = forms::step(&params)?;
         let allowed = match params.find("decision") {
             Some("allow") => true,
             Some("deny") => false,
             _ => return Err(AuthorizeRefusal::StepUnknown.into()),
         };
-        on_token_lane(&request, &state, move |app, visitor| {
-            steps::consent(app, (&id, &form_token, allowed), visitor, &context)
-        })
-        .await
+        on_token_lane(&request, &state, move |app, visitor| steps::consent(app, &form, allowed, visitor, &context))
+            .await
     };
     deliver(&request, &state, outcome.await)
 }

@@ -5,7 +5,7 @@ use actix_web::http::header::{HeaderMap, ORIGIN};
 use actix_web::web::Payload;
 
 use crate::app::App;
-use crate::oauth::authorize::steps::LogInForm;
+use crate::oauth::authorize::steps::{LogInForm, StepForm};
 use crate::protocol::params::Params;
 use crate::protocol::token_request::Credentials;
 use crate::reason::{AuthorizeRefusal, Refusal};
@@ -47,12 +47,19 @@ pub(super) fn has(query: &str, name: &str) -> bool {
     Params::parse_query(query.as_bytes()).is_ok_and(|params| params.find(name).is_some())
 }
 
-/// The log-in form.
-pub(super) fn log_in(params: &Params) -> Result<LogInForm, Refusal> {
+/// The form of a step.
+pub(super) fn step(params: &Params) -> Result<StepForm, Refusal> {
     params.refuse_repeated()?;
-    Ok(LogInForm {
+    Ok(StepForm {
         request: params.find("request").ok_or(AuthorizeRefusal::StepUnknown)?.to_owned(),
         form_token: params.find("form_token").unwrap_or_default().to_owned(),
+    })
+}
+
+/// The log-in form.
+pub(super) fn log_in(params: &Params) -> Result<LogInForm, Refusal> {
+    Ok(LogInForm {
+        step: step(params)?,
         credentials: Credentials::parse(params)?,
         remember: params.find("remember") == Some("yes"),
     })
