@@ -18,7 +18,7 @@ use countersign::app::App;
 use countersign::clock::{Clock, Deadline};
 use countersign::limits::Network;
 use countersign::oauth::token::{TokenCall, exchange};
-use countersign::oauth::{RequestContext, Shown};
+use countersign::oauth::{PresentedKeys, RequestContext};
 use countersign::password_hash::HashMemory;
 use countersign::protocol::client_metadata::{ClientMetadata, ClientMetadataJson};
 use countersign::settings::Settings;
@@ -51,7 +51,7 @@ fn steps(criterion: &mut Criterion) {
     let context = || RequestContext {
         network: Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         deadline: Deadline::after(&app.clock, Duration::from_secs(10)),
-        shown: Shown::default(),
+        keys: PresentedKeys::default(),
     };
     let mint = || exchange(&app, parse(), &context(), &mut HashMemory::default()).ok().unwrap();
     let token = mint().0.access_token;

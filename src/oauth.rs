@@ -24,9 +24,9 @@ use crate::protocol::params::Params;
 use crate::reason::{Refusal, RequestRefusal};
 use crate::secret::PlainSecret;
 
-/// What a request shows beside its parameters and the client's credentials.
+/// The keys that whoever sends a request proves to have.
 #[derive(Clone, Debug, Default)]
-pub struct Shown {
+pub struct PresentedKeys {
     /// The values of the header `DPoP` (RFC 9449 §4.1).
     pub proofs: Vec<PlainSecret>,
     /// The certificate of the client, as a trusted proxy passed it on (RFC 8705).
@@ -40,8 +40,8 @@ pub struct RequestContext {
     pub network: Network,
     /// When it must no longer change anything.
     pub deadline: Deadline,
-    /// What it shows.
-    pub shown: Shown,
+    /// The keys that it proves.
+    pub keys: PresentedKeys,
 }
 
 /// A client that presents one token: a request to revoke or to introspect (RFC 7009 §2.1, RFC 7662 §2.1).

@@ -40,13 +40,13 @@ impl Serving {
     }
 }
 
-/// A client's place among them.
-struct Place<'s> {
+/// A client's turn.
+struct Turn<'s> {
     serving: &'s Serving,
     client_id: ClientId,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.serving.lock().remove(&self.client_id);
     }
@@ -59,10 +59,10 @@ pub(super) fn run(app: &App, stopped: &Receiver<()>) {
         while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
             for client_id in whom_to_tell(app, serving) {
                 serving.lock().insert(client_id.clone());
-                let place = Place { serving, client_id };
+                let turn = Turn { serving, client_id };
                 let thread = std::thread::Builder::new().name("logout".to_owned());
-                // Without a thread the place is free again, and the next beat tries.
-                let _ = thread.spawn_scoped(scope, move || serve(app, &place.client_id, stopping));
+                // Without a thread the turn is over, and the next beat tries.
+                let _ = thread.spawn_scoped(scope, move || serve(app, &turn.client_id, stopping));
             }
         }
         stopping.store(true, Ordering::Relaxed);

@@ -45,7 +45,7 @@ pub fn authenticate(app: &App, presented: &PresentedClient, context: &RequestCon
     if !secret_proven {
         return Err(refuse(ClientRefusal::WrongSecret));
     }
-    if !certificate_fits(app, &client, context.shown.certificate.as_ref()).map_err(name)? {
+    if !certificate_fits(app, &client, context.keys.certificate.as_ref()).map_err(name)? {
         return Err(refuse(ClientRefusal::WrongCertificate));
     }
     if client.disabled_at.is_some() {

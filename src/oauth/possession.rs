@@ -30,7 +30,7 @@ pub fn prove(
 ) -> Result<Option<Confirmation>, Refusal> {
     let proof = &client.metadata.proof;
     // ASVS 2.4.1: a public client is anybody, and each proof that is used up is a row.
-    if client.metadata.is_public() && !context.shown.proofs.is_empty() {
+    if client.metadata.is_public() && !context.keys.proofs.is_empty() {
         app.proofs.admit(&app.cache, context.network)?;
     }
     if let Some(jkt) = prove_key(app, ("POST", path, None), context)? {
@@ -44,7 +44,7 @@ pub fn prove(
         return Ok(None);
     }
     // RFC 8705 §3.4.
-    let certificate = context.shown.certificate.as_ref().ok_or(ClientRefusal::CertificateMissing)?;
+    let certificate = context.keys.certificate.as_ref().ok_or(ClientRefusal::CertificateMissing)?;
     Ok(Some(Confirmation::Certificate(certificate.thumbprint())))
 }
 
@@ -58,7 +58,7 @@ pub fn prove_key(
     (method, path, access_token): (&str, &str, Option<&str>),
     context: &RequestContext,
 ) -> Result<Option<String>, Refusal> {
-    let text = match context.shown.proofs.as_slice() {
+    let text = match context.keys.proofs.as_slice() {
         [] => return Ok(None),
         [one] => one,
         // RFC 9449 §4.3 no. 1: not more than one.

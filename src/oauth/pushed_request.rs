@@ -91,7 +91,7 @@ pub(super) fn bind(
     context: &RequestContext,
 ) -> Result<(), Refusal> {
     // ASVS 2.4.1: whoever has no secret is anybody.
-    if client.metadata.is_public() && !context.shown.proofs.is_empty() {
+    if client.metadata.is_public() && !context.keys.proofs.is_empty() {
         app.proofs.admit(&app.cache, context.network)?;
     }
     let Some(jkt) = possession::prove_key(app, ("POST", path, None), context)? else { return Ok(()) };

@@ -70,7 +70,7 @@ impl TokenCall {
     pub fn lane(&self, app: &App, context: &RequestContext) -> LaneKind {
         // What is good once is used up in the database, and keys may have to be fetched.
         let asserts = matches!(self.presented.method, Method::Assertion(_));
-        let proves = !context.shown.proofs.is_empty() || asserts || context.shown.certificate.is_some();
+        let proves = !context.keys.proofs.is_empty() || asserts || context.keys.certificate.is_some();
         match self.request.offer {
             // A life that the active key has not signed yet is written into its row first.
             Offer::ClientCredentials if proves || !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,

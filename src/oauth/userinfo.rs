@@ -110,7 +110,7 @@ fn refuse_unproven(
     match (&claims.other.cnf, scheme) {
         (None, Scheme::Bearer) => Ok(()),
         (Some(Confirmation::Certificate(thumbprint)), Scheme::Bearer) => {
-            let shown = context.shown.certificate.as_ref().map(ClientCertificate::thumbprint);
+            let shown = context.keys.certificate.as_ref().map(ClientCertificate::thumbprint);
             if shown.as_ref() == Some(thumbprint) { Ok(()) } else { Err(BearerRefusal::Invalid.into()) }
         }
         (Some(Confirmation::Jkt(jkt)), Scheme::Dpop) => {

@@ -10,7 +10,7 @@ use super::client_address::client_address;
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::limits::Network;
-use crate::oauth::{RequestContext, Shown};
+use crate::oauth::{PresentedKeys, RequestContext};
 use crate::protocol::client_certificate::ClientCertificate;
 use crate::reason::{Refusal, RequestRefusal};
 use crate::secret::PlainSecret;
@@ -28,7 +28,7 @@ pub(super) fn context(request: &HttpRequest, state: &State) -> RequestContext {
     RequestContext {
         network: network(request, &state.app),
         deadline: Deadline::after(&state.app.clock, REQUEST_DEADLINE),
-        shown: Shown {
+        keys: PresentedKeys {
             proofs: proofs(request.headers()),
             certificate: certificate(request, peer, &state.app.settings.http),
         },

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// What it answers when it does not answer at all.
 pub const SILENCE: u16 = 0;
+/// What it answers when it goes on answering, a header every half second.
+pub const DRIP: u16 = 1;
 
 /// A request as it came: its line, and its body.
 pub type Received = (String, String);
@@ -75,6 +77,13 @@ fn take(stream: TcpStream, keeps: &Mutex<Vec<Received>>, answers: &AtomicU16) {
     let status = answers.load(Ordering::SeqCst);
     if status == SILENCE {
         std::thread::sleep(Duration::from_secs(30));
+        return;
+    }
+    if status == DRIP {
+        let _ = reader.get_mut().write_all(b"HTTP/1.1 200 X\r\n");
+        while reader.get_mut().write_all(b"X-More: x\r\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
         return;
     }
     let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::app::TestApp;
 use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code};
-use crate::receiver::{Receiver, SILENCE};
+use crate::receiver::{DRIP, Receiver, SILENCE};
 use crate::relying_party::Tokens;
 
 /// A server that may call a client on this machine.
@@ -228,9 +228,19 @@ fn a_client_that_was_away_is_told_when_it_is_back() {
 
 #[test]
 fn a_client_that_does_not_answer_holds_up_no_other() {
+    is_left_in_peace(SILENCE);
+}
+
+#[test]
+fn a_client_that_goes_on_answering_is_one_that_does_not_answer() {
+    is_left_in_peace(DRIP);
+}
+
+/// DO-5: whoever answers like that is given up after three seconds and holds up nobody.
+fn is_left_in_peace(answer: u16) {
     let (app, slow, quick) = (start(), Receiver::start(), Receiver::start());
     client(&app, "app", &format!("{}/out?x=1", quick.base));
-    slow.answer(SILENCE);
+    slow.answer(answer);
     client(&app, "slow", &format!("{}/out?x=1", slow.base));
     for _ in 0..6 {
         log_out(&logged_in(&app, "slow", "openid"));

@@ -15,7 +15,7 @@ use countersign::id::AccountId;
 use countersign::limits::Network;
 use countersign::oauth::refresh_cookie::Page;
 use countersign::oauth::token::{TokenCall, exchange};
-use countersign::oauth::{PresentedToken, RequestContext, Shown, revoke};
+use countersign::oauth::{PresentedKeys, PresentedToken, RequestContext, revoke};
 use countersign::password_hash::HashMemory;
 use countersign::reason::Refusal;
 use countersign::store::faults::{Call, Fate};
@@ -112,8 +112,11 @@ pub fn make(app: &App, ask: Ask, deadline: Deadline) -> Answer {
 }
 
 fn answer(app: &App, ask: Ask, deadline: Deadline) -> Answer {
-    let context =
-        RequestContext { network: Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST)), deadline, shown: Shown::default() };
+    let context = RequestContext {
+        network: Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        deadline,
+        keys: PresentedKeys::default(),
+    };
     match ask {
         Ask::Refresh { token, attempt } => {
             let attempt = attempt.map(|key| format!("&refresh_attempt={key}")).unwrap_or_default();
