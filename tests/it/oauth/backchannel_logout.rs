@@ -251,7 +251,9 @@ fn is_left_in_peace(answer: u16) {
     quick.wait_for(1);
     assert!(began.elapsed() < Duration::from_millis(2900), "before the other was given up: {:?}", began.elapsed());
     // After it did not answer once, it is left in peace with the others, too.
-    eventually("its time is over", || waiting(&app).iter().any(|line| line == "slow:1"));
+    let failed = r#"countersign_logout_notices_total{outcome="failed"} 1"#;
+    eventually("its time is over", || app.relying_party().get("/metrics", &[]).body.contains(failed));
+    assert!(waiting(&app).iter().any(|line| line == "slow:1"));
     a_while();
     assert_eq!(slow.received().len(), 1);
 }
