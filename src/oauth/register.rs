@@ -6,9 +6,10 @@ use super::client_auth::{new_secret, secret_fits};
 use super::userinfo::bearer;
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::fetch::Caller;
 use crate::protocol::client_credentials::ClientId;
-use crate::protocol::client_metadata::MetadataError;
 use crate::protocol::client_metadata::registrant::Registrant;
+use crate::protocol::client_metadata::{ClientMetadata, MetadataError};
 use crate::protocol::registration_response::RegistrationResponse;
 use crate::protocol::token_request::GrantType;
 use crate::reason::{BearerRefusal, CapacityRefusal, Refusal, RegistrationRefusal};
@@ -114,17 +115,32 @@ fn read(app: &App, call: &RegistrationCall) -> Result<Registrant, Refusal> {
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(RegistrationRefusal::NotJson.into());
     }
-    Registrant::parse(&call.body, &app.settings.registration.allowed).map_err(|error| match error {
-        MetadataError::Unreadable(_) => RegistrationRefusal::Unreadable.into(),
-        // RFC 7591 §3.2.2: an error code of its own.
-        MetadataError::Member { member: "redirect_uris", .. } => {
-            Refusal::from(RegistrationRefusal::RedirectUri).about("redirect_uris")
-        }
-        MetadataError::Member { member, .. } => Refusal::from(RegistrationRefusal::Member).about(member),
-        MetadataError::NotForRegistrants { member } => {
-            Refusal::from(RegistrationRefusal::NotForRegistrants).about(member)
-        }
-    })
+    let registrant =
+        Registrant::parse(&call.body, &app.settings.registration.allowed).map_err(|error| match error {
+            MetadataError::Unreadable(_) => RegistrationRefusal::Unreadable.into(),
+            // RFC 7591 §3.2.2: an error code of its own.
+            MetadataError::Member { member: "redirect_uris", .. } => {
+                Refusal::from(RegistrationRefusal::RedirectUri).about("redirect_uris")
+            }
+            MetadataError::Member { member, .. } => Refusal::from(RegistrationRefusal::Member).about(member),
+            MetadataError::NotForRegistrants { member } => {
+                Refusal::from(RegistrationRefusal::NotForRegistrants).about(member)
+            }
+        })?;
+    refuse_other_sector(app, &registrant.metadata)?;
+    Ok(registrant)
+}
+
+/// OpenID Connect Registration §5: whoever wants the names that people have in a sector is listed there, by all of its
+/// redirect URIs. Waits for the sector's server.
+fn refuse_other_sector(app: &App, metadata: &ClientMetadata) -> Result<(), Refusal> {
+    let Some(uri) = &metadata.subjects.sector_identifier_uri else { return Ok(()) };
+    let listed = app.fetcher.get(uri, Caller::Registrant).ok();
+    let listed: Vec<String> = listed.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    if metadata.redirect_uris.iter().all(|own| listed.iter().any(|one| one == own.as_str())) {
+        return Ok(());
+    }
+    Err(Refusal::from(RegistrationRefusal::Member).about("sector_identifier_uri"))
 }
 
 /// Says what a client is registered with (RFC 7592 §2.1).

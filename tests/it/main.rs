@@ -24,6 +24,7 @@ mod browser;
 mod cli;
 mod client_key;
 mod connections;
+mod document_server;
 mod drills;
 mod example_clients;
 mod examples;

@@ -12,9 +12,8 @@ use crate::protocol::scope::Scope;
 use crate::protocol::token_request::GrantType;
 use crate::secret::PlainSecret;
 
-/// Members that give power over other people's things, or that nobody has looked into: an operator's to give. What a
-/// `sector_identifier_uri` lists would have to be read first (OpenID Connect Registration §5), and who a certificate names.
-const OPERATORS: [&str; 14] = [
+/// Members that give power over other people's things, or that nobody has looked into: an operator's to give.
+const OPERATORS: [&str; 13] = [
     "first_party",
     "authorization_challenge",
     "extra_claims",
@@ -24,7 +23,6 @@ const OPERATORS: [&str; 14] = [
     "access_token_ttl",
     "token_endpoint_audience",
     "token_exchange",
-    "sector_identifier_uri",
     "tls_client_auth_subject_dn",
     "tls_client_auth_san_dns",
     "tls_client_auth_san_uri",
@@ -32,7 +30,7 @@ const OPERATORS: [&str; 14] = [
 ];
 
 /// Members that are taken in and answered back. RFC 7591 §2: any other is ignored.
-const TAKEN: [&str; 28] = [
+const TAKEN: [&str; 29] = [
     "client_name",
     "token_endpoint_auth_method",
     "grant_types",
@@ -59,6 +57,7 @@ const TAKEN: [&str; 28] = [
     "require_signed_request_object",
     "request_object_signing_alg",
     "subject_type",
+    "sector_identifier_uri",
     "userinfo_signed_response_alg",
     "id_token_signed_response_alg",
 ];
@@ -245,7 +244,7 @@ mod tests {
             (r#""id_token_encrypted_response_alg":"RSA-OAEP""#, "id_token_encrypted_response_alg"),
             (r#""scope":"openid","scope":"openid""#, "twice"),
             (r#""contacts":"me""#, "sequence"),
-            (r#""sector_identifier_uri":"https://bank.example/sector""#, "sector_identifier_uri"),
+            (r#""sector_identifier_uri":"http://bank.example/sector""#, "sector_identifier_uri"),
             (r#""tls_client_auth_san_dns":"bank.example""#, "tls_client_auth_san_dns"),
             (r#""token_endpoint_auth_method":"private_key_jwt""#, "jwks"),
         ] {

@@ -1,15 +1,13 @@
 //! `private_key_jwt` (RFC 7523, SECURITY-BAR CA-1, CA-7, CA-8): clients that sign.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::app::{AUDIENCE, TestApp};
 use crate::client_key::{ClientKey, asserted};
+use crate::document_server::DocumentServer;
 use crate::relying_party::{Answer, basic};
 
 const MACHINE: (&str, &str) = ("grant_type", "client_credentials");
@@ -213,62 +211,11 @@ fn an_assertion_names_its_client_and_us_wherever_it_is_shown() {
     }
 }
 
-/// A client's server, which answers with what is in the box.
-struct KeyServer {
-    uri: String,
-    body: Arc<Mutex<String>>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl KeyServer {
-    fn start(body: &Value) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let uri = format!("http://{}/jwks", listener.local_addr().unwrap());
-        let (body, asked) = (Arc::new(Mutex::new(body.to_string())), Arc::new(AtomicUsize::new(0)));
-        let (content, count) = (body.clone(), asked.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
-                let _ = stream.read(&mut [0; 2048]);
-                let body = content.lock().unwrap().clone();
-                if body == "hang" {
-                    std::mem::forget(stream);
-                    continue;
-                }
-                if body == "drip" {
-                    std::thread::spawn(move || {
-                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n");
-                        while stream.write_all(b" ").is_ok() {
-                            std::thread::sleep(Duration::from_millis(500));
-                        }
-                    });
-                    continue;
-                }
-                let head = match body.strip_prefix("redirect ") {
-                    Some(to) => format!(
-                        "HTTP/1.1 302 Found\r\nLocation: {to}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-                    ),
-                    None => {
-                        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-                    }
-                };
-                let _ = stream.write_all(head.as_bytes());
-            }
-        });
-        Self { uri, body, asked }
-    }
-
-    fn says(&self, body: &str) {
-        body.clone_into(&mut self.body.lock().unwrap());
-    }
-}
-
 #[test]
 fn keys_are_fetched_where_the_client_publishes_them_and_changed_there() {
     let app = TestApp::with(&[("fetch.allow_loopback", "true")]);
     let (old, new) = (ClientKey::p256(), ClientKey::p256());
-    let server = KeyServer::start(&old.jwks());
+    let server = DocumentServer::start(&old.jwks());
     register(&app, "bank", &json!({ "jwks_uri": server.uri }));
     for _ in 0..5 {
         assert_eq!(ask(&app, &old.assertion(&app, "bank", &json!({}))).status, 200);
@@ -296,7 +243,7 @@ fn keys_are_fetched_where_the_client_publishes_them_and_changed_there() {
 #[test]
 fn keys_come_from_nowhere_that_only_we_may_call() {
     let key = ClientKey::p256();
-    let server = KeyServer::start(&key.jwks());
+    let server = DocumentServer::start(&key.jwks());
     // Without the test bench's setting, this machine is no place to call.
     let app = TestApp::start();
     register(&app, "bank", &json!({ "jwks_uri": server.uri }));
@@ -308,7 +255,7 @@ fn keys_come_from_nowhere_that_only_we_may_call() {
     assert_eq!(server.asked.load(Ordering::SeqCst), 0, "nobody was called");
     // With it, still: no redirect, no large answer, nobody who keeps us waiting.
     let bench = TestApp::with(&[("fetch.allow_loopback", "true")]);
-    let second = KeyServer::start(&key.jwks());
+    let second = DocumentServer::start(&key.jwks());
     let large = json!({ "keys": [key.jwks()["keys"][0]], "x": "a".repeat(70_000) }).to_string();
     for (nth, says) in [&format!("redirect {}", second.uri), &large, "hang", "drip"].into_iter().enumerate() {
         let id = format!("bank{nth}");
@@ -324,9 +271,9 @@ fn keys_come_from_nowhere_that_only_we_may_call() {
 #[test]
 fn a_client_that_answers_nothing_keeps_no_other_waiting() {
     let app = TestApp::with(&[("fetch.allow_loopback", "true")]);
-    let (slow, good) = (KeyServer::start(&json!("x")), ClientKey::p256());
+    let (slow, good) = (DocumentServer::start(&json!("x")), ClientKey::p256());
     slow.says("drip");
-    let honest = KeyServer::start(&good.jwks());
+    let honest = DocumentServer::start(&good.jwks());
     register(&app, "good", &json!({ "jwks_uri": honest.uri }));
     for nth in 0..12 {
         register(&app, &format!("bad{nth}"), &json!({ "jwks_uri": format!("{}/{nth}", slow.uri) }));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::app::{AUDIENCE, TestApp};
 use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code, response};
+use crate::document_server::DocumentServer;
 use crate::relying_party::{Answer, RelyingParty, basic};
 
 /// A server where everybody may register, at most for this.
@@ -430,6 +431,44 @@ fn people_are_led_to_the_pages_that_a_client_names_where_its_answers_go() {
         "redirect_uris": [CALLBACK], "policy_uri": body["policy_uri"], "tos_uri": body["tos_uri"] });
     app.client("shop", by_operator);
     assert_eq!(shows("shop"), ((true, true), (true, true)));
+}
+
+#[test]
+fn a_sector_lists_those_that_belong_to_it() {
+    let settings =
+        [("registration.mode", "open"), ("registration.allowed_scope", "openid"), ("fetch.allow_loopback", "true")];
+    let app = TestApp::with(&settings);
+    let sector = DocumentServer::start(&json!(["https://a.example/cb", "https://b.example/cb"]));
+    let body = |redirects: &[&str]| {
+        json!({ "redirect_uris": redirects, "token_endpoint_auth_method": "none", "subject_type": "pairwise",
+            "sector_identifier_uri": sector.uri })
+    };
+    let member = "the value of the member cannot be registered: sector_identifier_uri";
+    let refused = |answer: &Answer| {
+        assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_client_metadata"), "{}", answer.body);
+        assert_eq!(answer.json()["error_description"], member);
+    };
+    // OpenID Connect Registration §5: all of them are listed, or it is not its sector.
+    for redirects in [&["https://c.example/cb"][..], &["https://a.example/cb", "https://a.example/cb2"]] {
+        refused(&register(&app, &body(redirects)));
+    }
+    let both = ["https://b.example/cb", "https://a.example/cb"];
+    let (path, json) = registered(&app, &body(&both));
+    assert_eq!(json["sector_identifier_uri"], sector.uri.as_str());
+    // RFC 7592 §2.2: nor when it is registered otherwise.
+    let mut other = body(&["https://a.example/cb", "https://c.example/cb"]);
+    other["client_id"] = json["client_id"].clone();
+    let token = text(&json, "registration_access_token");
+    refused(&send(&app.relying_party(), "PUT", &path, Some(token), &other));
+    for says in ["[", "{}", "7", "[7]", "drip", "redirect https://a.example/"] {
+        sector.says(says);
+        refused(&register(&app, &body(&both)));
+    }
+    // CWE-918: nor is the list fetched from where only we may call.
+    let closed = open();
+    refused(&register(&closed, &body(&both)));
+    let inside = json!({ "redirect_uris": both, "sector_identifier_uri": "https://169.254.169.254/latest" });
+    refused(&register(&app, &inside));
 }
 
 #[test]
