@@ -308,7 +308,7 @@ fn group_commit(plan: &Plan, report: &mut Report) {
         let not_after = found[nth].read_at.plus(Duration::from_hours(24));
         let rotated_at = ground.app.clock.now();
         let to = Rotation { generation: from + 1, winner: 1, siblings: 1, rotated_at, attempt: None };
-        let rotate = move |tx: &mut Write<'_>| grants::rotate(tx, (id, from), &to, idle, not_after);
+        let rotate = move |tx: &mut Write<'_>| grants::rotation::rotate(tx, (id, from), &to, idle, not_after);
         assert!(ground.app.db.write_one(&deadline, rotate).expect("a write"), "a lost update");
     };
     // Nobody waits beside the one whose turn it is, so nothing can be shared.

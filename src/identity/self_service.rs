@@ -111,7 +111,8 @@ pub fn open(app: &App, visitor: &Visitor) -> Result<Opened, Refusal> {
             client_name: name.unwrap_or_else(|| grant.client_id.to_string()),
             scope: grant.scope,
             created_at: grant.created_at,
-            used_at: grant.rotated_at,
+            // A refresh that rotated nothing shows in the idle life that it began anew.
+            used_at: grant.rotated_at.max(grant.idle_expires_at.minus(app.settings.tokens.refresh_idle_ttl)),
         }
     });
     Ok(Opened::Page(Overview { email: found.email, sessions, remembered, grants: grants.collect(), form_token }))

@@ -1,6 +1,7 @@
 //! Rows of grants: one row a grant, whatever its age. Every change of a row is one conditional statement.
 
 pub mod listing;
+pub mod rotation;
 
 use countersign_verifier::feed::CutKind;
 use diesel::dsl::AsSelect;
@@ -313,59 +314,6 @@ pub fn find_by_handle(tx: &mut Read<'_>, handle: Handle) -> Result<Option<GrantO
 /// The store's own reasons.
 pub fn find(tx: &mut Read<'_>, id: GrantId) -> Result<Option<GrantOfAccount>, Error> {
     parse_joined(with_account().filter(grants::id.eq(id.as_bytes())).get_result(tx.conn()).optional()?)
-}
-
-/// The rotation. No indexed column changes, so that PostgreSQL writes no index (a heap-only update).
-const ROTATE: &str = "UPDATE grants \
-    SET generation = ?, winner = ?, siblings = ?, rotated_at = ?, attempt = ?, idle_expires_at = ? \
-    WHERE id = ? AND generation = ? AND ended_at IS NULL AND database_now() <= ?";
-
-/// Moves a grant from `from` to its next generation, in which `to.winner` is the sibling that was used, unless
-/// `not_after` has passed. `false` when it has, or when the row is no longer as it was read; nothing is changed then.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn rotate(
-    tx: &mut Write<'_>,
-    (id, from): (GrantId, u32),
-    to: &Rotation,
-    idle_expires_at: Timestamp,
-    not_after: DatabaseTime,
-) -> Result<bool, Error> {
-    let corrupt = |_| Error::Corrupt { table: TABLE };
-    let attempt = to.attempt.as_ref().map(|digest| digest.as_bytes().as_slice());
-    let binds = vec![
-        Bind::Int(i32::try_from(to.generation).map_err(corrupt)?),
-        Bind::Small(to.winner.into()),
-        Bind::Small(to.siblings.into()),
-        Bind::Big(to.rotated_at.as_micros()),
-        Bind::MaybeBytes(attempt),
-        Bind::Big(idle_expires_at.as_micros()),
-        Bind::Bytes(id.as_bytes()),
-        Bind::Int(i32::try_from(from).map_err(corrupt)?),
-        Bind::Big(not_after.0),
-    ];
-    Ok(Statement::new(ROTATE, binds).execute(tx.conn())? == 1)
-}
-
-/// One more token of the same generation.
-const ADD_SIBLING: &str = "UPDATE grants SET siblings = siblings + 1 \
-    WHERE id = ? AND generation = ? AND siblings = ? AND ended_at IS NULL AND database_now() <= ?";
-
-/// Puts one more sibling beside the `seen.siblings` of a generation, unless `not_after` has passed. `false` when it has,
-/// or when the row is no longer as it was read; nothing is changed then.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn add_sibling(tx: &mut Write<'_>, id: GrantId, seen: &Rotation, not_after: DatabaseTime) -> Result<bool, Error> {
-    let generation = i32::try_from(seen.generation).map_err(|_| Error::Corrupt { table: TABLE })?;
-    let binds = vec![
-        Bind::Bytes(id.as_bytes()),
-        Bind::Int(generation),
-        Bind::Small(seen.siblings.into()),
-        Bind::Big(not_after.0),
-    ];
-    Ok(Statement::new(ADD_SIBLING, binds).execute(tx.conn())? == 1)
 }
 
 /// Ends a grant. `false` when it is over already, or is none.

@@ -68,7 +68,7 @@ const refresh = async (token) => {
   return oauth.processRefreshTokenResponse(as, client, answer)
 }
 const refreshed = await refresh(tokens.refresh_token)
-did('refreshed', refreshed.token_type === 'dpop' && refreshed.refresh_token !== tokens.refresh_token)
+did('refreshed', refreshed.token_type === 'dpop' && refreshed.refresh_token === tokens.refresh_token)
 const gone = await oauth.revocationRequest(as, client, proof, refreshed.refresh_token, options)
 await oauth.processRevocationResponse(gone)
 const over = await refresh(refreshed.refresh_token).catch((error) => error)

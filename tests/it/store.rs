@@ -153,11 +153,11 @@ fn a_grants_row_changes_only_if_it_is_as_it_was_read() {
     let (soon, far) = (read_at.plus(Duration::from_mins(1)), Timestamp::from_micros(i64::MAX));
     let rotate_until = |from: u32, not_after| {
         let to = at(from + 1, 1);
-        app.app.db.write(move |tx| grants::rotate(tx, (id, from), &to, far, not_after)).unwrap()
+        app.app.db.write(move |tx| grants::rotation::rotate(tx, (id, from), &to, far, not_after)).unwrap()
     };
     let add_until = |generation, siblings, not_after| {
         let seen = at(generation, siblings);
-        app.app.db.write(move |tx| grants::add_sibling(tx, id, &seen, not_after)).unwrap()
+        app.app.db.write(move |tx| grants::rotation::add_sibling(tx, id, &seen, not_after)).unwrap()
     };
     let (rotate, add) = (|from| rotate_until(from, soon), |generation, siblings| add_until(generation, siblings, soon));
     std::thread::sleep(Duration::from_millis(2));

@@ -1,5 +1,7 @@
 //! `refresh_token` (RFC 6749 §6, RFC 9700 §4.14): the rotation, from the presented token to the row on disk.
 //!
+//! A token that is bound to a key, or to a client that proves itself by one, stays the same.
+//!
 //! Nothing is written before the last step: form and MAC, the client it is bound to, scope, whether account and client
 //! are alive, the request's deadline; then one conditional statement. When the row changed meanwhile, it is read and
 //! judged again.
@@ -9,6 +11,7 @@ use std::time::Duration;
 use super::ProvenClient;
 use crate::app::App;
 use crate::oauth::RequestContext;
+use crate::protocol::client_metadata::AuthMethod;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
 use crate::protocol::token_request::{GrantType, TokenRequest};
@@ -16,13 +19,15 @@ use crate::reason::{CapacityRefusal, GrantRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret};
 use crate::store::Write;
 use crate::store::clients::Client;
-use crate::store::grants::{self, EndedBy, Grant, GrantOfAccount};
+use crate::store::grants::{self, EndedBy, Grant, GrantOfAccount, rotation};
 use crate::token::issue::refuse_large_claims;
 use crate::token::refresh_token::{Decision, RefreshToken, decide};
 use crate::token::{Authorization, Person, refuse_dead, revoke};
 
 /// How often a row that keeps changing is read again.
 const MAX_ROUNDS: u32 = 8;
+/// A token that stays the same has its idle life begun anew when this part of it has gone, so that few refreshes write.
+const KEEPS_WRITTEN: u32 = 64;
 /// When to come back once all siblings of a generation are out: by then one of them will have been used.
 const REPEATS_RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -57,7 +62,9 @@ pub fn redeem(
         refuse_large_claims(client, &found.roles).map_err(refuse)?;
         let now = app.clock.now();
         let decision = decide(&found.grant.rotation, &token, attempt, now, app.settings.tokens.refresh_leeway);
-        let Some(next) = carry_out(app, &found, decision, context).map_err(refuse)? else { continue };
+        let stays = matches!(decision, Decision::Rotate { .. }) && needs_no_rotation(client, &found.grant);
+        let next = if stays { keep(app, &found, token, context) } else { carry_out(app, &found, decision, context) };
+        let Some(next) = next.map_err(refuse)? else { continue };
         let next = RefreshToken { handle: token.handle, ..next };
         let sealed = next.seal(keys).ok_or(CapacityRefusal::CannotSign)?;
         return Ok((authorization(asking, found, scope, audiences), sealed));
@@ -95,6 +102,33 @@ pub(super) fn narrow_resources(granted: &Resources, asked: &Resources) -> Result
     if asked.is_subset(granted) { Ok(asked.clone()) } else { Err(GrantRefusal::ResourceNotGranted.into()) }
 }
 
+/// RFC 9700 §2.2.2, FAPI 2.0 §5.3.2.1: a token that is of use only to whoever has a key is as safe without rotation, which
+/// could only lose it to those who keep it in two places.
+fn needs_no_rotation(client: &Client, grant: &Grant) -> bool {
+    let proves_itself = match client.metadata.auth_method {
+        AuthMethod::PrivateKeyJwt | AuthMethod::TlsClientAuth | AuthMethod::SelfSignedTlsClientAuth => true,
+        AuthMethod::None | AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => false,
+    };
+    proves_itself || grant.confirmation.is_some()
+}
+
+/// Lets a live token be what it is, and its idle life begin anew; `None` when the row has changed.
+fn keep(
+    app: &App,
+    found: &GrantOfAccount,
+    token: RefreshToken,
+    context: &RequestContext,
+) -> Result<Option<RefreshToken>, Refusal> {
+    let (grant, idle_ttl) = (&found.grant, app.settings.tokens.refresh_idle_ttl);
+    let idle_expires_at = app.clock.now().plus(idle_ttl).min(grant.expires_at);
+    if idle_expires_at <= grant.idle_expires_at.plus(idle_ttl / KEEPS_WRITTEN) {
+        return Ok(Some(token));
+    }
+    let (row, not_after) = ((grant.id, token.generation), found.read_at.plus(context.deadline.remaining()));
+    let keep = move |tx: &mut Write<'_>| rotation::keep(tx, row, idle_expires_at, not_after);
+    Ok(app.db.write_one(&context.deadline, keep)?.then_some(token))
+}
+
 /// Makes the one change that the decision asks for, and says which token follows; `None` when the row has changed.
 fn carry_out(
     app: &App,
@@ -111,12 +145,12 @@ fn carry_out(
             let idle_expires_at = to.rotated_at.plus(app.settings.tokens.refresh_idle_ttl).min(grant.expires_at);
             let successor = next(to.generation, to.siblings);
             let rotate =
-                move |tx: &mut Write<'_>| grants::rotate(tx, (id, seen.generation), &to, idle_expires_at, not_after);
+                move |tx: &mut Write<'_>| rotation::rotate(tx, (id, seen.generation), &to, idle_expires_at, not_after);
             (app.db.write_one(&context.deadline, rotate)?, successor)
         }
         Decision::AddSibling { sibling } => {
             let successor = next(seen.generation, sibling);
-            let add = move |tx: &mut Write<'_>| grants::add_sibling(tx, id, &seen, not_after);
+            let add = move |tx: &mut Write<'_>| rotation::add_sibling(tx, id, &seen, not_after);
             (app.db.write_one(&context.deadline, add)?, successor)
         }
         Decision::TooManySiblings => {

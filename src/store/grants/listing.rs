@@ -39,17 +39,20 @@ pub struct ListedGrant {
     pub created_at: Timestamp,
     /// When its refresh token was used last, or it was made.
     pub rotated_at: Timestamp,
+    /// When it is over unless it is used before.
+    pub idle_expires_at: Timestamp,
 }
 
-type ListedRow = (Vec<u8>, String, String, i64, i64);
+type ListedRow = (Vec<u8>, String, String, i64, i64, i64);
 
-fn parse_listed((id, client_id, scope, created_at, rotated_at): ListedRow) -> Option<ListedGrant> {
+fn parse_listed((id, client_id, scope, created_at, rotated_at, idle_expires_at): ListedRow) -> Option<ListedGrant> {
     Some(ListedGrant {
         id: GrantId::from_slice(&id).ok()?,
         client_id: ClientId::parse(&client_id)?,
         scope: Scope::from_stored(&scope).ok()?,
         created_at: Timestamp::from_micros(created_at),
         rotated_at: Timestamp::from_micros(rotated_at),
+        idle_expires_at: Timestamp::from_micros(idle_expires_at),
     })
 }
 
@@ -73,7 +76,14 @@ pub fn of_account(tx: &mut Read<'_>, id: AccountId, now: Timestamp, limit: i64) 
     let rows: Vec<ListedRow> = live(id.as_bytes().to_vec(), now.as_micros())
         .order(grants::id.desc())
         .limit(limit)
-        .select((grants::id, grants::client_id, grants::scope, grants::created_at, grants::rotated_at))
+        .select((
+            grants::id,
+            grants::client_id,
+            grants::scope,
+            grants::created_at,
+            grants::rotated_at,
+            grants::idle_expires_at,
+        ))
         .load(tx.conn())?;
     rows.into_iter().map(|row| parse_listed(row).ok_or(Error::Corrupt { table: TABLE })).collect()
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{PASSWORD, TestApp};
 use crate::browser::{Browser, CALLBACK, CodeRequest, code};
-use crate::client_key::{ClientKey, ath};
+use crate::client_key::{ClientKey, asserted, ath};
 use crate::oauth::device;
 use crate::relying_party::{Answer, Tokens, basic};
 
@@ -68,15 +68,64 @@ fn a_refresh_token_of_a_public_client_is_worth_nothing_without_its_key() {
         );
     }
     assert_eq!(app.database.rotations(), before, "nothing was written");
-    // A spent one, in a thief's hands, ends nothing either.
-    let next = refresh(&app, tokens.refresh_token(), Some(&key.proof(&app, TOKEN, &json!({})))).tokens();
-    let next = refresh(&app, next.refresh_token(), Some(&key.proof(&app, TOKEN, &json!({})))).tokens();
-    app.advance(Duration::from_mins(2));
-    assert_eq!(
-        refresh(&app, tokens.refresh_token(), Some(&thief.proof(&app, TOKEN, &json!({})))).error(),
-        "invalid_grant"
-    );
-    assert_eq!(refresh(&app, next.refresh_token(), Some(&key.proof(&app, TOKEN, &json!({})))).status, 200);
+    assert_eq!(refresh(&app, tokens.refresh_token(), Some(&key.proof(&app, TOKEN, &json!({})))).status, 200);
+}
+
+#[test]
+fn a_refresh_token_that_is_of_use_only_with_a_key_stays_the_same() {
+    let app = TestApp::start();
+    let (key, (_, email)) = (ClientKey::p256(), app.account());
+    let bank = json!({ "token_endpoint_auth_method": "private_key_jwt", "jwks": key.jwks(), "scope": "read",
+        "grant_types": ["password", "refresh_token"] });
+    app.client("bank", bank);
+    let ask = |more: &[(&str, &str)]| {
+        app.relying_party().form("/token", &[], &asserted(&key.assertion(&app, "bank", &json!({})), more))
+    };
+    let again = |token: &str| ask(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
+    let of_bank = ask(&[("grant_type", "password"), ("username", &email), ("password", PASSWORD)]).tokens();
+    let of_app = bound(&app, &key);
+    let uses = || {
+        let kept = again(of_bank.refresh_token());
+        assert_eq!(kept.tokens().refresh_token(), of_bank.refresh_token());
+        let kept = refresh(&app, of_app.refresh_token(), Some(&key.proof(&app, TOKEN, &json!({}))));
+        assert_eq!(kept.tokens().refresh_token(), of_app.refresh_token());
+    };
+    // FAPI 2.0 §5.3.2.1: however often and however late.
+    let before = app.database.rotations();
+    (0..20).for_each(|_| uses());
+    assert_eq!(app.database.rotations(), before, "nor is anything written");
+    // Its idle life of 14 days begins anew each time, its life of 90 days does not.
+    for _ in 0..6 {
+        app.advance(Duration::from_hours(13 * 24));
+        uses();
+    }
+    app.advance(Duration::from_hours(12 * 24 + 1));
+    assert_eq!(again(of_bank.refresh_token()).error(), "invalid_grant");
+    // Whoever has a secret alone spends each token by using it.
+    let secret = app.confidential_client();
+    let form = [("grant_type", "password"), ("username", email.as_str()), ("password", PASSWORD)];
+    let first = app.relying_party().form("/token", &[("Authorization", &basic("svc", &secret))], &form).tokens();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", first.refresh_token())];
+    let next = app.relying_party().form("/token", &[("Authorization", &basic("svc", &secret))], &form).tokens();
+    assert_ne!(next.refresh_token(), first.refresh_token());
+}
+
+#[test]
+fn a_refresh_token_that_stays_the_same_is_over_when_it_is_not_used_or_taken_back() {
+    let key = ClientKey::p256();
+    let ask =
+        |app: &TestApp, tokens: &Tokens| refresh(app, tokens.refresh_token(), Some(&key.proof(app, TOKEN, &json!({}))));
+    let app = TestApp::start();
+    let idle = bound(&app, &key);
+    app.advance(Duration::from_hours(24));
+    assert_eq!(ask(&app, &idle).status, 200);
+    app.advance(Duration::from_hours(14 * 24 + 1));
+    assert_eq!(ask(&app, &idle).error(), "invalid_grant");
+    let app = TestApp::start();
+    let taken = bound(&app, &key);
+    let gone = [("client_id", "app"), ("token", taken.refresh_token())];
+    assert_eq!(app.relying_party().form("/revoke", &[], &gone).status, 200);
+    assert_eq!(ask(&app, &taken).error(), "invalid_grant");
 }
 
 #[test]
