@@ -13,6 +13,7 @@ mod uris;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use super::logout::LogoutUri;
@@ -147,6 +148,10 @@ impl ClientMetadata {
     /// # Errors
     /// [`MetadataError`], naming the member that is not understood or not allowed.
     pub fn parse(json: &str) -> Result<(Option<String>, Self), MetadataError> {
+        // An array would be read as the members' values in their order, and an empty one as nothing but defaults.
+        if !json.trim_start().starts_with('{') {
+            return Err(serde_json::Error::custom("a JSON object is wanted").into());
+        }
         let json: ClientMetadataJson = serde_json::from_str(json)?;
         let client_id = json.client_id.clone();
         Ok((client_id, Self::try_from(json)?))
@@ -390,6 +395,7 @@ mod tests {
     #[test]
     fn a_member_that_is_not_understood_or_not_allowed_is_named() {
         for (json, member) in [
+            ("[]", "object"),
             (r#"{"redirect_uri":"https://x"}"#, "redirect_uri"),
             (r#"{"grant_types":["implicit"]}"#, "grant_types"),
             (r#"{"grant_types":["refresh_token"]}"#, "grant_types"),

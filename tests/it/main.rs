@@ -23,6 +23,7 @@ mod architecture;
 mod browser;
 mod cli;
 mod client_key;
+mod client_metadata;
 mod connections;
 mod drills;
 mod example_clients;
