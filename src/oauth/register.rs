@@ -7,8 +7,8 @@ use super::userinfo::bearer;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::protocol::client_credentials::ClientId;
-use crate::protocol::client_metadata::{ClientMetadata, MetadataError};
 use crate::protocol::client_metadata::registrant::Registrant;
+use crate::protocol::client_metadata::{ClientMetadata, MetadataError};
 use crate::protocol::registration_response::RegistrationResponse;
 use crate::protocol::token_request::GrantType;
 use crate::reason::{BearerRefusal, CapacityRefusal, Refusal, RegistrationRefusal};
@@ -160,7 +160,8 @@ pub fn replace(
     if registrant.client_secret.as_ref().is_some_and(|secret| !fits(secret)) {
         return other("client_secret");
     }
-    let (replacement, secret) = Replacement::plan(app, &client, registrant.metadata).ok_or(CapacityRefusal::CannotSign)?;
+    let (replacement, secret) =
+        Replacement::plan(app, &client, registrant.metadata).ok_or(CapacityRefusal::CannotSign)?;
     client.metadata = replacement.metadata.clone();
     let id = client.id.clone();
     let replaced =
@@ -191,7 +192,8 @@ impl Replacement {
         let made = if needs_secret { Some(new_secret(app, &client.id)?) } else { None };
         let (secret, plain) = made.unzip();
         // What people allowed, they allowed to that name at that place.
-        let asks_anew = metadata.name != client.metadata.name || metadata.redirect_uris != client.metadata.redirect_uris;
+        let asks_anew =
+            metadata.name != client.metadata.name || metadata.redirect_uris != client.metadata.redirect_uris;
         Some((Self { metadata, secret, asks_anew }, plain))
     }
 

@@ -1,9 +1,14 @@
 //! What a client is registered with: an operator replaces it by the command line, and the page for developers lists all of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use countersign::admin::clients;
+use countersign::protocol::client_metadata::registrant::{Registrable, Registrant};
+use countersign::protocol::client_metadata::{ClientMetadata, MetadataError};
 use serde_json::{Value, json};
 
+use crate::app::TestApp;
 use crate::cli::{Desk, Served, command};
 use crate::relying_party::RelyingParty;
 
@@ -40,8 +45,16 @@ fn metadata_is_shown_edited_and_replaced_as_a_whole() {
     let file = desk.database.folder.path().join("svc.json");
     std::fs::write(&file, edited.to_string()).unwrap();
     let after = desk.json(&["clients", "replace", "svc", "--metadata", file.to_str().unwrap()], "");
-    assert_eq!((&after["scope"], after.get("access_token_ttl")), (&"jobs read".into(), None), "what is left out is gone");
-    assert_eq!((&after["secrets"], after.get("client_secret")), (&1.into(), None), "its secret stays, and is not shown");
+    assert_eq!(
+        (&after["scope"], after.get("access_token_ttl")),
+        (&"jobs read".into(), None),
+        "what is left out is gone"
+    );
+    assert_eq!(
+        (&after["secrets"], after.get("client_secret")),
+        (&1.into(), None),
+        "its secret stays, and is not shown"
+    );
     assert_eq!(after["client_id_issued_at"], before["client_id_issued_at"]);
     let audited: Vec<Value> = desk
         .database
@@ -51,7 +64,10 @@ fn metadata_is_shown_edited_and_replaced_as_a_whole() {
         .collect();
     let changed = |names: &[&str]| json!({"changed": names, "secret_made": false});
     assert_eq!(audited.len(), 2);
-    assert!(audited.contains(&changed(&[])) && audited.contains(&changed(&["access_token_ttl", "scope"])), "{audited:?}");
+    assert!(
+        audited.contains(&changed(&[])) && audited.contains(&changed(&["access_token_ttl", "scope"])),
+        "{audited:?}"
+    );
 }
 
 #[test]
@@ -124,4 +140,53 @@ fn a_server_that_runs_goes_by_replaced_metadata_within_a_second_or_so() {
     desk.json(&["clients", "disable", "svc"], "");
     replaced(&desk, "svc", &metadata);
     assert!(desk.json(&["clients", "show", "svc"], "")["disabled_at"].is_string(), "it stays disabled");
+}
+
+#[test]
+fn what_was_granted_goes_on_as_it_was_granted_when_the_client_may_ask_for_less() {
+    let app = TestApp::start();
+    let (party, tokens) = app.log_in();
+    let less =
+        json!({"token_endpoint_auth_method": "none", "grant_types": ["password", "refresh_token"], "scope": "read"});
+    let (_, less) = ClientMetadata::parse(&less.to_string()).unwrap();
+    clients::replace(&app.app, "web", less, "test").unwrap();
+    app.app.clients.reload(&app.app.db).unwrap();
+    let refreshed = party.refresh("web", tokens.refresh_token()).tokens();
+    assert_eq!(
+        (&refreshed.claims()["scope"], &refreshed.claims()["aud"]),
+        (&"read write".into(), &tokens.claims()["aud"])
+    );
+    let (_, email) = app.account();
+    let anew = party.log_in("web", &email).tokens();
+    assert_eq!(anew.claims()["scope"], "read");
+}
+
+/// The members of the table of docs/CLIENTS.md, and who sets each.
+fn listed() -> BTreeMap<String, String> {
+    let page = std::fs::read_to_string("docs/CLIENTS.md").unwrap();
+    let (_, table) = page.split_once("| member | means | by default | set by |\n|---|---|---|---|\n").unwrap();
+    let mut listed = BTreeMap::new();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [members, means, default, by] = cells.as_slice() else { panic!("{row}") };
+        assert!(!means.is_empty() && !default.is_empty(), "{row}");
+        for member in members.split('`').skip(1).step_by(2) {
+            assert_eq!(listed.insert(member.to_owned(), (*by).to_owned()), None, "{member} is there twice");
+        }
+    }
+    listed
+}
+
+#[test]
+fn the_page_lists_every_member_and_who_sets_it() {
+    let refused = ClientMetadata::parse(r#"{"?":0}"#).map(drop).unwrap_err().to_string();
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for member in refused.split('`').skip(3).step_by(2) {
+        let json = json!({"redirect_uris": ["https://app.example/cb"], member: 0}).to_string();
+        let refused = Registrant::parse(json.as_bytes(), &Registrable::default()).map(drop);
+        let is_operators = matches!(refused, Err(MetadataError::NotForRegistrants { .. })) || member == "client_id";
+        known.insert(member.to_owned(), if is_operators { "operators" } else { "registrants too" }.to_owned());
+    }
+    assert!(known.len() > 40, "{refused}");
+    assert_eq!(listed(), known);
 }
