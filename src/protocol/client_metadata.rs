@@ -395,7 +395,6 @@ mod tests {
     #[test]
     fn a_member_that_is_not_understood_or_not_allowed_is_named() {
         for (json, member) in [
-            ("[]", "object"),
             (r#"{"redirect_uri":"https://x"}"#, "redirect_uri"),
             (r#"{"grant_types":["implicit"]}"#, "grant_types"),
             (r#"{"grant_types":["refresh_token"]}"#, "grant_types"),
@@ -475,6 +474,11 @@ mod tests {
         assert!(refused(&format!(r#"{{"audiences":[{}]}}"#, many.join(","))).contains("audiences"));
         let large = format!(r#"{{"extra_claims":{{"x":"{}"}}}}"#, "a".repeat(4096));
         assert!(refused(&large).contains("extra_claims"));
+    }
+
+    #[test]
+    fn a_list_is_no_metadata() {
+        assert!(["", "[]", "[null]", "null"].iter().all(|json| refused(json).contains("object")));
     }
 
     #[test]

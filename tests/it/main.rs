@@ -39,6 +39,7 @@ mod keys;
 mod login;
 mod model;
 mod oauth;
+mod openapi;
 mod operation;
 mod pages;
 mod pages_in_chromium;

@@ -174,44 +174,6 @@ fn what_is_not_here_is_a_problem_and_not_a_page() {
 }
 
 #[test]
-fn the_description_is_made_from_the_code() {
-    let app = TestApp::with(&[("registration.mode", "open")]);
-    let json = app.relying_party().get("/openapi.json", &[]).json();
-    let paths: Vec<_> = json["paths"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(
-        paths,
-        [
-            "/.well-known/oauth-authorization-server",
-            "/account",
-            "/authorize",
-            "/authorize-challenge",
-            "/device_authorization",
-            "/introspect",
-            "/jwks.json",
-            "/livez",
-            "/logout",
-            "/metrics",
-            "/par",
-            "/readyz",
-            "/register",
-            "/register/{client_id}",
-            "/revoke",
-            "/status",
-            "/status/events",
-            "/status/receipts",
-            "/status/{list}",
-            "/token",
-            "/userinfo"
-        ]
-    );
-    let party = app.relying_party();
-    for path in paths {
-        assert_ne!(party.get(&path.replace("{list}", "0"), &[]).status, 404, "{path}");
-    }
-    assert!(json["paths"]["/token"]["post"]["responses"]["429"].is_object());
-}
-
-#[test]
 fn metrics_may_have_a_port_of_their_own() {
     let database = TestDatabase::prepared();
     let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -14,7 +14,7 @@ use crate::secret::PlainSecret;
 
 /// Members that give power over other people's things, or that nobody has looked into: an operator's to give. What a
 /// `sector_identifier_uri` lists would have to be read first (OpenID Connect Registration §5), and who a certificate names.
-const OPERATORS: [&str; 14] = [
+pub const OPERATORS: [&str; 14] = [
     "first_party",
     "authorization_challenge",
     "extra_claims",
