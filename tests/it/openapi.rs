@@ -95,6 +95,7 @@ fn described(description: &Value, path: &str, method: &str) -> BTreeSet<String> 
 
 /// The parameters that a file reads: `find("…")`, `require("…")`, and lists of their names.
 fn read_in(file: &str) -> BTreeSet<String> {
+    let is_known = |name: &str| KNOWN.iter().chain(&REPEATABLE).any(|known| *known == name);
     let source = fs::read_to_string(format!("src/{file}.rs")).unwrap();
     let code = source.split("#[cfg(test)]").next().unwrap();
     let called = ["find(\"", "require(\""].iter().flat_map(|call| code.split(call).skip(1)).filter_map(|rest| {
@@ -103,11 +104,11 @@ fn read_in(file: &str) -> BTreeSet<String> {
     });
     let of_list = |list: &str| -> Vec<String> { list.split('"').skip(1).step_by(2).map(str::to_owned).collect() };
     let lists = code.split('[').skip(1).filter_map(|rest| Some(of_list(rest.split_once(']')?.0)));
-    let lists = lists.filter(|list| list.len() > 1 && list.iter().all(|name| KNOWN.contains(&name.as_str())));
+    let lists = lists.filter(|list| list.len() > 1 && list.iter().all(|name| is_known(name)));
     let named = [(".resources()", "resource"), (".audiences()", "audience")];
     let repeated = named.iter().filter(|(call, _)| code.contains(call)).map(|(_, name)| (*name).to_owned());
     let all = called.map(str::to_owned).chain(lists.flatten()).chain(repeated);
-    all.filter(|name| KNOWN.iter().chain(&REPEATABLE).any(|known| known == name)).collect()
+    all.filter(|name| is_known(name)).collect()
 }
 
 #[test]
