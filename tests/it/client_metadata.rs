@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use countersign::admin::clients;
+use countersign::protocol::client_credentials::ClientId;
 use countersign::protocol::client_metadata::registrant::{Registrable, Registrant};
 use countersign::protocol::client_metadata::{ClientMetadata, MetadataError};
+use countersign::protocol::scope::Scope;
+use countersign::store::consents;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -159,6 +162,30 @@ fn what_was_granted_goes_on_as_it_was_granted_when_the_client_may_ask_for_less()
     let (_, email) = app.account();
     let anew = party.log_in("web", &email).tokens();
     assert_eq!(anew.claims()["scope"], "read");
+}
+
+#[test]
+fn people_are_asked_anew_by_a_client_of_another_name_or_place_and_by_no_other() {
+    let app = TestApp::start();
+    let (account, _) = app.account();
+    let with = |name: &str, callback: &str, scope: &str| {
+        let json = json!({"client_name": name, "grant_types": ["authorization_code"], "redirect_uris": [callback], "scope": scope});
+        ClientMetadata::parse(&json.to_string()).unwrap().1
+    };
+    let (one, other) = ("https://app.example/cb", "https://app.example/other");
+    clients::create(&app.app, "app", with("App", one, "read")).unwrap();
+    for (metadata, forgotten) in [
+        (with("App", one, "read write"), false),
+        (with("Bank", one, "read write"), true),
+        (with("Bank", other, "read write"), true),
+    ] {
+        let (id, now) = (ClientId::parse("app").unwrap(), app.app.clock.now());
+        let scope = Scope::parse("read").map_err(|refusal| refusal.reason).unwrap();
+        app.app.db.write(move |tx| consents::put(tx, (account.id, &id), &scope, now)).unwrap();
+        clients::replace(&app.app, "app", metadata, "test").unwrap();
+        let left = app.database.lines("SELECT client_id AS line FROM consents");
+        assert_eq!(left.is_empty(), forgotten, "{left:?}");
+    }
 }
 
 /// The members of the table of docs/CLIENTS.md, and who sets each.
