@@ -1,18 +1,27 @@
 //! Clients, as operators handle them.
 
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
 use super::{AdminError, taken};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::oauth::client_auth;
+use crate::oauth::register::Replacement;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::ClientMetadata;
 use crate::secret::PlainSecret;
-use crate::store::clients::{self, Client, ClientSecret};
+use crate::store::audit_log::{self, AuditEvent};
+use crate::store::clients::{self, Client, ClientSecret, Word};
 use crate::store::{Error, Read, status_positions};
 
 /// The most secrets that a client may have: the new one and the old one.
 const MAX_SECRETS: usize = 2;
+
+/// The key under which secrets are kept cannot be had.
+const NO_SECRET: AdminError = AdminError::Store(Error::Corrupt { table: "client_secrets" });
 
 /// Registers a client. A confidential one gets a secret, which is shown now and never again.
 ///
@@ -66,6 +75,49 @@ pub fn find(app: &App, client_id: &str) -> Result<Client, AdminError> {
 /// The store's own reasons.
 pub fn list(app: &App) -> Result<(Vec<Client>, Vec<String>), AdminError> {
     Ok(app.db.read(clients::load_all)?)
+}
+
+/// Registers a client with other metadata, and nothing of what it was; identifier, secrets and all else stay. A client that
+/// has no secret and proves itself by one from now on gets one, which is shown now and never again; those of a client that
+/// no longer does are removed.
+///
+/// # Errors
+/// [`AdminError::NotFound`]; the store's own reasons.
+pub fn replace(
+    app: &App,
+    client_id: &str,
+    metadata: ClientMetadata,
+    actor: &str,
+) -> Result<(Client, Option<PlainSecret>), AdminError> {
+    let client = find(app, client_id)?;
+    let changed = changed_members(&client.metadata, &metadata);
+    let (replacement, secret) = Replacement::plan(app, &client, metadata).ok_or(NO_SECRET)?;
+    let event = AuditEvent {
+        actor: actor.to_owned(),
+        event: "client_replaced",
+        subject: client.id.to_string(),
+        details: json!({ "changed": changed, "secret_made": secret.is_some() }),
+    };
+    let (id, event_id) = (client.id, app.random.bytes());
+    let replaced = app.db.write(move |tx| {
+        if !replacement.carry_out(tx, &id, &Word::Operators)? {
+            return Ok(None);
+        }
+        audit_log::record(tx, event_id, &event)?;
+        clients::find(tx, &id)
+    })?;
+    Ok((replaced.ok_or(AdminError::NotFound("client"))?, secret))
+}
+
+/// The names of the members in which two metadata differ.
+fn changed_members(before: &ClientMetadata, after: &ClientMetadata) -> Vec<String> {
+    let members = |metadata: &ClientMetadata| match serde_json::to_value(metadata.to_json()) {
+        Ok(Value::Object(members)) => members,
+        Ok(_) | Err(_) => Map::new(),
+    };
+    let (before, after) = (members(before), members(after));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names.into_iter().filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
 }
 
 /// Disables a client; what it was granted is over for good.
@@ -127,5 +179,5 @@ fn secrets_of(tx: &mut Read<'_>, id: &ClientId) -> Result<Vec<ClientSecret>, Err
 }
 
 fn new_secret(app: &App, id: &ClientId) -> Result<(ClientSecret, PlainSecret), AdminError> {
-    client_auth::new_secret(app, id).ok_or(AdminError::Store(Error::Corrupt { table: "client_secrets" }))
+    client_auth::new_secret(app, id).ok_or(NO_SECRET)
 }

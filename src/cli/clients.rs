@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::output::Output;
-use super::{CommandError, Makes};
+use super::{CommandError, Makes, actor};
 use crate::admin::clients;
 use crate::app::App;
 use crate::protocol::client_metadata::{AuthMethod, ClientMetadata, ClientMetadataJson};
@@ -28,6 +28,17 @@ pub(super) enum ClientsCommand {
     Show {
         /// Its `client_id`.
         id: String,
+        /// Its metadata alone, as JSON: what `clients replace --metadata` takes.
+        #[arg(long)]
+        metadata: bool,
+    },
+    /// Register it with other metadata, and nothing of what it was; its secrets stay as long as it proves itself by one.
+    Replace {
+        /// Its `client_id`.
+        id: String,
+        /// All of its RFC 7591 JSON, from a file or from - (standard input).
+        #[arg(long, value_name = "FILE|-")]
+        metadata: PathBuf,
     },
     /// Refuse it everywhere; what it was granted is over for good.
     Disable {
@@ -135,7 +146,21 @@ pub(super) fn run(
             }
             output.rows(&listed.iter().map(|client| describe(client, None)).collect::<Vec<_>>());
         }
-        ClientsCommand::Show { id } => output.row(&describe(&clients::find(&open(Makes::Nothing)?, id)?, None)),
+        ClientsCommand::Show { id, metadata: false } => {
+            output.row(&describe(&clients::find(&open(Makes::Nothing)?, id)?, None));
+        }
+        ClientsCommand::Show { id, metadata: true } => {
+            output.value(&metadata_of(&clients::find(&open(Makes::Nothing)?, id)?));
+        }
+        ClientsCommand::Replace { id, metadata } => {
+            // RFC 7592 §2.2: the client_id must be that of the client.
+            let (named, metadata) = ClientMetadata::parse(&read_metadata(metadata)?)?;
+            if named.is_some_and(|named| named != *id) {
+                return Err(CommandError::Usage("the client that is named and the metadata's client_id differ"));
+            }
+            let (client, secret) = clients::replace(&open(Makes::Nothing)?, id, metadata, &actor())?;
+            output.row(&describe(&client, secret.as_ref()));
+        }
         ClientsCommand::Disable { id } => {
             clients::disable(&open(Makes::Nothing)?, id)?;
             output.either(&json!({ "client_id": id, "disabled": true }), || format!("disabled {id}"));
@@ -224,11 +249,16 @@ fn read_metadata(file: &Path) -> Result<String, CommandError> {
     Ok(text)
 }
 
+/// The metadata as registered, in the form in which it is taken.
+fn metadata_of(client: &Client) -> Value {
+    let json = ClientMetadataJson { client_id: Some(client.id.to_string()), ..client.metadata.to_json() };
+    serde_json::to_value(json).unwrap_or_default()
+}
+
 /// RFC 7591 §3.2.1: the metadata as registered, and the secret if it was just made.
 fn describe(client: &Client, secret: Option<&PlainSecret>) -> Value {
-    let mut described = serde_json::to_value(client.metadata.to_json()).unwrap_or_default();
+    let mut described = metadata_of(client);
     if let Some(members) = described.as_object_mut() {
-        members.insert("client_id".to_owned(), json!(client.id.as_str()));
         members.insert("client_id_issued_at".to_owned(), json!(client.created_at.unix_seconds()));
         members.insert("secrets".to_owned(), json!(client.secrets.len()));
         if let Some(at) = client.disabled_at {

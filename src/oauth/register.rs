@@ -15,8 +15,8 @@ use crate::protocol::token_request::GrantType;
 use crate::reason::{BearerRefusal, CapacityRefusal, Refusal, RegistrationRefusal};
 use crate::secret::{Digest, PlainSecret, encode_base64url, new_registration_token};
 use crate::settings::RegistrationMode;
-use crate::store::clients::{self, Client};
-use crate::store::{consents, initial_access_tokens, status_positions};
+use crate::store::clients::{self, Client, ClientSecret, Word};
+use crate::store::{self, Write, consents, initial_access_tokens, status_positions};
 
 /// Random bytes of a `client_id`: 128 bits, so that none is ever given twice.
 const CLIENT_ID_BYTES: usize = 16;
@@ -176,37 +176,63 @@ pub fn replace(
     if registrant.client_secret.as_ref().is_some_and(|secret| !fits(secret)) {
         return other("client_secret");
     }
-    let metadata = registrant.metadata;
-    let secret = if metadata.has_secret() && client.secrets.is_empty() {
-        Some(new_secret(app, &client.id).ok_or(CapacityRefusal::CannotSign)?)
-    } else {
-        None
-    };
-    // What people allowed, they allowed to that name at that place.
-    let asks_anew = metadata.name != client.metadata.name || metadata.redirect_uris != client.metadata.redirect_uris;
-    client.metadata = metadata;
-    let (row, kept) = (client.clone(), secret.as_ref().map(|(kept, _)| kept.clone()));
-    let replaced = app.db.write_before(&context.deadline, move |tx| {
-        if !clients::replace_metadata(tx, (&row.id, &digest), &row.metadata)? {
-            return Ok(false);
-        }
-        if !row.metadata.has_secret() {
-            clients::remove_secrets(tx, &row.id)?;
-        }
-        if let Some(kept) = &kept {
-            clients::insert_secret(tx, &row.id, kept)?;
-        }
-        if asks_anew {
-            consents::remove_of_client(tx, &row.id)?;
-        }
-        Ok(true)
-    })?;
+    let (replacement, secret) =
+        Replacement::plan(app, &client, registrant.metadata).ok_or(CapacityRefusal::CannotSign)?;
+    client.metadata = replacement.metadata.clone();
+    let id = client.id.clone();
+    let replaced =
+        app.db.write_before(&context.deadline, move |tx| replacement.carry_out(tx, &id, &Word::Own(digest)))?;
     if !replaced {
         return Err(BearerRefusal::Invalid.into());
     }
     app.clients.reload(&app.db)?;
     tracing::info!(event = "client_registered_otherwise", client_id = %client.id);
-    Ok(respond(app, &client, secret.as_ref().map(|(_, plain)| plain), &token))
+    Ok(respond(app, &client, secret.as_ref(), &token))
+}
+
+/// A client as it is to be registered from now on, whoever says so.
+pub struct Replacement {
+    /// With what.
+    pub metadata: ClientMetadata,
+    /// The secret that it needs for that and has not.
+    secret: Option<ClientSecret>,
+    /// Whether what people allowed it is forgotten.
+    asks_anew: bool,
+}
+
+impl Replacement {
+    /// What has to change for other metadata, and the secret that is made for it, which is shown once; `None` when none can be made.
+    pub fn plan(app: &App, client: &Client, metadata: ClientMetadata) -> Option<(Self, Option<PlainSecret>)> {
+        // RFC 7592 §2.2: a client that proves itself by a secret from now on gets one.
+        let needs_secret = metadata.has_secret() && client.secrets.is_empty();
+        let made = if needs_secret { Some(new_secret(app, &client.id)?) } else { None };
+        let (secret, plain) = made.unzip();
+        // What people allowed, they allowed to that name at that place.
+        let asks_anew =
+            metadata.name != client.metadata.name || metadata.redirect_uris != client.metadata.redirect_uris;
+        Some((Self { metadata, secret, asks_anew }, plain))
+    }
+
+    /// Makes it so, if it is for whoever says so to change; `false` otherwise.
+    ///
+    /// # Errors
+    /// The store's own reasons.
+    pub fn carry_out(&self, tx: &mut Write<'_>, id: &ClientId, word: &Word) -> Result<bool, store::Error> {
+        if !clients::replace_metadata(tx, (id, word), &self.metadata)? {
+            return Ok(false);
+        }
+        // A secret that is no longer asked for would be good again one day, and nobody would know who has it by then.
+        if !self.metadata.has_secret() {
+            clients::remove_secrets(tx, id)?;
+        }
+        if let Some(secret) = &self.secret {
+            clients::insert_secret(tx, id, secret)?;
+        }
+        if self.asks_anew {
+            consents::remove_of_client(tx, id)?;
+        }
+        Ok(true)
+    }
 }
 
 /// Ends a registration for good, and with it whatever the client was granted (RFC 7592 §2.3).

@@ -13,6 +13,7 @@ mod uris;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use super::logout::LogoutUri;
@@ -147,6 +148,10 @@ impl ClientMetadata {
     /// # Errors
     /// [`MetadataError`], naming the member that is not understood or not allowed.
     pub fn parse(json: &str) -> Result<(Option<String>, Self), MetadataError> {
+        // An array would be read as the members' values in their order, and an empty one as nothing but defaults.
+        if !json.trim_start().starts_with('{') {
+            return Err(serde_json::Error::custom("a JSON object is wanted").into());
+        }
         let json: ClientMetadataJson = serde_json::from_str(json)?;
         let client_id = json.client_id.clone();
         Ok((client_id, Self::try_from(json)?))
@@ -469,6 +474,11 @@ mod tests {
         assert!(refused(&format!(r#"{{"audiences":[{}]}}"#, many.join(","))).contains("audiences"));
         let large = format!(r#"{{"extra_claims":{{"x":"{}"}}}}"#, "a".repeat(4096));
         assert!(refused(&large).contains("extra_claims"));
+    }
+
+    #[test]
+    fn a_list_is_no_metadata() {
+        assert!(["", "[]", "[null]", "null"].iter().all(|json| refused(json).contains("object")));
     }
 
     #[test]

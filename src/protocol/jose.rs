@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::secret::{Digest, decode_base64url, encode_base64url};
 
@@ -14,7 +15,7 @@ const MAX_KID_BYTES: usize = 256;
 const MAX_KEYS: usize = 16;
 
 /// The algorithms that clients may sign with: asymmetric ones alone (RFC 8725 §3.1, FAPI 2.0 §5.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Algorithm {
     /// ECDSA with P-256 and SHA-256.
     #[serde(rename = "ES256")]

@@ -17,7 +17,7 @@ const MAX_PARAMETERS: usize = 64;
 const MAX_VALUE_BYTES: usize = 16 * 1024;
 
 /// Every parameter that some endpoint of ours reads. Others are ignored (RFC 6749 §3.2: MUST ignore unrecognised ones).
-const KNOWN: [&str; 50] = [
+pub const KNOWN: [&str; 50] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -71,7 +71,7 @@ const KNOWN: [&str; 50] = [
 ];
 
 /// The parameters that may be repeated (RFC 8707 §2, RFC 8693 §2.1).
-const REPEATABLE: [&str; 2] = ["resource", "audience"];
+pub const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
 /// The recognised parameters of one request. Values are wiped when dropped: any of them may be a secret.
 pub struct Params {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
+use utoipa::ToSchema;
 
 /// The most bytes of a redirect URI.
 const MAX_BYTES: usize = 2000;
@@ -12,7 +13,7 @@ const MAX_BYTES: usize = 2000;
 const ANSWER: [&str; 5] = ["code", "state", "iss", "error", "response"];
 
 /// Where a client runs (OpenID Connect Registration §2, `application_type`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApplicationType {
     /// On a server, or in a page of one.

@@ -175,21 +175,35 @@ pub fn count_registered(tx: &mut Write<'_>) -> Result<i64, Error> {
         .get_result(tx.conn())?)
 }
 
-/// Registers a client with other metadata, if it is still its own to change; `false` otherwise.
+/// At whose word a client is registered otherwise.
+pub enum Word {
+    /// Its own: the digest of what lets it change that (RFC 7592 §2). A disabled client has no say.
+    Own(Digest),
+    /// An operator's.
+    Operators,
+}
+
+/// Registers a client with other metadata, if it is there and for whoever says so to change; `false` otherwise.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn replace_metadata(
     tx: &mut Write<'_>,
-    (id, registration): (&ClientId, &Digest),
+    (id, word): (&ClientId, &Word),
     metadata: &ClientMetadata,
 ) -> Result<bool, Error> {
     let metadata = serde_json::to_string(&metadata.to_json()).map_err(|_| Error::Corrupt { table: TABLE })?;
-    let own = clients::table
-        .find(id.as_str())
-        .filter(clients::registration_digest.eq(registration.as_bytes().as_slice()))
-        .filter(clients::disabled_at.is_null());
-    let changed = diesel::update(own).set(clients::metadata.eq(metadata)).execute(tx.conn())?;
+    let with = clients::metadata.eq(metadata);
+    let changed = match word {
+        Word::Own(registration) => {
+            let own = clients::table
+                .find(id.as_str())
+                .filter(clients::registration_digest.eq(registration.as_bytes().as_slice()))
+                .filter(clients::disabled_at.is_null());
+            diesel::update(own).set(with).execute(tx.conn())?
+        }
+        Word::Operators => diesel::update(clients::table.find(id.as_str())).set(with).execute(tx.conn())?,
+    };
     epochs::advance(tx, Topic::Clients)?;
     Ok(changed == 1)
 }

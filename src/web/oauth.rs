@@ -4,8 +4,8 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use utoipa::ToSchema;
 
+use super::openapi::parameters;
 use super::pages::cookies;
 use super::{State, body, cors, error, extract, observe};
 use crate::lane::Lane;
@@ -26,117 +26,9 @@ use crate::protocol::token_response::{
 };
 use crate::reason::{CapacityRefusal, Refusal, RequestRefusal};
 
-/// The form of a token request, for the documentation; the reader is [`TokenCall::parse`].
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct TokenForm {
-    /// `authorization_code`, `password`, `client_credentials`, `refresh_token` or
-    /// `urn:ietf:params:oauth:grant-type:device_code`.
-    grant_type: String,
-    /// With `none` or `client_secret_post`.
-    client_id: Option<String>,
-    /// With `client_secret_post`.
-    client_secret: Option<String>,
-    /// With `password`: an e-mail address or a user name.
-    username: Option<String>,
-    /// With `password`.
-    password: Option<String>,
-    /// With `authorization_code`.
-    code: Option<String>,
-    /// With `authorization_code`: what fits the request's `code_challenge` (RFC 7636 §4.5).
-    code_verifier: Option<String>,
-    /// With `authorization_code`: where the code was sent.
-    redirect_uri: Option<String>,
-    /// With `urn:ietf:params:oauth:grant-type:device_code`.
-    device_code: Option<String>,
-    /// With `refresh_token`; not of a client whose refresh tokens travel in a cookie.
-    refresh_token: Option<String>,
-    /// With `refresh_token`, 16 to 128 visible characters: the same for every repeat of one refresh, so that a repeat
-    /// is known as such even after the leeway.
-    refresh_attempt: Option<String>,
-    /// Space-delimited; less than all that is allowed.
-    scope: Option<String>,
-    /// RFC 8707; may be repeated.
-    resource: Option<Vec<String>>,
-}
-
-/// The form of an app that asks for a code by itself, for the documentation; the reader is [`ChallengeCall::parse`].
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct ChallengeForm {
-    /// With `none` or `client_secret_post`.
-    client_id: Option<String>,
-    /// With `client_secret_post`.
-    client_secret: Option<String>,
-    /// An e-mail address or a user name.
-    username: Option<String>,
-    /// With `username`.
-    password: Option<String>,
-    /// What an answer before told to go on with; then the rest may be left out.
-    auth_session: Option<String>,
-    /// RFC 7636 §4.2.
-    code_challenge: Option<String>,
-    /// `S256`.
-    code_challenge_method: Option<String>,
-    /// Space-delimited; everything that the client may ask for if left out.
-    scope: Option<String>,
-    /// For the ID token.
-    nonce: Option<String>,
-    /// RFC 8707; may be repeated.
-    resource: Option<Vec<String>>,
-}
-
-/// The form of a device that begins, for the documentation; the reader is [`DeviceAuthorizationRequest::parse`].
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct DeviceForm {
-    /// With `none` or `client_secret_post`.
-    client_id: Option<String>,
-    /// With `client_secret_post`.
-    client_secret: Option<String>,
-    /// Space-delimited; everything that the client may ask for if left out.
-    scope: Option<String>,
-    /// RFC 8707; may be repeated.
-    resource: Option<Vec<String>>,
-}
-
-/// The form of a pushed request, for the documentation: what the authorization endpoint takes, and the client's credentials.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct PushForm {
-    /// `code`.
-    response_type: String,
-    /// Who asks.
-    client_id: String,
-    /// Where the code goes.
-    redirect_uri: Option<String>,
-    /// With PKCE (RFC 7636 §4.3).
-    code_challenge: Option<String>,
-    /// All of it in an object that the client signed (RFC 9101).
-    request: Option<String>,
-    /// With `private_key_jwt` (RFC 7523 §2.2).
-    client_assertion: Option<String>,
-    /// With `private_key_jwt`.
-    client_assertion_type: Option<String>,
-}
-
-/// The form of revocation and introspection, for the documentation.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "only its shape is used")]
-struct TokenParameterForm {
-    /// A refresh token or an access token. A client whose refresh tokens travel in a cookie may leave it out when it revokes.
-    token: Option<String>,
-    /// Taken and not needed.
-    token_type_hint: Option<String>,
-    /// With `none` or `client_secret_post`.
-    client_id: Option<String>,
-    /// With `client_secret_post`.
-    client_secret: Option<String>,
-}
-
 /// Exchanges a code, credentials or a refresh token for tokens (RFC 6749 §3.2).
-#[utoipa::path(post, path = "/token", tag = "oauth",
-    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/token", tag = "oauth", params(parameters::ProofHeader, parameters::CookieHeader),
+    request_body(content = parameters::TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "Tokens (RFC 6749 §5.1)", body = TokenResponse),
         (status = 400, description = "Refused (RFC 6749 §5.2)", body = error::ErrorBody),
@@ -190,8 +82,8 @@ fn with_cookie(
 }
 
 /// Gives a first-party app a code for what a person told it (draft-ietf-oauth-first-party-apps §5).
-#[utoipa::path(post, path = "/authorize-challenge", tag = "oauth",
-    request_body(content = ChallengeForm, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/authorize-challenge", tag = "oauth", params(parameters::ProofHeader),
+    request_body(content = parameters::ChallengeForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "A code", body = AuthorizationChallengeResponse),
         (status = 400, description = "Refused, or there is more to ask the person: `insufficient_authorization`", body = error::ErrorBody),
@@ -229,7 +121,7 @@ pub(super) async fn authorization_challenge(
 
 /// Lets a device without a browser begin (RFC 8628 §3.1).
 #[utoipa::path(post, path = "/device_authorization", tag = "oauth",
-    request_body(content = DeviceForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = parameters::DeviceForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "Codes for the device and for the person (RFC 8628 §3.2)", body = DeviceAuthorizationResponse),
         (status = 400, description = "Refused (RFC 6749 §5.2)", body = error::ErrorBody),
@@ -253,8 +145,8 @@ pub(super) async fn device_authorization(request: HttpRequest, payload: Payload,
 }
 
 /// Ends the grant behind a token (RFC 7009 §2).
-#[utoipa::path(post, path = "/revoke", tag = "oauth",
-    request_body(content = TokenParameterForm, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/revoke", tag = "oauth", params(parameters::CookieHeader),
+    request_body(content = parameters::RevocationForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "Revoked, or nothing to revoke"),
         (status = 400, description = "Refused", body = error::ErrorBody),
@@ -274,7 +166,7 @@ pub(super) async fn revocation(request: HttpRequest, payload: Payload, state: Da
 
 /// Says whether a token may be relied on (RFC 7662 §2).
 #[utoipa::path(post, path = "/introspect", tag = "oauth",
-    request_body(content = TokenParameterForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = parameters::IntrospectionForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "Active or not", body = IntrospectionResponse),
         (status = 400, description = "Refused", body = error::ErrorBody),
@@ -290,7 +182,7 @@ pub(super) async fn introspection(request: HttpRequest, payload: Payload, state:
 }
 
 /// Says who is behind an access token (OpenID Connect Core §5.3).
-#[utoipa::path(get, path = "/userinfo", tag = "oauth",
+#[utoipa::path(get, path = "/userinfo", tag = "oauth", params(parameters::ProofHeader),
     responses(
         (status = 200, description = "Claims of the account, as far as the scope allows", body = Object),
         (status = 401, description = "The access token is missing or not valid (RFC 6750 §3.1)", body = error::ErrorBody),
@@ -317,8 +209,8 @@ pub(super) async fn user_information(request: HttpRequest, payload: Payload, sta
 }
 
 /// Takes an authorization request beforehand (RFC 9126 §2).
-#[utoipa::path(post, path = "/par", tag = "oauth",
-    request_body(content = PushForm, content_type = "application/x-www-form-urlencoded"),
+#[utoipa::path(post, path = "/par", tag = "oauth", params(parameters::ProofHeader),
+    request_body(content = parameters::PushForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 201, description = "What the browser brings (RFC 9126 §2.2)", body = PushedResponse),
         (status = 400, description = "Refused, as the authorization endpoint would", body = error::ErrorBody),

@@ -1,18 +1,24 @@
 //! The description of the HTTP surface, made from the handlers themselves.
 
+pub(super) mod parameters;
+
 use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CROSS_ORIGIN_RESOURCE_POLICY};
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, Schema};
 
 use super::{documents, health, oauth, pages, registration, status};
+use crate::protocol::client_metadata::registrant::OPERATORS;
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Countersign", description = "Token issuer and authorization server"),
     paths(
         pages::authorize::authorization,
+        pages::device::device_page,
         pages::logout::logout,
         pages::account::account,
         oauth::token,
@@ -41,7 +47,26 @@ struct Description;
 
 /// The document as JSON.
 fn document() -> String {
-    Description::openapi().to_json().unwrap_or_default()
+    let mut description = Description::openapi();
+    let schemas = description.components.iter_mut().flat_map(|components| components.schemas.iter_mut());
+    for (_, schema) in schemas.filter(|(name, _)| *name == "ClientMetadataJson") {
+        if let RefOr::T(Schema::Object(metadata)) = schema {
+            as_registrants_send_it(metadata);
+        }
+    }
+    description.to_json().unwrap_or_default()
+}
+
+/// Client metadata without an operator's members, and without the defaults of what operators give.
+fn as_registrants_send_it(metadata: &mut Object) {
+    metadata.properties.retain(|member, _| !OPERATORS.contains(&member.as_str()));
+    for member in ["grant_types", "scope", "audiences"] {
+        match metadata.properties.get_mut(member) {
+            Some(RefOr::T(Schema::Array(list))) => list.default = None,
+            Some(RefOr::T(Schema::Object(text))) => text.default = None,
+            _ => {}
+        }
+    }
 }
 
 /// Public to every page, as the documents are that it describes.

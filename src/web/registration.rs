@@ -9,12 +9,13 @@ use super::oauth::hop;
 use super::{State, body, error, extract};
 use crate::oauth::RequestContext;
 use crate::oauth::register::{self, RegistrationCall};
+use crate::protocol::client_metadata::ClientMetadataJson;
 use crate::protocol::registration_response::RegistrationResponse;
 use crate::reason::Refusal;
 
 /// Registers a client (RFC 7591 §3, OpenID Connect Dynamic Client Registration §3). Only where `registration.mode` lets them.
 #[utoipa::path(post, path = "/register", tag = "registration",
-    request_body(content = Object, content_type = "application/json", description = "Client metadata (RFC 7591 §2)"),
+    request_body(content = ClientMetadataJson, content_type = "application/json", description = "Client metadata. `grant_types` left out is `authorization_code`; `scope` and `audiences` left out are all that the operator allows"),
     responses(
         (status = 201, description = "Registered (RFC 7591 §3.2.1): what with, `client_id`, `client_secret`, `registration_access_token`", body = Object),
         (status = 400, description = "`invalid_redirect_uri` or `invalid_client_metadata`", body = error::ErrorBody),
@@ -43,7 +44,7 @@ pub(super) async fn show(request: HttpRequest, id: Path<String>, payload: Payloa
 /// Registers a client otherwise (RFC 7592 §2.2).
 #[utoipa::path(put, path = "/register/{client_id}", tag = "registration",
     params(("client_id" = String, Path, description = "The client")),
-    request_body(content = Object, content_type = "application/json", description = "All of its metadata, and its `client_id`"),
+    request_body(content = ClientMetadataJson, content_type = "application/json", description = "All of its metadata with its `client_id`; a `client_secret`, if there is one, must be its own"),
     responses(
         (status = 200, description = "What it is registered with now; a `client_secret` if it needs one and had none", body = Object),
         (status = 400, description = "`invalid_redirect_uri` or `invalid_client_metadata`", body = error::ErrorBody),

@@ -1,5 +1,5 @@
 //! The two rules of the layout, read off the source: a module uses only modules above it, and each outside crate has
-//! one door. And: migrations in pairs, files of a size that can be read (functions are clippy's).
+//! one door. And: migrations in pairs, files of a size that can be read (functions are clippy's), a map that names what is there.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -212,4 +212,39 @@ fn the_law_is_cited_where_it_is_kept() {
         }
     }
     assert!(citations * 1000 >= lines * 10, "{citations} citations in {lines} lines");
+}
+
+#[test]
+fn what_the_map_names_is_in_the_file_that_it_names_it_of() {
+    let map = std::fs::read_to_string("docs/ARCHITECTURE.md").unwrap();
+    let (mut named, mut wrong) = (0, Vec::new());
+    for (before, after) in map.match_indices("` · `").map(|(at, mark)| (&map[..at], &map[at + mark.len() - 1..])) {
+        let path = before.rsplit('`').next().unwrap();
+        if !path.starts_with("src/") {
+            continue;
+        }
+        let source = std::fs::read_to_string(path).unwrap_or_default();
+        let words: Vec<&str> = source.split(|part: char| !part.is_alphanumeric() && part != '_').collect();
+        let defined: BTreeSet<&str> = words
+            .windows(2)
+            .filter(|pair| ["fn", "struct", "enum", "const", "static"].contains(&pair[0]))
+            .map(|pair| pair[1])
+            .collect();
+        // `a`, `b` or `c`: names, until something else follows.
+        let mut spans = after.split('`').skip(1);
+        while let (Some(name), Some(between)) = (spans.next(), spans.next()) {
+            if name.contains(['/', '.']) {
+                break;
+            }
+            named += 1;
+            if !name.split("::").all(|part| defined.contains(part)) {
+                wrong.push(format!("{path} has no {name}"));
+            }
+            if !matches!(between, ", " | " or " | " and ") {
+                break;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(named > 100, "the map was not read: {named} names");
 }

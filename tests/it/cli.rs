@@ -35,21 +35,21 @@ pub fn run(mut command: Command, input: &str) -> Output {
 }
 
 /// A folder and a database for a test of commands.
-struct Desk {
-    database: TestDatabase,
+pub struct Desk {
+    pub database: TestDatabase,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { database: TestDatabase::empty() }
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
+    pub fn run(&self, arguments: &[&str], input: &str) -> Output {
         run(command(self.database.folder.path(), Some(&self.database), arguments), input)
     }
 
     #[track_caller]
-    fn json(&self, arguments: &[&str], input: &str) -> Value {
+    pub fn json(&self, arguments: &[&str], input: &str) -> Value {
         let mut all = vec!["--json"];
         all.extend(arguments);
         let output = self.run(&all, input);
@@ -58,7 +58,7 @@ impl Desk {
     }
 
     #[track_caller]
-    fn refused(&self, arguments: &[&str], input: &str, code: i32) -> String {
+    pub fn refused(&self, arguments: &[&str], input: &str, code: i32) -> String {
         let output = self.run(arguments, input);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");

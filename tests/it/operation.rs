@@ -1,5 +1,6 @@
 //! Running it: health, metrics, headers, logs, stopping.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -174,44 +175,6 @@ fn what_is_not_here_is_a_problem_and_not_a_page() {
 }
 
 #[test]
-fn the_description_is_made_from_the_code() {
-    let app = TestApp::with(&[("registration.mode", "open")]);
-    let json = app.relying_party().get("/openapi.json", &[]).json();
-    let paths: Vec<_> = json["paths"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(
-        paths,
-        [
-            "/.well-known/oauth-authorization-server",
-            "/account",
-            "/authorize",
-            "/authorize-challenge",
-            "/device_authorization",
-            "/introspect",
-            "/jwks.json",
-            "/livez",
-            "/logout",
-            "/metrics",
-            "/par",
-            "/readyz",
-            "/register",
-            "/register/{client_id}",
-            "/revoke",
-            "/status",
-            "/status/events",
-            "/status/receipts",
-            "/status/{list}",
-            "/token",
-            "/userinfo"
-        ]
-    );
-    let party = app.relying_party();
-    for path in paths {
-        assert_ne!(party.get(&path.replace("{list}", "0"), &[]).status, 404, "{path}");
-    }
-    assert!(json["paths"]["/token"]["post"]["responses"]["429"].is_object());
-}
-
-#[test]
 fn metrics_may_have_a_port_of_their_own() {
     let database = TestDatabase::prepared();
     let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -280,4 +243,50 @@ fn a_refusal_is_logged_once_by_name_and_a_secret_never() {
     }
     let log = std::fs::read_to_string(crate::app::log_file()).unwrap();
     assert!(!log.contains(first.refresh_token()) && !log.contains(PASSWORD));
+}
+
+/// The events of a piece of code: each with its level and the names of its fields.
+fn events_in(code: &str) -> Vec<(String, (String, BTreeSet<String>))> {
+    let with_level = code.split("tracing::").skip(1).filter_map(|rest| rest.split_once("!(event = \""));
+    let read = |(level, rest): (&str, &str)| {
+        let (event, rest) = rest.split_once('"').unwrap();
+        let fields =
+            rest.split_once(");").unwrap().0.split(',').map(|field| field.trim().trim_start_matches(['%', '?']));
+        let named = fields.map(|field| field.split(['=', ' ']).next().unwrap().to_owned());
+        let named = named.filter(|name| !name.is_empty() && !name.starts_with('"')).collect();
+        (event.to_owned(), (level.to_owned(), named))
+    };
+    with_level.filter(|(level, _)| level.len() < 6).map(read).collect()
+}
+
+#[test]
+fn every_event_of_the_log_is_in_the_operators_table() {
+    let (mut logged, mut files) = (BTreeMap::new(), vec![std::path::PathBuf::from("src")]);
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let code = std::fs::read_to_string(&path).unwrap();
+            let events = events_in(&code);
+            assert_eq!(events.len(), code.matches("event = \"").count(), "{}", path.display());
+            for (event, (level, fields)) in events {
+                let (known, all) = logged.entry(event).or_insert_with(|| (level.clone(), BTreeSet::new()));
+                assert_eq!(*known, level, "{}", path.display());
+                all.extend(fields);
+            }
+        }
+    }
+    let page = std::fs::read_to_string("docs/OPERATIONS.md").unwrap();
+    let (_, table) =
+        page.split_once("| `event` | level | fields | what happened | what to do |\n|---|---|---|---|---|\n").unwrap();
+    let names = |cell: &str| -> BTreeSet<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let mut listed = BTreeMap::new();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [event, level, fields, happened, to_do] = cells.as_slice() else { panic!("{row}") };
+        assert!(!happened.is_empty() && !to_do.is_empty(), "{row}");
+        let twice = listed.insert(event.trim_matches('`').to_owned(), ((*level).to_owned(), names(fields)));
+        assert!(twice.is_none(), "{row}");
+    }
+    assert_eq!(listed, logged);
 }

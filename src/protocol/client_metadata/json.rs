@@ -4,6 +4,7 @@ use std::ops::Not;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::exchange::ExchangeMode;
 use super::proof::AuthMethod;
@@ -12,8 +13,9 @@ use crate::protocol::jose::Algorithm;
 use crate::protocol::redirect_uri::ApplicationType;
 
 /// The JSON form of [`ClientMetadata`](super::ClientMetadata): what is sent to register a client and what is stored.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(description = "Client metadata (RFC 7591 §2)")]
 #[expect(clippy::struct_excessive_bools, reason = "members of the standards, each of its own")]
 pub struct ClientMetadataJson {
     /// RFC 7591 §3.2.1.
@@ -35,6 +37,7 @@ pub struct ClientMetadataJson {
     pub access_token_ttl: Option<u64>,
     /// Ours: fixed claims of its access tokens.
     #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
     pub extra_claims: Map<String, Value>,
     /// RFC 7591 §2: where answers of the authorization endpoint may go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -88,6 +91,7 @@ pub struct ClientMetadataJson {
     pub contacts: Vec<String>,
     /// RFC 7591 §2: the keys that the client signs with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub jwks: Option<Value>,
     /// RFC 7591 §2: where they are found instead.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::{Host, Url};
+use utoipa::ToSchema;
 
 use super::{ClientMetadataJson, MetadataError, refuse};
 use crate::protocol::jose::{Algorithm, JwkSet};
@@ -13,7 +14,7 @@ use crate::protocol::params::has_control_characters;
 const MAX_BYTES: usize = 2000;
 
 /// How a client authenticates (RFC 7591 §2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
     /// A public client: it has no secret.

@@ -13,7 +13,7 @@ use crate::protocol::token_request::GrantType;
 use crate::secret::PlainSecret;
 
 /// Members that give power over other people's things, or that nobody has looked into: an operator's to give.
-const OPERATORS: [&str; 13] = [
+pub const OPERATORS: [&str; 13] = [
     "first_party",
     "authorization_challenge",
     "extra_claims",

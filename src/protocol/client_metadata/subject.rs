@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use url::Url;
+use utoipa::ToSchema;
 
 use super::proof::is_callable;
 use super::{ClientMetadataJson, MetadataError, refuse};
 use crate::protocol::redirect_uri::RedirectUri;
 
 /// Whether people have one name for all clients (OpenID Connect Core §8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectType {
     /// One name.
@@ -26,7 +27,7 @@ impl SubjectType {
 }
 
 /// Algorithms that we sign with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum OwnAlgorithm {
     /// RFC 7518 §3.3.
     #[serde(rename = "RS256")]

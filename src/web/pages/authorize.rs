@@ -21,6 +21,7 @@ use crate::protocol::client_metadata::About;
 use crate::protocol::params::Params;
 use crate::reason::{AuthorizeRefusal, Reason, Refusal};
 use crate::web::oauth::hop;
+use crate::web::openapi::parameters;
 use crate::web::{State, body, error, extract, observe};
 
 /// The most bytes of a form that is sent on as a link.
@@ -77,21 +78,13 @@ struct FormPostPage<'a> {
 /// Asks for a code (RFC 6749 §4.1.1, OpenID Connect Core §3.1.2). For a browser; by POST with the same parameters in a form.
 #[utoipa::path(get, path = "/authorize", tag = "oauth",
     params(
-        ("response_type" = String, Query, description = "`code`"),
         ("client_id" = String, Query, description = "Who asks"),
-        ("redirect_uri" = Option<String>, Query, description = "Where the answer goes; may be left out where one is registered"),
-        ("scope" = Option<String>, Query, description = "Space-delimited; everything that the client may ask for if left out"),
-        ("state" = Option<String>, Query, description = "Comes back as it is, at most 2 KiB"),
-        ("code_challenge" = String, Query, description = "RFC 7636 §4.2"),
-        ("code_challenge_method" = String, Query, description = "`S256`"),
+        ("redirect_uri" = Option<String>, Query, description = "Where the answer goes; may be left out where one is registered and `openid` is not asked for"),
         ("response_mode" = Option<String>, Query, description = "`query` or `form_post`"),
-        ("nonce" = Option<String>, Query, description = "For the ID token"),
-        ("prompt" = Option<String>, Query, description = "`none`, `login`, `consent`, `select_account`"),
-        ("max_age" = Option<u64>, Query, description = "How many seconds ago the person may have logged in"),
-        ("id_token_hint" = Option<String>, Query, description = "An ID token of whom the client means"),
-        ("login_hint" = Option<String>, Query, description = "The name that the log-in page begins with"),
-        ("ui_locales" = Option<String>, Query, description = "Languages that the person reads"),
-        ("resource" = Option<Vec<String>>, Query, description = "RFC 8707")),
+        ("state" = Option<String>, Query, description = "Comes back as it is, at most 2 KiB"),
+        ("request" = Option<String>, Query, description = "All of it in an object that the client signed (RFC 9101); then nothing beside it but `client_id` counts"),
+        ("request_uri" = Option<String>, Query, description = "What was pushed before (RFC 9126); then nothing beside it but `client_id` counts"),
+        parameters::RequestForm),
     responses(
         (status = 303, description = "To the redirect URI with `code` or `error`, `state` and `iss`, or to a page that asks"),
         (status = 200, description = "A form that posts the answer to the redirect URI (`form_post`)"),

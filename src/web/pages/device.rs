@@ -33,6 +33,9 @@ struct AnsweredPage<'a> {
 }
 
 /// The page, filled in with the code of `verification_uri_complete` (RFC 8628 §3.3.1); the person still sends it off.
+#[utoipa::path(get, path = "/device", tag = "oauth",
+    params(("user_code" = Option<String>, Query, description = "The code that the page begins with")),
+    responses((status = 200, description = "A page to type a device's code into")))]
 pub(in crate::web) async fn device_page(request: HttpRequest, state: Data<State>) -> HttpResponse {
     let filled_in = || {
         let params = Params::parse_query(request.query_string().as_bytes()).ok()?;
