@@ -75,22 +75,16 @@ type LocalFuture<O> = Pin<Box<dyn Future<Output = O>>>;
 
 /// What of a request `verifier` looks at.
 fn presented<'r>(request: &'r HttpRequest, verifier: &Verifier) -> Request<'r> {
+    let mut proven = request.extensions().get::<ProvenTo>().and_then(|known| known.proven(verifier));
+    if let (None, Some(begun)) = (&proven, ProvenTo::begin(verifier)) {
+        proven = begun.proven(verifier);
+        request.extensions_mut().insert(begun);
+    }
     let values = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
-    let proven = request.extensions().get::<ProvenTo>().and_then(|proven| proven.both(verifier));
     Request::new(request.method().as_str(), request.uri().path())
         .authorization(values(AUTHORIZATION))
         .dpop(values(HeaderName::from_static("dpop")))
         .proven(proven)
-}
-
-/// The claims of a request, by that verifier. The proof is used up by that: to look at it once more for the same request is no
-/// replay.
-async fn verified<T: DeserializeOwned>(request: &HttpRequest, verifier: &Verifier) -> Result<Claims<T>, Rejected> {
-    let claims = verifier.verify_patiently(&presented(request, verifier)).await?;
-    if let Some(proven) = ProvenTo::of(verifier, &claims) {
-        request.extensions_mut().insert(proven);
-    }
-    Ok(claims)
 }
 
 /// The claims of a request that `R` admits, or why there are none; no verifier at all is the program's own fault.
@@ -112,7 +106,7 @@ where
         (verifier, Ok(claims))
     } else {
         let verifier = verifier.ok_or_else(|| error::ErrorInternalServerError("no verifier is configured"))?;
-        let claims = verified(request, &verifier).await;
+        let claims = verifier.verify_patiently(&presented(request, &verifier)).await;
         (verifier, claims)
     };
     let admitted = claims.and_then(|claims| R::admit(&claims).map(|()| claims));
@@ -309,7 +303,8 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (inner, protect) = (Rc::clone(&self.inner), self.protect.clone());
         Box::pin(async move {
-            let outcome = verified::<T>(request.request(), &protect.verifier).await;
+            let presented = presented(request.request(), &protect.verifier);
+            let outcome = protect.verifier.verify_patiently::<T>(&presented).await;
             match outcome.and_then(|claims| protect.requirements.admit(&claims).map(|()| claims)) {
                 Ok(claims) => {
                     request.extensions_mut().insert(claims);
@@ -317,7 +312,6 @@ where
                     Ok(inner.call(request).await?.map_into_left_body())
                 }
                 Err(rejected) => {
-                    let presented = presented(request.request(), &protect.verifier);
                     let response = protect.verifier.refuse(&presented, rejected, protect.challenge).error_response();
                     Ok(request.into_response(response).map_into_right_body())
                 }

@@ -7,7 +7,7 @@ use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::tower::{presented, remember_proof, render};
+use crate::tower::{presented, render};
 use crate::verifier::VerifiedBy;
 use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Requirement, Verifier};
 
@@ -75,12 +75,10 @@ where
     if let Some(claims) = by.and_then(|_| parts.extensions.get::<Claims<T>>()) {
         return Ok(claims.clone());
     }
-    let claims = verifier.verify_patiently(&presented(parts, verifier)).await?;
-    remember_proof(parts, verifier, &claims);
-    Ok(claims)
+    verifier.verify_patiently(&presented(parts, verifier)).await
 }
 
-fn refused(parts: &Parts, verifier: &Verifier, rejected: Rejected) -> Refused {
+fn refused(parts: &mut Parts, verifier: &Verifier, rejected: Rejected) -> Refused {
     let challenge = parts.extensions.get::<Challenge>().cloned().unwrap_or_default();
     verifier.refuse(&presented(parts, verifier), rejected, challenge)
 }

@@ -74,8 +74,6 @@ pub struct Claims<T = NoOtherClaims> {
     pub(crate) kid: String,
     /// Its grant's place in the status lists.
     pub(crate) place: Option<Place>,
-    /// The digest of the token and the proof that came with it, if it is bound to a key.
-    pub(crate) proven: Option<[u8; 32]>,
 }
 
 /// For a service without claims of its own.
@@ -356,7 +354,6 @@ impl Payload {
             verified_at,
             kid,
             place,
-            proven: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What of a request decides whether it is let through: its token, how that comes, and what proves its sender.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use crate::Rejected;
 use crate::bearer::{Scheme, presented};
@@ -27,9 +28,13 @@ pub struct Request<'r> {
     /// The scheme and what follows it.
     pub(crate) authorization: Result<(Scheme, &'r str), Rejected>,
     pub(crate) proof: Result<&'r str, Rejected>,
-    /// The digest of a token and a proof that were let through on this request before.
-    pub(crate) proven: Option<[u8; 32]>,
+    /// Where it is kept what was let through, for web integrations that look at a request more than once.
+    pub(crate) proven: Option<Proven>,
 }
+
+/// The digest of the token and the proof that were let through on a request, once they are: whoever looks at the same request again,
+/// or at the same time, finds it.
+pub(crate) type Proven = Arc<OnceLock<[u8; 32]>>;
 
 impl<'r> Request<'r> {
     /// A request without any header: its method, and its path as the service sees it. A query is not looked at.
@@ -56,9 +61,10 @@ impl<'r> Request<'r> {
         self
     }
 
+    /// A request that may have been looked at before.
     #[cfg(any(feature = "actix", feature = "tower"))]
-    pub(crate) fn proven(mut self, both: Option<[u8; 32]>) -> Self {
-        self.proven = both;
+    pub(crate) fn proven(mut self, proven: Option<Proven>) -> Self {
+        self.proven = proven;
         self
     }
 

@@ -161,17 +161,16 @@ where
         let protect = self.protect.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let outcome = protect.verifier.verify_patiently::<T>(&presented(&parts, &protect.verifier)).await;
+            let outcome = protect.verifier.verify_patiently::<T>(&presented(&mut parts, &protect.verifier)).await;
             let admitted = outcome.and_then(|claims| protect.requirements.admit(&claims).map(|()| claims));
             match admitted {
                 Ok(claims) => {
-                    remember_proof(&mut parts, &protect.verifier, &claims);
                     parts.extensions.insert::<Claims<T>>(claims);
                     parts.extensions.insert(VerifiedBy::<T>::new(protect.verifier));
                     inner.call(Request::from_parts(parts, body)).await
                 }
                 Err(rejected) => {
-                    let presented = presented(&parts, &protect.verifier);
+                    let presented = presented(&mut parts, &protect.verifier);
                     Ok(render(&protect.verifier.refuse(&presented, rejected, protect.challenge)))
                 }
             }
@@ -180,20 +179,17 @@ where
 }
 
 /// What of a request `verifier` looks at.
-pub(crate) fn presented<'r>(parts: &'r Parts, verifier: &Verifier) -> crate::Request<'r> {
+pub(crate) fn presented<'r>(parts: &'r mut Parts, verifier: &Verifier) -> crate::Request<'r> {
+    let mut proven = parts.extensions.get::<ProvenTo>().and_then(|known| known.proven(verifier));
+    if let (None, Some(begun)) = (&proven, ProvenTo::begin(verifier)) {
+        proven = begun.proven(verifier);
+        parts.extensions.insert(begun);
+    }
     let values = |name| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    let proven = parts.extensions.get::<ProvenTo>().and_then(|proven| proven.both(verifier));
     crate::Request::new(parts.method.as_str(), parts.uri.path())
         .authorization(values(AUTHORIZATION))
         .dpop(values(HeaderName::from_static("dpop")))
         .proven(proven)
-}
-
-/// The proof was used up: to look at it once more for the same request is no replay.
-pub(crate) fn remember_proof<T>(parts: &mut Parts, verifier: &Verifier, claims: &Claims<T>) {
-    if let Some(proven) = ProvenTo::of(verifier, claims) {
-        parts.extensions.insert(proven);
-    }
 }
 
 pub(crate) fn render<R: From<String>>(refused: &Refused) -> Response<R> {

@@ -18,6 +18,8 @@ use crate::clock::Clock;
 use crate::dpop::Dpop;
 use crate::keys::KeySet;
 use crate::observer::Observer;
+#[cfg(any(feature = "actix", feature = "tower"))]
+use crate::request::Proven;
 use crate::request::Request;
 use crate::status::{CURRENT, Place, Standing, Status, Subject};
 use crate::{Claims, OnStale, Rejected, VerifierBuilder, json, jws};
@@ -139,24 +141,24 @@ impl<T> VerifiedBy<T> {
     }
 }
 
-/// Among a request's extensions: that its proof was used up by this verifier, so that to look at it once more is no replay.
+/// Among a request's extensions: what this verifier has let through on it, so that to look at it once more is no replay.
 #[cfg(any(feature = "actix", feature = "tower"))]
 #[derive(Clone)]
 pub(crate) struct ProvenTo {
     verifier: Verifier,
-    both: [u8; 32],
+    proven: Proven,
 }
 
 #[cfg(any(feature = "actix", feature = "tower"))]
 impl ProvenTo {
-    /// What is to be remembered of a request with these claims.
-    pub(crate) fn of<T>(verifier: &Verifier, claims: &Claims<T>) -> Option<Self> {
-        claims.proven.map(|both| Self { verifier: verifier.clone(), both })
+    /// Nothing yet; none for a verifier that looks at no proofs.
+    pub(crate) fn begin(verifier: &Verifier) -> Option<Self> {
+        verifier.0.dpop.as_ref().map(|_| Self { verifier: verifier.clone(), proven: Proven::default() })
     }
 
-    /// Which token and proof it let through, if it was this verifier, or a clone of it.
-    pub(crate) fn both(&self, verifier: &Verifier) -> Option<[u8; 32]> {
-        Arc::ptr_eq(&self.verifier.0, &verifier.0).then_some(self.both)
+    /// What it was, if it was this verifier, or a clone of it.
+    pub(crate) fn proven(&self, verifier: &Verifier) -> Option<Proven> {
+        Arc::ptr_eq(&self.verifier.0, &verifier.0).then(|| self.proven.clone())
     }
 }
 
@@ -358,7 +360,7 @@ impl Inner {
         claims.learn_age(status_age);
         // Last, since it uses the proof up.
         if let Some(Possession { dpop, request, jkt }) = possession {
-            claims.proven = Some(dpop.admit(request, (token, &jkt), &self.clock)?);
+            dpop.admit(request, (token, &jkt), &self.clock)?;
         }
         Ok(claims)
     }
