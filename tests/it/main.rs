@@ -42,6 +42,7 @@ mod operation;
 mod pages;
 mod pages_in_chromium;
 mod postgres;
+mod proofs;
 mod readme;
 mod receiver;
 mod refusals;
