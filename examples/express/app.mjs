@@ -24,6 +24,8 @@ export function makeApp({ issuer, audience, status }) {
     // jose looks at iat only to tell an age.
     if (payload.iat > Date.now() / 1000 + 30) throw new errors.JWTInvalid('from the future')
     if (!Number.isFinite(payload.exp)) throw new errors.JWTInvalid('without end') // RFC 8259 §6: 1e999 is read as Infinity
+    // RFC 9449 §7.2: bound to a key, so no bearer token; nothing here wants a proof.
+    if ('cnf' in payload) throw new errors.JWTInvalid('bound to a key')
     // draft-ietf-oauth-status-list §8.3
     if (status.isOver(protectedHeader, payload)) throw new errors.JWTInvalid('over')
     return payload

@@ -52,6 +52,7 @@ test('each check refuses by itself', async (context) => {
     { client_id: null },
     { typ: 5 },
     { status: null },
+    { cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' } },
   ]) {
     const refused = [401, 'Bearer error="invalid_token"', null]
     assert.deepEqual(await ask(await issuer.accessToken(more)), refused, JSON.stringify(more))

@@ -59,6 +59,8 @@ def verify(token: str) -> dict[str, Any]:
     )
     if type(claims["exp"]) not in (int, float):  # RFC 7519 §2; PyJWT takes a text for a number
         raise jwt.InvalidTokenError("exp is not a number")
+    if "cnf" in claims:  # RFC 9449 §7.2: bound to a key, so no bearer token; nothing here wants a proof
+        raise jwt.InvalidTokenError("bound to a key")
     if status.is_over(header, claims):  # draft-ietf-oauth-status-list §8.3
         raise jwt.InvalidTokenError("over")
     return claims

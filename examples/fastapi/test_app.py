@@ -57,6 +57,7 @@ class Service(unittest.TestCase):
             {"client_id": None},
             {"typ": 5},
             {"status": None},
+            {"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}},
         ):
             self.assertEqual(self.ask(self.issuer.access_token(**more)), refused, more)
         self.assertEqual(self.ask("nonsense"), refused)

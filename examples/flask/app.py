@@ -69,6 +69,8 @@ def create_app(status: Status | None = None) -> Flask:
             raise jwt.InvalidTokenError("a claim is missing")
         if type(claims["exp"]) not in (int, float):  # RFC 7519 §2; PyJWT takes a text for a number
             raise jwt.InvalidTokenError("exp is not a number")
+        if "cnf" in claims:  # RFC 9449 §7.2: bound to a key, so no bearer token; nothing here wants a proof
+            raise jwt.InvalidTokenError("bound to a key")
         return status.key(header.get("kid")).key
 
     # Where a service would otherwise ask Redis on every request.

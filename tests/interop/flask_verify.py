@@ -57,7 +57,9 @@ def resource_server(issuer, audience):
     def is_access_token(header, claims):
         typ = header.get("typ")
         typed = isinstance(typ, str) and typ.lower() in ACCESS_TOKEN_TYPES
-        return typed and all(claims.get(claim) is not None for claim in REQUIRED_CLAIMS)
+        # RFC 9449 section 7.2: bound to a key, so no bearer token; nothing here wants a proof.
+        unbound = "cnf" not in claims
+        return typed and unbound and all(claims.get(claim) is not None for claim in REQUIRED_CLAIMS)
 
     # RFC 6750 section 3.1: 401 for an invalid token, where the library's own answers are 422 and 400.
     def refuse(message):

@@ -50,14 +50,18 @@ const [issuer, audience, ...rest] = process.argv.slice(2)
 if (!issuer || !audience || rest.length) fail('usage: jose_verify.mjs ISSUER AUDIENCE')
 const tokens = JSON.parse(readFileSync(0, 'utf8'))
 const keys = createRemoteJWKSet(await discover(issuer))
-const verify = (token) =>
-  jwtVerify(token, keys, {
+async function verify(token) {
+  const verified = await jwtVerify(token, keys, {
     algorithms: ['RS256'],
     issuer,
     audience,
     typ: 'at+jwt',
     requiredClaims: ['iss', 'exp', 'aud', 'sub', 'client_id', 'iat', 'jti'],
   })
+  // RFC 9449 section 7.2: bound to a key, so no bearer token; nothing here wants a proof.
+  if ('cnf' in verified.payload) throw new errors.JWTInvalid('bound to a key')
+  return verified
+}
 
 const subjects = []
 for (const [number, token] of tokens.good.entries()) {

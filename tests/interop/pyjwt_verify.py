@@ -45,6 +45,9 @@ def verify(token, keys, issuer, audience):
     typ = decoded["header"].get("typ")
     if not isinstance(typ, str) or typ.lower() not in ACCESS_TOKEN_TYPES:
         raise jwt.InvalidTokenError(f"typ is {typ!r}, not an access token")
+    # RFC 9449 section 7.2: bound to a key, so no bearer token; nothing here wants a proof.
+    if "cnf" in decoded["payload"]:
+        raise jwt.InvalidTokenError("bound to a key")
     return decoded["payload"]
 
 

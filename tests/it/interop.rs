@@ -10,6 +10,8 @@ use countersign::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::app::{AUDIENCE, TestApp, TestDatabase, required};
+use crate::client_key::ClientKey;
+use crate::relying_party::basic;
 
 /// A server on the real time, since the verifiers are, with its good and bad tokens.
 fn tokens() -> (TestApp, Value) {
@@ -40,7 +42,12 @@ fn tokens() -> (TestApp, Value) {
     let tampered = format!("{}.{}.{}", parts[0], encode(promoted), parts[2]);
     std::thread::sleep(Duration::from_millis(2100));
     let good = json!([person.access, refreshed.access, machine.access]);
-    let bad = json!([expired, foreign, other, unsigned, tampered, person.refresh_token()]);
+    // Bound to a key, and shown without a proof.
+    let proof = ClientKey::p256().proof(&app, ("POST", "/token"), &json!({}));
+    let headers = [("Authorization", &*basic("svc", &secret)), ("DPoP", &proof)];
+    let bound = party.form("/token", &headers, &[("grant_type", "client_credentials")]).tokens();
+    assert!(bound.claims()["cnf"]["jkt"].is_string());
+    let bad = json!([expired, foreign, other, unsigned, tampered, person.refresh_token(), bound.access]);
     (app, json!({"good": good, "bad": bad}))
 }
 
@@ -58,7 +65,7 @@ fn verify(mut verifier: Command, library: &str) {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["verified"], &report["refused"]), (&json!(3), &json!(6)), "{report}");
+    assert_eq!((&report["verified"], &report["refused"]), (&json!(3), &json!(7)), "{report}");
     assert!(report["library"].as_str().unwrap().starts_with(library), "{report}");
 }
 

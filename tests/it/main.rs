@@ -45,6 +45,7 @@ mod operation;
 mod pages;
 mod pages_in_chromium;
 mod postgres;
+mod proofs;
 mod readme;
 mod receiver;
 mod refusals;

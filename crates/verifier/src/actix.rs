@@ -10,12 +10,12 @@ use std::task::{Context, Poll};
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, error, web};
 use serde::de::DeserializeOwned;
 
-use crate::verifier::VerifiedBy;
-use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Requirement, Requirements, Verifier, bearer};
+use crate::verifier::{ProvenTo, VerifiedBy};
+use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Request, Requirement, Requirements, Verifier};
 
 /// The claims of a request with a good token. Without one the handler is not called, and the answer says why.
 ///
@@ -73,13 +73,24 @@ pub struct Allowed<R, T = NoOtherClaims> {
 
 type LocalFuture<O> = Pin<Box<dyn Future<Output = O>>>;
 
-fn token_of(headers: &HeaderMap) -> Result<&str, Rejected> {
-    bearer(headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes))
+/// What of a request `verifier` looks at.
+fn presented<'r>(request: &'r HttpRequest, verifier: &Verifier) -> Request<'r> {
+    let mut proven = request.extensions().get::<ProvenTo>().and_then(|known| known.proven(verifier));
+    if let (None, Some(begun)) = (&proven, ProvenTo::begin(verifier)) {
+        proven = begun.proven(verifier);
+        request.extensions_mut().insert(begun);
+    }
+    let values = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
+    Request::new(request.method().as_str(), request.uri().path())
+        .authorization(values(AUTHORIZATION))
+        .dpop(values(HeaderName::from_static("dpop")))
+        .proven(proven)
 }
 
-/// The claims, or why there are none; no verifier at all is the program's own fault.
-async fn claims_of<T>(request: &HttpRequest) -> Result<Result<Claims<T>, Rejected>, Error>
+/// The claims of a request that `R` admits, or why there are none; no verifier at all is the program's own fault.
+async fn admitted<R, T>(request: &HttpRequest) -> Result<Result<Claims<T>, Refusal>, Error>
 where
+    R: Requirement,
     T: DeserializeOwned + Clone + 'static,
 {
     let bare = || request.app_data::<Verifier>().cloned();
@@ -88,20 +99,31 @@ where
     let known = {
         let extensions = request.extensions();
         let ours = |by: &&VerifiedBy<T>| verifier.as_ref().is_none_or(|verifier| by.is(verifier));
-        extensions.get::<VerifiedBy<T>>().filter(ours).and_then(|_| extensions.get::<Claims<T>>().cloned())
+        let by = extensions.get::<VerifiedBy<T>>().filter(ours);
+        by.and_then(|by| extensions.get::<Claims<T>>().map(|claims| (by.verifier().clone(), claims.clone())))
     };
-    if let Some(claims) = known {
-        return Ok(Ok(claims));
-    }
-    let verifier = verifier.ok_or_else(|| error::ErrorInternalServerError("no verifier is configured"))?;
-    Ok(match token_of(request.headers()) {
-        Ok(token) => verifier.verify_patiently(token).await,
-        Err(rejected) => Err(rejected),
-    })
+    let (verifier, claims) = if let Some((verifier, claims)) = known {
+        (verifier, Ok(claims))
+    } else {
+        let verifier = verifier.ok_or_else(|| error::ErrorInternalServerError("no verifier is configured"))?;
+        let claims = verifier.verify_patiently(&presented(request, &verifier)).await;
+        (verifier, claims)
+    };
+    let admitted = claims.and_then(|claims| R::admit(&claims).map(|()| claims));
+    Ok(admitted.map_err(|rejected| Refusal { verifier, rejected }))
 }
 
-fn refused(request: &HttpRequest, rejected: Rejected) -> Error {
-    Refused::new(rejected, request.app_data::<Challenge>().cloned().unwrap_or_default()).into()
+/// Why a request is refused, and by whom.
+struct Refusal {
+    verifier: Verifier,
+    rejected: Rejected,
+}
+
+impl Refusal {
+    fn answer(self, request: &HttpRequest) -> Error {
+        let challenge = request.app_data::<Challenge>().cloned().unwrap_or_default();
+        self.verifier.refuse(&presented(request, &self.verifier), self.rejected, challenge).into()
+    }
 }
 
 impl<T: DeserializeOwned + Clone + 'static> FromRequest for Authenticated<T> {
@@ -110,7 +132,9 @@ impl<T: DeserializeOwned + Clone + 'static> FromRequest for Authenticated<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
-        Box::pin(async move { claims_of(&request).await?.map(Self).map_err(|rejected| refused(&request, rejected)) })
+        Box::pin(
+            async move { admitted::<(), T>(&request).await?.map(Self).map_err(|refusal| refusal.answer(&request)) },
+        )
     }
 }
 
@@ -121,10 +145,10 @@ impl<T: DeserializeOwned + Clone + 'static> FromRequest for MaybeAuthenticated<T
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            match claims_of(&request).await? {
+            match admitted::<(), T>(&request).await? {
                 Ok(claims) => Ok(Self(Some(claims))),
-                Err(Rejected::Missing) => Ok(Self(None)),
-                Err(rejected) => Err(refused(&request, rejected)),
+                Err(Refusal { rejected: Rejected::Missing, .. }) => Ok(Self(None)),
+                Err(refusal) => Err(refusal.answer(&request)),
             }
         })
     }
@@ -137,8 +161,7 @@ impl<R: Requirement, T: DeserializeOwned + Clone + 'static> FromRequest for Allo
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let admitted = claims_of(&request).await?.and_then(|claims| R::admit(&claims).map(|()| claims));
-            let claims = admitted.map_err(|rejected| refused(&request, rejected))?;
+            let claims = admitted::<R, T>(&request).await?.map_err(|refusal| refusal.answer(&request))?;
             Ok(Self { claims, requirement: PhantomData })
         })
     }
@@ -280,10 +303,8 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (inner, protect) = (Rc::clone(&self.inner), self.protect.clone());
         Box::pin(async move {
-            let outcome = match token_of(request.headers()) {
-                Ok(token) => protect.verifier.verify_patiently::<T>(token).await,
-                Err(rejected) => Err(rejected),
-            };
+            let presented = presented(request.request(), &protect.verifier);
+            let outcome = protect.verifier.verify_patiently::<T>(&presented).await;
             match outcome.and_then(|claims| protect.requirements.admit(&claims).map(|()| claims)) {
                 Ok(claims) => {
                     request.extensions_mut().insert(claims);
@@ -291,7 +312,7 @@ where
                     Ok(inner.call(request).await?.map_into_left_body())
                 }
                 Err(rejected) => {
-                    let response = Refused::new(rejected, protect.challenge).error_response();
+                    let response = protect.verifier.refuse(&presented, rejected, protect.challenge).error_response();
                     Ok(request.into_response(response).map_into_right_body())
                 }
             }

@@ -7,7 +7,7 @@ use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::tower::{render, token_of};
+use crate::tower::{presented, render};
 use crate::verifier::VerifiedBy;
 use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Requirement, Verifier};
 
@@ -66,20 +66,21 @@ pub struct Allowed<R, T = NoOtherClaims> {
     requirement: PhantomData<fn() -> R>,
 }
 
-async fn claims_of<T>(parts: &Parts, verifier: &Verifier) -> Result<Claims<T>, Rejected>
+async fn claims_of<T>(parts: &mut Parts, verifier: &Verifier) -> Result<Claims<T>, Rejected>
 where
     T: DeserializeOwned + Clone + Send + Sync + 'static,
 {
     // Behind the layer it was verified already, if by this verifier: another one's word does not count.
     let by = parts.extensions.get::<VerifiedBy<T>>().filter(|by| by.is(verifier));
-    match by.and_then(|_| parts.extensions.get::<Claims<T>>()) {
-        Some(claims) => Ok(claims.clone()),
-        None => verifier.verify_patiently(token_of(&parts.headers)?).await,
+    if let Some(claims) = by.and_then(|_| parts.extensions.get::<Claims<T>>()) {
+        return Ok(claims.clone());
     }
+    verifier.verify_patiently(&presented(parts, verifier)).await
 }
 
-fn refused(parts: &Parts, rejected: Rejected) -> Refused {
-    Refused::new(rejected, parts.extensions.get::<Challenge>().cloned().unwrap_or_default())
+fn refused(parts: &mut Parts, verifier: &Verifier, rejected: Rejected) -> Refused {
+    let challenge = parts.extensions.get::<Challenge>().cloned().unwrap_or_default();
+    verifier.refuse(&presented(parts, verifier), rejected, challenge)
 }
 
 impl<S, T> FromRequestParts<S> for Authenticated<T>
@@ -91,8 +92,9 @@ where
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        let claims = claims_of(parts, &Verifier::from_ref(state)).await;
-        claims.map(Self).map_err(|rejected| refused(parts, rejected))
+        let verifier = Verifier::from_ref(state);
+        let claims = claims_of(parts, &verifier).await;
+        claims.map(Self).map_err(|rejected| refused(parts, &verifier, rejected))
     }
 }
 
@@ -105,10 +107,11 @@ where
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        match claims_of(parts, &Verifier::from_ref(state)).await {
+        let verifier = Verifier::from_ref(state);
+        match claims_of(parts, &verifier).await {
             Ok(claims) => Ok(Self(Some(claims))),
             Err(Rejected::Missing) => Ok(Self(None)),
-            Err(rejected) => Err(refused(parts, rejected)),
+            Err(rejected) => Err(refused(parts, &verifier, rejected)),
         }
     }
 }
@@ -123,9 +126,10 @@ where
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        let claims = claims_of(parts, &Verifier::from_ref(state)).await;
+        let verifier = Verifier::from_ref(state);
+        let claims = claims_of(parts, &verifier).await;
         let admitted = claims.and_then(|claims| R::admit(&claims).map(|()| claims));
-        let admitted = admitted.map_err(|rejected| refused(parts, rejected))?;
+        let admitted = admitted.map_err(|rejected| refused(parts, &verifier, rejected))?;
         Ok(Self { claims: admitted, requirement: PhantomData })
     }
 }

@@ -19,6 +19,26 @@ pub fn bearer<'h, V>(values: impl IntoIterator<Item = &'h V>) -> Result<&'h str,
 where
     V: AsRef<[u8]> + ?Sized + 'h,
 {
+    match presented(values)? {
+        (Scheme::Bearer, rest) => token_of(rest),
+        (Scheme::Dpop, _) => Err(Rejected::Missing),
+    }
+}
+
+/// How a token is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// RFC 6750 §2.1.
+    Bearer,
+    /// RFC 9449 §7.1.
+    Dpop,
+}
+
+/// The scheme of a request's one `Authorization`, and what follows it.
+pub(crate) fn presented<'h, V>(values: impl IntoIterator<Item = &'h V>) -> Result<(Scheme, &'h str), Rejected>
+where
+    V: AsRef<[u8]> + ?Sized + 'h,
+{
     let mut values = values.into_iter();
     let value = values.next().ok_or(Rejected::Missing)?.as_ref();
     // RFC 9110 §5.3: Authorization is no list; whoever sends two makes two readers see two tokens.
@@ -28,11 +48,19 @@ where
     let value = str::from_utf8(value).map_err(|_| Rejected::Ambiguous)?;
     let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
     // RFC 9110 §11.1: the scheme is case-insensitive.
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(Rejected::Missing);
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        Ok((Scheme::Bearer, rest))
+    } else if scheme.eq_ignore_ascii_case("DPoP") {
+        Ok((Scheme::Dpop, rest))
+    } else {
+        Err(Rejected::Missing)
     }
+}
+
+/// The token that follows a scheme.
+pub(crate) fn token_of(rest: &str) -> Result<&str, Rejected> {
     let token = rest.trim_start_matches(' ');
-    // RFC 6750 §2.1: b64token.
+    // RFC 6750 §2.1, RFC 9110 §11.2: b64token; RFC 9449 §7.1: token68 is the same.
     let (body, _padding) = token.split_at(token.trim_end_matches('=').len());
     let of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
     if body.is_empty() || !body.bytes().all(of_a_token) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::Verifier;
 use crate::clock::Clock;
+use crate::dpop::Dpop;
 #[cfg(feature = "fetch")]
 use crate::fetch::{Background, Endpoints, FetchStatus, Plan, Secret};
 use crate::issuer_url::{self, UrlError};
@@ -138,6 +139,7 @@ pub struct VerifierBuilder {
     on_stale: OnStale,
     keys: Option<KeySet>,
     status: StatusSource,
+    dpop: Option<String>,
     observer: Arc<dyn Observer>,
     clock: Clock,
     #[cfg(feature = "fetch")]
@@ -163,6 +165,7 @@ impl VerifierBuilder {
             on_stale: OnStale::Refuse,
             keys: None,
             status: StatusSource::None,
+            dpop: None,
             observer: Arc::new(Silent),
             clock: Clock::system(),
             #[cfg(feature = "fetch")]
@@ -238,6 +241,26 @@ impl VerifierBuilder {
         self
     }
 
+    /// Takes tokens that are bound to a key (`cnf.jkt`), with a proof of that key made for each request (RFC 9449). `base` is how
+    /// clients spell the service: its origin, and if a proxy or a router takes the beginning of paths away, that too. It is never
+    /// taken from a request's `Host`. Without it such tokens are refused.
+    ///
+    /// A proof is used once: its `jti` is remembered for two minutes by this verifier and its clones, in a place for a million.
+    /// When that is full requests with proofs are refused with 503 and the code `proofs_full` until there is room. Another process
+    /// of the same service remembers for itself. Nonces of the service's own (§9) are not asked for; tokens that are bound to a
+    /// certificate (RFC 8705) are refused as ever.
+    ///
+    /// ```
+    /// use countersign_verifier::{BuildError, UrlError, Verifier};
+    ///
+    /// let builder = Verifier::builder("https://as.example", "https://orders.example").dpop("http://orders.example");
+    /// assert_eq!(builder.build().unwrap_err(), BuildError::Url(UrlError::NotSecure));
+    /// ```
+    pub fn dpop(mut self, base: &str) -> Self {
+        self.dpop = Some(base.to_owned());
+        self
+    }
+
     /// Who hears what the verifier does.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
@@ -304,22 +327,23 @@ impl VerifierBuilder {
             max_stale: self.max_stale,
             on_stale: self.on_stale,
         };
-        self.with_policy(policy)
+        let dpop = self.dpop.as_deref().map(Dpop::at).transpose()?;
+        self.with_policy(policy, dpop)
     }
 
     #[cfg(not(feature = "fetch"))]
-    fn with_policy(self, policy: Policy) -> Result<Verifier, BuildError> {
+    fn with_policy(self, policy: Policy, dpop: Option<Dpop>) -> Result<Verifier, BuildError> {
         let status = match self.status {
             StatusSource::None => None,
             StatusSource::Given(status) => Some(status),
         };
         let keys = Arc::new(KeyStore::new(Some(self.keys.ok_or(BuildError::NoKeys)?)));
         let Self { issuer, audience, observer, clock, .. } = self;
-        Ok(Verifier::new(Inner { issuer, audience, policy, clock, keys, status, observer }))
+        Ok(Verifier::new(Inner { issuer, audience, policy, clock, keys, status, dpop, observer }))
     }
 
     #[cfg(feature = "fetch")]
-    fn with_policy(self, policy: Policy) -> Result<Verifier, BuildError> {
+    fn with_policy(self, policy: Policy, dpop: Option<Dpop>) -> Result<Verifier, BuildError> {
         let fetches_keys = self.keys.is_none();
         let keys = Arc::new(KeyStore::new(self.keys));
         let (given, fetched) = match self.status {
@@ -348,7 +372,7 @@ impl VerifierBuilder {
         } else {
             (None, given)
         };
-        Ok(Verifier::new(Inner { issuer, audience, policy, clock, keys, status, observer, background }))
+        Ok(Verifier::new(Inner { issuer, audience, policy, clock, keys, status, dpop, observer, background }))
     }
 }
 

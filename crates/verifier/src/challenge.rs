@@ -1,9 +1,12 @@
-//! What a refused client is told: the value of `WWW-Authenticate` (RFC 6750 §3, RFC 9470 §3, RFC 9728 §5.1). Whatever it
-//! is given, it writes no character that could end a value or a header.
+//! What a refused client is told: the value of `WWW-Authenticate` (RFC 6750 §3, RFC 9449 §7.1, RFC 9470 §3,
+//! RFC 9728 §5.1). Whatever it is given, it writes no character that could end a value or a header.
 
 use std::fmt::Write as _;
 
-use crate::Rejected;
+use crate::{Rejected, dpop};
+
+/// What a client is told of a proof that will not do (RFC 9449 §12.2).
+const PROOF_ERROR: &str = "invalid_dpop_proof";
 
 /// What a challenge says about the service itself.
 ///
@@ -17,6 +20,19 @@ use crate::Rejected;
 pub struct Challenge {
     realm: Option<String>,
     resource_metadata: Option<String>,
+    schemes: Schemes,
+}
+
+/// How a token may be presented here, as far as a client is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Schemes {
+    /// As a bearer's (RFC 6750).
+    #[default]
+    Bearer,
+    /// With a proof (RFC 9449), too.
+    BearerOrDpop,
+    /// It was with a proof.
+    Dpop,
 }
 
 impl Challenge {
@@ -38,6 +54,11 @@ impl Challenge {
         self.resource_metadata = Some(url.to_owned());
         self
     }
+
+    pub(crate) fn schemes(mut self, schemes: Schemes) -> Self {
+        self.schemes = schemes;
+        self
+    }
 }
 
 impl Rejected {
@@ -45,7 +66,7 @@ impl Rejected {
     fn error(&self) -> Option<&'static str> {
         match self {
             // RFC 6750 §3.1: no error code for a request without authentication.
-            Self::Missing | Self::KeysUnavailable | Self::StatusUnavailable => None,
+            Self::Missing | Self::KeysUnavailable | Self::StatusUnavailable | Self::ProofsFull => None,
             Self::Ambiguous => Some("invalid_request"),
             Self::InsufficientScope { .. } | Self::InsufficientRole { .. } => Some("insufficient_scope"),
             // RFC 9470 §3.
@@ -59,7 +80,15 @@ impl Rejected {
             | Self::OtherAudience
             | Self::Expired
             | Self::NotYetValid
-            | Self::Revoked => Some("invalid_token"),
+            | Self::Revoked
+            | Self::WrongScheme
+            | Self::OtherKey => Some("invalid_token"),
+            // RFC 9449 §7.1.
+            Self::ProofMissing
+            | Self::BadProof
+            | Self::ProofOfOtherRequest
+            | Self::ProofOutOfTime
+            | Self::ProofReplayed => Some(PROOF_ERROR),
         }
     }
 
@@ -81,11 +110,17 @@ impl Rejected {
         if self.status() == 503 {
             return None;
         }
+        let error = self.error();
+        // RFC 9449 §7.1: who is told of a proof is told by its scheme.
+        let schemes = if error == Some(PROOF_ERROR) { Schemes::Dpop } else { challenge.schemes };
         let mut parameters = Parameters(String::new());
+        if schemes == Schemes::Dpop {
+            parameters.push("algs", dpop::ALGORITHMS);
+        }
         if let Some(realm) = &challenge.realm {
             parameters.push("realm", realm);
         }
-        if let Some(error) = self.error() {
+        if let Some(error) = error {
             parameters.push("error", error);
             parameters.push("error_description", &self.to_string());
         }
@@ -104,7 +139,15 @@ impl Rejected {
         if let Some(url) = &challenge.resource_metadata {
             parameters.push("resource_metadata", url);
         }
-        Some(format!("Bearer{}", parameters.0))
+        let Parameters(parameters) = parameters;
+        Some(match schemes {
+            Schemes::Dpop => format!("DPoP{parameters}"),
+            // RFC 9449 §7.2: where both will do both are said, to somebody who has to come again with another token.
+            Schemes::BearerOrDpop if self.status() == 401 => {
+                format!("Bearer{parameters}, DPoP algs=\"{}\"", dpop::ALGORITHMS)
+            }
+            Schemes::Bearer | Schemes::BearerOrDpop => format!("Bearer{parameters}"),
+        })
     }
 
     /// A body for the answer, `application/problem+json` (RFC 9457).
@@ -159,6 +202,31 @@ mod tests {
         assert!(challenge_of(&step_up).contains(r#"error="insufficient_user_authentication""#));
         assert_eq!(Rejected::KeysUnavailable.www_authenticate(&Challenge::new()), None);
         assert_eq!(Rejected::StatusUnavailable.www_authenticate(&Challenge::new()), None);
+    }
+
+    #[test]
+    fn whoever_has_to_prove_a_key_is_told_so_by_that_scheme() {
+        const ALGS: &str = r#"algs="ES256 EdDSA Ed25519 PS256 RS256""#;
+        let told = |rejected: &Rejected, schemes| {
+            rejected.www_authenticate(&Challenge::new().schemes(schemes)).unwrap_or_default()
+        };
+        for schemes in [Schemes::Bearer, Schemes::BearerOrDpop, Schemes::Dpop] {
+            let text = told(&Rejected::ProofMissing, schemes);
+            assert!(text.starts_with(&format!(r#"DPoP {ALGS}, error="invalid_dpop_proof", "#)), "{text}");
+        }
+        let expired = |schemes| told(&Rejected::Expired, schemes);
+        assert!(expired(Schemes::Bearer).starts_with(r#"Bearer error="invalid_token", "#));
+        assert!(!expired(Schemes::Bearer).contains("DPoP"));
+        assert!(expired(Schemes::BearerOrDpop).starts_with(r#"Bearer error="invalid_token", "#));
+        assert!(expired(Schemes::BearerOrDpop).ends_with(&format!(", DPoP {ALGS}")));
+        assert!(expired(Schemes::Dpop).starts_with(&format!(r#"DPoP {ALGS}, error="invalid_token", "#)));
+        assert_eq!(told(&Rejected::Missing, Schemes::BearerOrDpop), format!("Bearer, DPoP {ALGS}"));
+        let refused = Rejected::InsufficientRole { needed: "admin".to_owned() };
+        assert!(
+            !told(&refused, Schemes::BearerOrDpop).contains("DPoP"),
+            "another token of the scheme would do no better"
+        );
+        assert_eq!(told(&Rejected::ProofsFull, Schemes::Dpop), "");
     }
 
     #[test]

@@ -306,8 +306,8 @@ pub(crate) struct Payload {
     amr: Vec<String>,
     #[serde(default)]
     roles: Vec<String>,
-    #[serde(default, deserialize_with = "json::present")]
-    pub(crate) cnf: bool,
+    #[serde(default, deserialize_with = "json::some")]
+    cnf: Option<serde_json::Value>,
     #[serde(default, deserialize_with = "json::some")]
     pub(crate) status: Option<StatusClaim>,
 }
@@ -319,6 +319,14 @@ impl Payload {
             Audience::One(one) => one == audience,
             Audience::Several(several) => several.iter().any(|one| one == audience),
         }
+    }
+
+    /// What it is bound to.
+    pub(crate) fn binding(&self) -> Binding<'_> {
+        let Some(cnf) = &self.cnf else { return Binding::None };
+        let only = cnf.as_object().filter(|members| members.len() == 1);
+        let jkt = only.and_then(|members| members.get("jkt")).and_then(serde_json::Value::as_str);
+        jkt.map_or(Binding::Other, Binding::Jkt)
     }
 
     /// The claims, once all was found good.
@@ -348,6 +356,17 @@ impl Payload {
             place,
         }
     }
+}
+
+/// What a token is bound to (RFC 7800 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binding<'p> {
+    /// Nothing: whoever bears it may use it.
+    None,
+    /// The key of that thumbprint, and nothing beside it (RFC 9449 §6.1).
+    Jkt(&'p str),
+    /// Something that nothing here looks at, such as a certificate (RFC 8705 §3.1).
+    Other,
 }
 
 /// RFC 7519 §4.1.3: a text, or a list of texts.

@@ -135,7 +135,7 @@ fn usable(jwk: serde_json::Value) -> Option<Key> {
 }
 
 /// The length of a number without leading zeros; 0 for any other (RFC 7518 §6.3.1.1).
-fn bits(number: &[u8]) -> usize {
+pub(crate) fn bits(number: &[u8]) -> usize {
     match number.first() {
         None | Some(0) => 0,
         Some(first) => number.len().saturating_mul(8).saturating_sub(first.leading_zeros() as usize),

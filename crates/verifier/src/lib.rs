@@ -2,7 +2,7 @@
 //! refused within seconds.
 //!
 //! A [`Verifier`] is made once and shared. [`Verifier::verify`] does no IO and takes no lock; it says what the token
-//! claims, or why it is [`Rejected`] and what to answer.
+//! claims, or why it is [`Rejected`] and what to answer. [`Verifier::verify_request`] does the same for a whole [`Request`].
 //!
 //! ```
 //! use countersign_verifier::testing::TestIssuer;
@@ -30,7 +30,9 @@
 //! # What is checked
 //!
 //! Type, algorithm, key and signature, issuer, audience, times, the claims that RFC 9068 requires, that no member comes
-//! twice; then the token's status. A token that is bound to a key (`cnf`) is refused, since nothing here looks for a proof.
+//! twice; then the token's status. A token that is bound to a key (`cnf`) is refused, unless it is bound by `cnf.jkt` and
+//! [`VerifierBuilder::dpop`] says that proofs are looked at: then [`Verifier::verify_request`] and the web integrations want a
+//! DPoP proof with it (RFC 9449 §4.3), for this method, address and token, of just now, by that key, and never seen before.
 //! What cannot be known at the moment is answered with 503, never with 401: a client would throw a good token away.
 
 #[cfg(feature = "actix")]
@@ -46,6 +48,7 @@ mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod digest;
+mod dpop;
 pub mod feed;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -57,6 +60,7 @@ mod observer;
 mod own;
 mod refused;
 mod rejected;
+mod request;
 mod requirement;
 pub mod status;
 pub mod status_list;
@@ -78,6 +82,7 @@ pub use observer::Observer;
 pub use own::{OwnIdToken, verify_own, verify_own_id_token};
 pub use refused::Refused;
 pub use rejected::Rejected;
+pub use request::Request;
 pub use requirement::{Requirement, Requirements};
 pub use verifier::Verifier;
 

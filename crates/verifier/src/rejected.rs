@@ -19,7 +19,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// The request has no bearer token.
+    /// The request has no token, or none in a way that is understood.
     #[error("the request has no bearer token")]
     Missing,
     /// The request has more than one `Authorization`, or one that cannot be read.
@@ -55,6 +55,31 @@ pub enum Rejected {
     /// Taken back: its grant, its account, its client, or the key that signed it.
     #[error("the token was revoked")]
     Revoked,
+    /// Bound to a key and presented as a bearer's, or the other way round.
+    #[error("the token is presented by the wrong scheme")]
+    WrongScheme,
+    /// Bound to another key than that of the proof.
+    #[error("the token is bound to another key")]
+    OtherKey,
+    /// Bound to a key, and nothing proves that the sender holds it.
+    #[error("the request has no DPoP proof")]
+    ProofMissing,
+    /// More than one proof, one that cannot be read, or one that its own key has not signed.
+    #[error("the DPoP proof is malformed or not signed by its own key")]
+    BadProof,
+    /// A proof for another method, address or token. If all clients meet it, the address that was given to
+    /// [`VerifierBuilder::dpop`](crate::VerifierBuilder::dpop) is not the one that they call.
+    #[error("the DPoP proof is for another request")]
+    ProofOfOtherRequest,
+    /// A proof of more than a minute ago, or from the future.
+    #[error("the DPoP proof was not made just now")]
+    ProofOutOfTime,
+    /// A proof that was used before.
+    #[error("the DPoP proof was used before")]
+    ProofReplayed,
+    /// There is no room to remember one more proof, so that it could be used again.
+    #[error("no more DPoP proofs can be taken at the moment")]
+    ProofsFull,
     /// Good, but without a scope that is needed here.
     #[error("the token lacks the scope that is needed")]
     InsufficientScope {
@@ -99,6 +124,14 @@ impl Rejected {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::Revoked => "revoked",
+            Self::WrongScheme => "wrong_scheme",
+            Self::OtherKey => "other_key",
+            Self::ProofMissing => "proof_missing",
+            Self::BadProof => "bad_proof",
+            Self::ProofOfOtherRequest => "proof_of_other_request",
+            Self::ProofOutOfTime => "proof_out_of_time",
+            Self::ProofReplayed => "proof_replayed",
+            Self::ProofsFull => "proofs_full",
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::InsufficientRole { .. } => "insufficient_role",
             Self::StepUp { .. } => "step_up",
@@ -114,8 +147,9 @@ impl Rejected {
             Self::Ambiguous => 400,
             // RFC 6750 §3.1: insufficient_scope is 403.
             Self::InsufficientScope { .. } | Self::InsufficientRole { .. } => 403,
-            Self::KeysUnavailable | Self::StatusUnavailable => 503,
-            // RFC 6750 §3.1: invalid_token is 401; RFC 9470 §3: so is insufficient_user_authentication.
+            Self::KeysUnavailable | Self::StatusUnavailable | Self::ProofsFull => 503,
+            // RFC 6750 §3.1: invalid_token is 401; RFC 9470 §3: so is insufficient_user_authentication; RFC 9449 §7.1:
+            // and invalid_dpop_proof.
             Self::Missing
             | Self::Malformed
             | Self::WrongHeader
@@ -127,6 +161,13 @@ impl Rejected {
             | Self::Expired
             | Self::NotYetValid
             | Self::Revoked
+            | Self::WrongScheme
+            | Self::OtherKey
+            | Self::ProofMissing
+            | Self::BadProof
+            | Self::ProofOfOtherRequest
+            | Self::ProofOutOfTime
+            | Self::ProofReplayed
             | Self::StepUp { .. } => 401,
         }
     }

@@ -20,6 +20,7 @@
 //! assert_eq!(verifier.verify::<NoOtherClaims>(&token).unwrap_err(), Rejected::Expired);
 //! ```
 
+mod holder;
 mod key;
 mod token;
 
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use holder::TestHolder;
 pub use token::TokenBuilder;
 
 use crate::clock::Clock;

@@ -8,13 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::verifier::VerifiedBy;
-use crate::{Challenge, Claims, NoOtherClaims, Refused, Rejected, Requirements, Verifier, bearer};
+use crate::verifier::{ProvenTo, VerifiedBy};
+use crate::{Challenge, Claims, NoOtherClaims, Refused, Requirements, Verifier};
 
 /// A layer that answers by itself whatever has no good token.
 ///
@@ -153,31 +154,42 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         // The service that was ready is the one that has to be called.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let protect = self.protect.clone();
         Box::pin(async move {
-            let outcome = match token_of(request.headers()) {
-                Ok(token) => protect.verifier.verify_patiently::<T>(token).await,
-                Err(rejected) => Err(rejected),
-            };
+            let (mut parts, body) = request.into_parts();
+            let outcome = protect.verifier.verify_patiently::<T>(&presented(&mut parts, &protect.verifier)).await;
             let admitted = outcome.and_then(|claims| protect.requirements.admit(&claims).map(|()| claims));
             match admitted {
                 Ok(claims) => {
-                    request.extensions_mut().insert::<Claims<T>>(claims);
-                    request.extensions_mut().insert(VerifiedBy::<T>::new(protect.verifier));
-                    inner.call(request).await
+                    parts.extensions.insert::<Claims<T>>(claims);
+                    parts.extensions.insert(VerifiedBy::<T>::new(protect.verifier));
+                    inner.call(Request::from_parts(parts, body)).await
                 }
-                Err(rejected) => Ok(render(&Refused::new(rejected, protect.challenge))),
+                Err(rejected) => {
+                    let presented = presented(&mut parts, &protect.verifier);
+                    Ok(render(&protect.verifier.refuse(&presented, rejected, protect.challenge)))
+                }
             }
         })
     }
 }
 
-pub(crate) fn token_of(headers: &HeaderMap) -> Result<&str, Rejected> {
-    bearer(headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes))
+/// What of a request `verifier` looks at.
+pub(crate) fn presented<'r>(parts: &'r mut Parts, verifier: &Verifier) -> crate::Request<'r> {
+    let mut proven = parts.extensions.get::<ProvenTo>().and_then(|known| known.proven(verifier));
+    if let (None, Some(begun)) = (&proven, ProvenTo::begin(verifier)) {
+        proven = begun.proven(verifier);
+        parts.extensions.insert(begun);
+    }
+    let values = |name| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    crate::Request::new(parts.method.as_str(), parts.uri.path())
+        .authorization(values(AUTHORIZATION))
+        .dpop(values(HeaderName::from_static("dpop")))
+        .proven(proven)
 }
 
 pub(crate) fn render<R: From<String>>(refused: &Refused) -> Response<R> {

@@ -1,5 +1,7 @@
-//! The checks, in their order, cheap ones first. Synchronous, without IO and without a lock: whatever is looked up was
-//! brought in by somebody else before.
+//! The checks, in their order, cheap ones first. Synchronous, without IO and, but for proofs of possession, without a lock:
+//! whatever is looked up was brought in by somebody else before.
+
+mod requests;
 
 use std::fmt;
 #[cfg(any(feature = "actix", feature = "tower"))]
@@ -11,10 +13,14 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use serde::de::DeserializeOwned;
 
-use crate::claims::Payload;
+use crate::claims::{Binding, Payload};
 use crate::clock::Clock;
+use crate::dpop::Dpop;
 use crate::keys::KeySet;
 use crate::observer::Observer;
+#[cfg(any(feature = "actix", feature = "tower"))]
+use crate::request::Proven;
+use crate::request::Request;
 use crate::status::{CURRENT, Place, Standing, Status, Subject};
 use crate::{Claims, OnStale, Rejected, VerifierBuilder, json, jws};
 
@@ -47,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) status: Option<Status>,
+    /// Looks at proofs; without it no token that is bound to a key is accepted.
+    pub(crate) dpop: Option<Dpop>,
     pub(crate) observer: Arc<dyn Observer>,
     /// Ends with the last clone.
     #[cfg(feature = "fetch")]
@@ -121,8 +129,36 @@ impl<T> VerifiedBy<T> {
     }
 
     /// Whether it was this verifier, or a clone of it.
+    #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn is(&self, verifier: &Verifier) -> bool {
         Arc::ptr_eq(&self.verifier.0, &verifier.0)
+    }
+
+    /// Who.
+    #[cfg(feature = "actix")]
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+}
+
+/// Among a request's extensions: what this verifier has let through on it, so that to look at it once more is no replay.
+#[cfg(any(feature = "actix", feature = "tower"))]
+#[derive(Clone)]
+pub(crate) struct ProvenTo {
+    verifier: Verifier,
+    proven: Proven,
+}
+
+#[cfg(any(feature = "actix", feature = "tower"))]
+impl ProvenTo {
+    /// Nothing yet; none for a verifier that looks at no proofs.
+    pub(crate) fn begin(verifier: &Verifier) -> Option<Self> {
+        verifier.0.dpop.as_ref().map(|_| Self { verifier: verifier.clone(), proven: Proven::default() })
+    }
+
+    /// What it was, if it was this verifier, or a clone of it.
+    pub(crate) fn proven(&self, verifier: &Verifier) -> Option<Proven> {
+        Arc::ptr_eq(&self.verifier.0, &verifier.0).then(|| self.proven.clone())
     }
 }
 
@@ -136,7 +172,8 @@ impl Verifier {
         Self(Arc::new(inner))
     }
 
-    /// The claims of `token`, if it is good now. `T` are the service's own claims.
+    /// The claims of `token`, if it is good now and came as a bearer's: one that is bound to a key is for
+    /// [`Verifier::verify_request`]. `T` are the service's own claims.
     ///
     /// ```
     /// # use countersign_verifier::{NoOtherClaims, Rejected, testing::TestIssuer};
@@ -150,7 +187,10 @@ impl Verifier {
     /// # Errors
     /// [`Rejected`], which says what to answer.
     pub fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
-        let outcome = self.0.verify(token, true);
+        self.observed(self.0.verify(token, None, true))
+    }
+
+    fn observed<T>(&self, outcome: Result<Claims<T>, Rejected>) -> Result<Claims<T>, Rejected> {
         self.0.observer.verified(outcome.as_ref().map_or_else(Rejected::code, |_| "ok"));
         outcome
     }
@@ -172,16 +212,23 @@ impl Verifier {
     /// [`Rejected`], which says what to answer.
     #[cfg(feature = "fetch")]
     pub async fn verify_waiting<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
-        let mut outcome = self.0.verify(token, false);
+        self.waiting(token, None).await
+    }
+
+    #[cfg(feature = "fetch")]
+    async fn waiting<T>(&self, token: &str, request: Option<&Request<'_>>) -> Result<Claims<T>, Rejected>
+    where
+        T: DeserializeOwned,
+    {
+        let mut outcome = self.0.verify(token, request, false);
         if let (Err(Rejected::UnknownKey), Some(background)) = (&outcome, &self.0.background) {
             let kid = jws::parse(token, MAX_BYTES, &TYPES).map(|signed| signed.kid).unwrap_or_default();
             self.0.observer.kid_miss();
             // It ends in either case, and what came of it is seen below.
             let _ = background.look_for(&kid).await;
-            outcome = self.0.verify(token, false);
+            outcome = self.0.verify(token, request, false);
         }
-        self.0.observer.verified(outcome.as_ref().map_or_else(Rejected::code, |_| "ok"));
-        outcome
+        self.observed(outcome)
     }
 
     /// Whether a token that was verified before is still good: for a connection that outlives a request. Looks at its end and
@@ -208,16 +255,6 @@ impl Verifier {
             return Err(self.0.revoked("kid"));
         }
         self.0.status_age(&claims.subject()).map(drop)
-    }
-
-    /// As patiently as can be done here: with nothing that fetches there is nothing to wait for.
-    #[cfg(any(feature = "actix", feature = "tower"))]
-    #[cfg_attr(not(feature = "fetch"), expect(clippy::unused_async, reason = "it waits where something fetches"))]
-    pub(crate) async fn verify_patiently<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, Rejected> {
-        #[cfg(feature = "fetch")]
-        return self.verify_waiting(token).await;
-        #[cfg(not(feature = "fetch"))]
-        return self.verify(token);
     }
 
     /// Whether tokens can be verified at all: for a readiness probe.
@@ -264,6 +301,13 @@ impl Verifier {
     }
 }
 
+/// A token that is bound to the key of that thumbprint, and who looks at the proof that came with it.
+struct Possession<'a> {
+    dpop: &'a Dpop,
+    request: &'a Request<'a>,
+    jkt: String,
+}
+
 /// The service's own claims. A type that holds nothing is not made from the whole payload, which would be read for nothing.
 pub(crate) fn other_claims<T: DeserializeOwned>(signed: &jws::Unverified<'_>) -> Option<T> {
     let nothing = if size_of::<T>() == 0 { json::read(b"{}") } else { None };
@@ -279,7 +323,11 @@ impl fmt::Debug for Verifier {
 }
 
 impl Inner {
-    fn verify<T: DeserializeOwned>(&self, token: &str, notes_miss: bool) -> Result<Claims<T>, Rejected> {
+    /// The claims of `token`, which came with `request`; without a request it is a bearer's.
+    fn verify<T>(&self, token: &str, request: Option<&Request<'_>>, notes_miss: bool) -> Result<Claims<T>, Rejected>
+    where
+        T: DeserializeOwned,
+    {
         let signed = jws::parse(token, MAX_BYTES, &TYPES)?;
         // Read once; believed only after the signature.
         let payload: Option<Payload> = signed.read();
@@ -304,16 +352,36 @@ impl Inner {
         if payload.sub.is_empty() || payload.client_id.is_empty() || payload.jti.is_empty() {
             return Err(Rejected::BadClaims);
         }
-        // RFC 7800 §3.1: bound to a key. Nothing here looks for a proof of it, so it must not be accepted without one.
-        if payload.cnf {
-            return Err(Rejected::BadClaims);
-        }
+        let possession = self.possession(&payload, request)?;
         let place = self.place(&payload)?;
         let other = other_claims(&signed).ok_or(Rejected::BadClaims)?;
         let mut claims = payload.into_claims(other, (signed.kid, place), now);
         let status_age = self.status_age(&claims.subject())?;
         claims.learn_age(status_age);
+        // Last, since it uses the proof up.
+        if let Some(Possession { dpop, request, jkt }) = possession {
+            dpop.admit(request, (token, &jkt), &self.clock)?;
+        }
         Ok(claims)
+    }
+
+    /// What the sender has still to prove; none for a bearer's token that came as one.
+    fn possession<'a>(
+        &'a self,
+        payload: &Payload,
+        request: Option<&'a Request<'a>>,
+    ) -> Result<Option<Possession<'a>>, Rejected> {
+        let with_proof = request.filter(|request| request.is_dpop());
+        match (payload.binding(), &self.dpop, with_proof) {
+            (Binding::None, _, None) => Ok(None),
+            (Binding::Jkt(jkt), Some(dpop), Some(request)) => {
+                Ok(Some(Possession { dpop, request, jkt: jkt.to_owned() }))
+            }
+            // RFC 9449 §7.2: a bound token is not downgraded to a bearer's. §7.1: and a proof is for a bound one.
+            (Binding::Jkt(_), Some(_), None) | (Binding::None, _, Some(_)) => Err(Rejected::WrongScheme),
+            // RFC 7800 §3.1: bound to what nothing here looks at, so it must not be accepted.
+            (Binding::Jkt(_), None, _) | (Binding::Other, ..) => Err(Rejected::BadClaims),
+        }
     }
 
     /// RFC 7519 §4.1.4: on or after exp it must not be accepted, but for a small leeway.

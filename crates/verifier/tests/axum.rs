@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use axum::routing::get;
 use countersign_verifier::axum::{Allowed, Authenticated, MaybeAuthenticated};
-use countersign_verifier::testing::TestIssuer;
+use countersign_verifier::testing::{TestHolder, TestIssuer};
 use countersign_verifier::tower::Protect;
 use countersign_verifier::{Challenge, Claims, Rejected, Requirement, Requirements, Verifier};
 use tower::ServiceExt;
@@ -106,4 +106,69 @@ fn what_another_verifier_let_through_is_not_taken_for_ours() {
     assert_eq!(answered(theirs.clone(), ours.clone(), partner.token().sign()), 401);
     assert_eq!(answered(theirs.clone(), theirs, partner.token().sign()), 200);
     assert_eq!(answered(ours.clone(), ours, issuer.token().sign()), 200);
+}
+
+#[derive(Clone, serde::Deserialize)]
+struct Tenant {
+    tenant: String,
+}
+
+/// Three looks at one request: by the layer, and by two extractors, one of them for claims of the service's own.
+async fn thrice(Authenticated(claims): Authenticated, own: Allowed<(), Tenant>, again: Allowed<()>) -> String {
+    format!("{} {} {}", claims.sub, own.claims.other.tenant, again.claims.sub)
+}
+
+#[test]
+fn a_bound_token_is_let_through_with_a_proof_that_is_used_once() {
+    let issuer = TestIssuer::new("https://as.example", "https://orders.example");
+    let verifier = issuer.verifier_with(|builder| builder.dpop("https://orders.example"));
+    let layer = Protect::new(verifier.clone()).challenge(Challenge::new().realm("orders"));
+    let behind = Router::new().route("/behind", get(thrice)).layer(layer);
+    let inner = Router::new().route("/nested", get(whoami));
+    let guarded = Router::new().nest("/deep", inner).layer(Protect::new(verifier.clone()));
+    let router = Router::new().route("/whoami", get(whoami)).route("/greet", get(greet)).route("/thrice", get(thrice));
+    let router = router.merge(behind).merge(guarded).with_state(verifier);
+    let holder = TestHolder::new();
+    let token = issuer.token().sub("usr_1").claim("tenant", "acme").bound_to(&holder).sign();
+    let asked = |path: &str, headers: &[(&str, &str)]| {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let response = runtime.block_on(router.clone().oneshot(request.body(Body::empty()).unwrap())).unwrap();
+        (response.status().as_u16(), header(&response, "www-authenticate"))
+    };
+    let proof = |path: &str| holder.proof("GET", &format!("https://orders.example{path}"), &token, issuer.now());
+    let (dpop, bearer) = (format!("DPoP {token}"), format!("Bearer {token}"));
+    for path in ["/whoami", "/greet", "/thrice", "/behind", "/deep/nested"] {
+        let proof = proof(path);
+        let headers = [("authorization", dpop.as_str()), ("dpop", proof.as_str()), ("host", "evil.example")];
+        assert_eq!(asked(&format!("{path}?x=1"), &headers).0, 200, "{path}");
+        let (status, challenge) = asked(path, &headers);
+        let begins = r#"DPoP algs="ES256 EdDSA Ed25519 PS256 RS256", "#;
+        assert!(status == 401 && challenge.starts_with(begins), "{path}: {challenge}");
+        assert!(challenge.contains(r#"error="invalid_dpop_proof", error_description="the DPoP proof was used"#));
+    }
+    let evil = holder.proof("GET", "https://evil.example/whoami", &token, issuer.now());
+    let good = proof("/whoami");
+    for headers in [
+        vec![("authorization", dpop.as_str())],
+        vec![("authorization", &dpop), ("dpop", &evil), ("host", "evil.example")],
+        vec![("authorization", &dpop), ("dpop", &good), ("dpop", &good)],
+        vec![("authorization", &bearer), ("dpop", &good)],
+    ] {
+        for path in ["/whoami", "/greet"] {
+            assert_eq!(asked(path, &headers).0, 401, "{path} {headers:?}");
+        }
+    }
+    let (status, challenge) = asked("/behind", &[("authorization", &bearer), ("dpop", &good)]);
+    assert!(status == 401 && challenge.starts_with(r#"Bearer realm="orders", error="invalid_token""#), "{challenge}");
+    assert!(challenge.ends_with(r#", DPoP algs="ES256 EdDSA Ed25519 PS256 RS256""#), "{challenge}");
+    let bare = r#"Bearer, DPoP algs="ES256 EdDSA Ed25519 PS256 RS256""#;
+    assert_eq!(asked("/whoami", &[]), (401, bare.to_owned()));
+    assert_eq!(asked("/greet", &[]).0, 200);
+    let unbound = format!("Bearer {}", issuer.token().claim("tenant", "acme").sign());
+    assert_eq!(asked("/thrice", &[("authorization", &unbound)]).0, 200);
+    assert_eq!(asked("/whoami", &[("authorization", &dpop), ("dpop", &good)]).0, 200, "nothing had used it up");
 }

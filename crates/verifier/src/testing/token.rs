@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{TestIssuer, key};
+use super::{TestHolder, TestIssuer, key};
 use crate::status_list;
 
 /// Makes a token. Unless it is told otherwise the token is good.
@@ -65,6 +65,11 @@ impl<'i> TokenBuilder<'i> {
     /// For which service.
     pub fn audience(self, audience: &str) -> Self {
         self.claim("aud", audience)
+    }
+
+    /// Bound to the key of that holder (RFC 9449 §6.1).
+    pub fn bound_to(self, holder: &TestHolder) -> Self {
+        self.claim("cnf", json!({ "jkt": holder.jkt() }))
     }
 
     /// Any claim.
