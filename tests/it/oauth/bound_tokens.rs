@@ -332,7 +332,7 @@ fn a_confidential_client_proves_itself_and_may_change_its_key() {
         let proof = key.proof(&app, TOKEN, &json!({}));
         party.form("/token", &[("Authorization", &header), ("DPoP", &proof)], form).tokens()
     };
-    let first = send(&one, &[("grant_type", "password"), ("username", &email), ("password", crate::app::PASSWORD)]);
+    let first = send(&one, &[("grant_type", "password"), ("username", &email), ("password", PASSWORD)]);
     let second = send(&two, &[("grant_type", "refresh_token"), ("refresh_token", first.refresh_token())]);
     assert_eq!(second.claims()["cnf"]["jkt"], two.thumbprint());
 }
