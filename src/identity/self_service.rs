@@ -133,7 +133,7 @@ fn shown_session(session: BrowserSession, here: SessionId) -> ShownSession {
 /// # Errors
 /// [`CapacityRefusal::TooManyWait`]; the store's own reasons.
 pub fn wait_for_log_in(app: &App, visitor: &Visitor, deadline: &Deadline) -> Result<String, Refusal> {
-    app.authorize_requests.admit(&app.cache, visitor.place.network)?;
+    app.account_requests.admit(&app.cache, visitor.place.network)?;
     let id = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
     let waiting = WaitingRequest {
         id: Digest::sha256(id.as_bytes()),

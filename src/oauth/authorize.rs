@@ -350,7 +350,8 @@ pub(super) fn wait_for(
     if matches!(&waits, Waits::Client(parameters) if parameters.len() > MAX_WAITING_BYTES) {
         return Err(RequestRefusal::ParameterTooLarge.into());
     }
-    app.authorize_requests.admit(&app.cache, context.network)?;
+    let rule = if matches!(&waits, Waits::Device(_)) { &app.device_steps } else { &app.authorize_requests };
+    rule.admit(&app.cache, context.network)?;
     let waiting = WaitingRequest {
         id: Digest::sha256(name.as_bytes()),
         browser: visitor.browser.digest(),

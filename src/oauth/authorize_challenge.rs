@@ -157,7 +157,7 @@ fn keep(app: &App, client_id: &ClientId, parameters: String, context: &RequestCo
     if parameters.len() > MAX_WAITING_BYTES {
         return Err(RequestRefusal::ParameterTooLarge.into());
     }
-    app.authorize_requests.admit(&app.cache, context.network)?;
+    app.challenges.admit(&app.cache, context.network)?;
     let name = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
     let waiting = WaitingRequest {
         id: Digest::sha256(name.as_bytes()),

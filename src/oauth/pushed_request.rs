@@ -58,7 +58,7 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     // ASVS 2.4.1: a public client is anybody, and each request is a row. One that has proven itself asks for all its people from
     // one network.
     if client.metadata.is_public() {
-        app.authorize_requests.admit(&app.cache, context.network).map_err(refuse)?;
+        app.pushed_requests.admit(&app.cache, context.network).map_err(refuse)?;
     }
     params.set("client_id", client.id.as_str());
     let mut resolved = resolve_object(app, params).map_err(refuse)?;

@@ -18,6 +18,7 @@ mod cors;
 pub mod device;
 mod documents;
 mod introspection;
+mod limits;
 mod pushed_requests;
 mod request_claims;
 mod request_objects;
