@@ -53,7 +53,7 @@ use crate::store::Write;
 use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
 use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, REQUEST_TTL, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, SessionOfAccount};
-use crate::store::clients::Client;
+use crate::store::clients::{self, Client};
 use crate::store::device_codes::DeviceHandle;
 use crate::store::{consents, pushed_requests};
 use crate::token::issue::ACR_ONE_FACTOR;
@@ -164,7 +164,7 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
                 use_up(app, resolved.pushed.as_deref(), context)?;
                 issue(app, &asked, (&return_to, session), None, context)
             }
-            Next::Ask(step) => wait_for(app, to_keep(app, &resolved), visitor, step, context),
+            Next::Ask(step) => wait_for(app, to_keep(app, &resolved, &client), visitor, step, context),
         }
     });
     decided.or_else(|refusal| {
@@ -179,11 +179,12 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
 }
 
 /// What waits of a request that a browser brought.
-fn to_keep(app: &App, resolved: &Resolved) -> ToKeep {
+fn to_keep(app: &App, resolved: &Resolved, client: &Client) -> ToKeep {
     // A pushed request keeps its name, by which its browser finds it again.
     let name = resolved.pushed.clone().unwrap_or_else(|| encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>()));
     let waits = Waits::Client(resolved.params.to_form(&PARAMETERS));
-    ToKeep { name, waits, is_pushed: resolved.pushed.is_some() }
+    let unused = client.unused_since.map(|_| client.id.clone());
+    ToKeep { name, waits, is_pushed: resolved.pushed.is_some(), unused }
 }
 
 /// A pushed request that was brought before: the browser that brought it goes on where it was.
@@ -336,12 +337,14 @@ pub(super) struct ToKeep {
     pub(super) waits: Waits,
     /// Whether it is a pushed request, which is used up by it.
     pub(super) is_pushed: bool,
+    /// Its client, if nobody has allowed that anything yet.
+    pub(super) unused: Option<ClientId>,
 }
 
 /// Keeps it until the person has been asked.
 pub(super) fn wait_for(
     app: &App,
-    ToKeep { name, waits, is_pushed }: ToKeep,
+    ToKeep { name, waits, is_pushed, unused }: ToKeep,
     visitor: &Visitor,
     step: Step,
     context: &RequestContext,
@@ -352,17 +355,21 @@ pub(super) fn wait_for(
     }
     let rule = if matches!(&waits, Waits::Device(_)) { &app.device_steps } else { &app.authorize_requests };
     rule.admit(&app.cache, context.network)?;
+    let now = app.clock.now();
     let waiting = WaitingRequest {
         id: Digest::sha256(name.as_bytes()),
         browser: visitor.browser.digest(),
         waits,
         session_id: None,
-        expires_at: app.clock.now().plus(REQUEST_TTL),
+        expires_at: now.plus(REQUEST_TTL),
     };
     let kept = app.db.write_before(&context.deadline, move |tx| {
         // RFC 9126 §4: good once.
         if is_pushed && !pushed_requests::claim(tx, &waiting.id)? {
             return Ok(false);
+        }
+        if let Some(client_id) = &unused {
+            clients::postpone(tx, client_id, now)?;
         }
         authorize_requests::insert(tx, &waiting)?;
         Ok(true)
@@ -407,6 +414,7 @@ fn issue(
                 }
                 if *consented {
                     consents::put(tx, (code.account_id, &code.client_id), &allowed, now)?;
+                    clients::keep(tx, &code.client_id)?;
                 }
             }
             if touches {

@@ -67,6 +67,7 @@ pub fn register(app: &App, call: &RegistrationCall, context: &RequestContext) ->
         status_position: 0,
         secrets: secret.iter().map(|(kept, _)| kept.clone()).collect(),
         registration: Some(Digest::sha256(token.expose().as_bytes())),
+        unused_since: Some(now),
     };
     let (row, most) = (client.clone(), i64::from(app.settings.registration.max_clients));
     let made = app.db.write_before(&context.deadline, move |tx| {

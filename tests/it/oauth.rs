@@ -32,4 +32,5 @@ mod rotation;
 mod rotation_model;
 mod rotation_races;
 mod token_exchange;
+mod unused_clients;
 mod userinfo;
