@@ -146,14 +146,24 @@ pub struct App {
     pub hasher: Hasher,
     /// The rule for networks that fail to log in.
     pub address_failures: AddressFailures,
-    /// The rule for networks that begin log-ins.
+    /// The rule for networks that begin log-ins at a browser.
     pub authorize_requests: Begun,
+    /// The same for requests that public clients push.
+    pub pushed_requests: Begun,
+    /// The same for what apps begin without a browser.
+    pub challenges: Begun,
+    /// The same for whoever wants to see an account and is not logged in.
+    pub account_requests: Begun,
+    /// The same for what follows a device's code.
+    pub device_steps: Begun,
     /// The rule for networks whose public clients prove keys.
     pub proofs: Begun,
     /// The rule for log-ins that ask for codes.
     pub codes: Codes,
     /// The rule for networks that register clients.
     pub registrations: Begun,
+    /// The same for changes of a registration.
+    pub registration_changes: Begun,
     /// The rule for networks whose devices ask for codes.
     pub device_codes: Begun,
     /// The rule for networks that type codes of no device.
@@ -219,6 +229,10 @@ impl App {
             }
         };
         keyring.confirm(clock.monotonic());
+        let limits = settings.limits.clone();
+        let begun = |what, allowed, everywhere| Begun { what, allowed, allowed_everywhere: Some(everywhere) };
+        let waits = |what| begun(what, limits.authorize_requests, limits.authorize_requests_everywhere);
+        let registers = |what| begun(what, limits.registrations, limits.registrations_everywhere);
         Ok(Self {
             clients: Clients::open(&db)?,
             client_keys: ClientKeys::default(),
@@ -226,27 +240,20 @@ impl App {
             cache: Cache::open(&settings.cache, &clock)?,
             fetcher: Fetcher::new(&settings.fetch),
             hasher: Hasher::new(&settings.passwords, &random)?,
-            address_failures: AddressFailures { allowed: settings.limits.address_failures },
-            authorize_requests: Begun {
-                what: "authorize_requests",
-                allowed: settings.limits.authorize_requests,
-                allowed_everywhere: Some(settings.limits.authorize_requests_everywhere),
-            },
-            proofs: Begun { what: "proofs", allowed: settings.limits.proofs, allowed_everywhere: None },
-            codes: Codes { allowed: settings.limits.codes },
-            registrations: Begun {
-                what: "registrations",
-                allowed: settings.limits.registrations,
-                allowed_everywhere: Some(settings.limits.registrations_everywhere),
-            },
-            device_codes: Begun {
-                what: "device_codes",
-                allowed: settings.limits.device_codes,
-                allowed_everywhere: Some(settings.limits.device_codes_everywhere),
-            },
+            address_failures: AddressFailures { allowed: limits.address_failures },
+            authorize_requests: waits("authorize_requests"),
+            pushed_requests: waits("pushed_requests"),
+            challenges: waits("challenges"),
+            account_requests: waits("account_requests"),
+            device_steps: waits("device_steps"),
+            proofs: Begun { what: "proofs", allowed: limits.proofs, allowed_everywhere: None },
+            codes: Codes { allowed: limits.codes },
+            registrations: registers("registrations"),
+            registration_changes: registers("registration_changes"),
+            device_codes: begun("device_codes", limits.device_codes, limits.device_codes_everywhere),
             user_code_guesses: UserCodeGuesses {
-                allowed: settings.limits.user_codes,
-                allowed_everywhere: settings.limits.user_codes_everywhere,
+                allowed: limits.user_codes,
+                allowed_everywhere: limits.user_codes_everywhere,
             },
             device_pace: DevicePace,
             metrics: Metrics::new()?,

@@ -14,6 +14,8 @@ use crate::secret::{Digest, encode_base64url};
 const MINUTE: Duration = Duration::from_mins(1);
 /// As many of a site's networks count as are let through in full.
 const NETWORKS_OF_SITE: u32 = 4;
+/// Log-ins restored from one series in a minute: a browser opens all of its tabs at once.
+const RESTORED: u32 = 60;
 
 /// The network that an address is counted under: /24 of IPv4, /64 of IPv6, since the rest is its holder's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +46,14 @@ impl Network {
             }
         }
     }
+
+    /// The counts of what comes from here, each with the most that it may reach where a network may reach `allowed`: its
+    /// own, and its site's, so that one who has many networks is one.
+    fn counts(self, what: &str, allowed: u32) -> impl Iterator<Item = (String, u32)> {
+        let site = self.site().map(|site| (site, allowed.saturating_mul(NETWORKS_OF_SITE)));
+        let names = [(self.to_string(), allowed)].into_iter().chain(site);
+        names.map(move |(name, allowed)| (format!("countersign:{what}:{name}"), allowed))
+    }
 }
 
 impl fmt::Display for Network {
@@ -59,26 +69,31 @@ pub struct AddressFailures {
 }
 
 impl AddressFailures {
+    /// The name of what is counted.
+    const WHAT: &str = "login_failures";
+
     /// Counts a log-in as failed before it is tried, so that tries at the same time cannot pass the limit together.
     ///
     /// # Errors
-    /// [`LoginRefusal::AddressThrottled`].
+    /// [`LoginRefusal::AddressThrottled`]; it is counted then, too.
     pub fn reserve(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
-        let count = cache.add(&key(network), 1, MINUTE);
-        // ASVS 6.3.1: beyond the limit nothing is tried.
-        if count > i64::from(self.allowed) {
-            return Err(Refusal::from(LoginRefusal::AddressThrottled).retry_after(MINUTE));
+        let mut within = true;
+        // Each is counted, so that each can be taken back.
+        for (key, allowed) in network.counts(Self::WHAT, self.allowed) {
+            within &= cache.add(&key, 1, MINUTE) <= i64::from(allowed);
         }
-        Ok(())
+        // ASVS 6.3.1: beyond the limit nothing is tried.
+        if within { Ok(()) } else { Err(Refusal::from(LoginRefusal::AddressThrottled).retry_after(MINUTE)) }
     }
 
     /// Takes the count back: the log-in succeeded, or its password was not looked at.
     pub fn refund(&self, cache: &Cache, network: Network) {
-        take_back(cache, &key(network), MINUTE);
+        network.counts(Self::WHAT, self.allowed).for_each(|(key, _)| take_back(cache, &key, MINUTE));
     }
 }
 
-/// What anybody may begin, so often in a minute from one network, from one site, and from everywhere: each is a row.
+/// What anybody may begin, so often in a minute from one network, from one site, and from everywhere: each is a row. Each
+/// endpoint has one of its own, so that whoever floods one closes no other.
 pub struct Begun {
     /// What it is, by the name that it is counted under.
     pub what: &'static str,
@@ -94,17 +109,23 @@ impl Begun {
     /// # Errors
     /// [`CapacityRefusal::TooManyWait`].
     pub fn admit(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
-        let what = self.what;
-        admit(cache, &format!("countersign:{what}:{network}"), self.allowed)?;
         // ASVS 2.4.1: one who has many networks fills nothing either, and closes the door to nobody else.
-        if let Some(site) = network.site() {
-            admit(cache, &format!("countersign:{what}:{site}"), self.allowed.saturating_mul(NETWORKS_OF_SITE))?;
-        }
+        network.counts(self.what, self.allowed).try_for_each(|(key, allowed)| admit(cache, &key, allowed))?;
         match self.allowed_everywhere {
-            Some(allowed) => admit(cache, &format!("countersign:{what}"), allowed),
+            Some(allowed) => admit(cache, &format!("countersign:{}", self.what), allowed),
             None => Ok(()),
         }
     }
+}
+
+/// Counts a log-in that a browser restores from a series, each of which is a row. Whoever shows its secret has logged in once,
+/// so that it is counted for that series and neither for its network nor with what anybody may begin.
+///
+/// # Errors
+/// [`CapacityRefusal::TooManyWait`].
+pub fn admit_restored(cache: &Cache, series: &Digest) -> Result<(), Refusal> {
+    // ASVS 2.4.1: a browser that repeats itself without end fills nothing.
+    admit(cache, &format!("countersign:restored:{}", encode_base64url(series.as_bytes())), RESTORED)
 }
 
 /// Authorization codes of one log-in in a minute, each of which may become a grant.
@@ -132,25 +153,25 @@ pub struct UserCodeGuesses {
 }
 
 impl UserCodeGuesses {
+    /// The name of what is counted.
+    const WHAT: &str = "user_codes";
+
     /// Counts a code as wrong before it is looked up, so that tries at the same time cannot pass the limit together.
     ///
     /// # Errors
     /// [`CapacityRefusal::TooManyWait`].
     pub fn reserve(&self, cache: &Cache, network: Network) -> Result<(), Refusal> {
-        let (here, anywhere) = Self::keys(network);
-        admit(cache, &here, self.allowed)?;
-        admit(cache, anywhere, self.allowed_everywhere)
+        self.counts(network).try_for_each(|(key, allowed)| admit(cache, &key, allowed))
     }
 
     /// Takes the count back: a device waits under the code, or it was not looked up.
     pub fn refund(&self, cache: &Cache, network: Network) {
-        let (here, anywhere) = Self::keys(network);
-        take_back(cache, &here, MINUTE);
-        take_back(cache, anywhere, MINUTE);
+        self.counts(network).for_each(|(key, _)| take_back(cache, &key, MINUTE));
     }
 
-    fn keys(network: Network) -> (String, &'static str) {
-        (format!("countersign:user_codes:{network}"), "countersign:user_codes")
+    fn counts(&self, network: Network) -> impl Iterator<Item = (String, u32)> {
+        let everywhere = (format!("countersign:{}", Self::WHAT), self.allowed_everywhere);
+        network.counts(Self::WHAT, self.allowed).chain([everywhere])
     }
 }
 
@@ -231,10 +252,6 @@ fn take_back(cache: &Cache, key: &str, window: Duration) {
     }
 }
 
-fn key(network: Network) -> String {
-    format!("countersign:login_failures:{network}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,5 +307,46 @@ mod tests {
         let admitted = (0..256).filter(|nth| rule.admit(&cache, network(1, *nth)).is_ok()).count();
         assert_eq!(admitted, 8, "four networks' worth");
         assert!(rule.admit(&cache, network(2, 0)).is_ok(), "the neighbour");
+    }
+
+    #[test]
+    fn guesses_from_the_networks_of_one_site_count_together() {
+        let clock = Clock::manual(Timestamp::from_micros(0));
+        let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
+        let network = |site: u16, nth: u16| Network::of(Ipv6Addr::new(0x2001, 0xdb8, site, nth, 0, 0, 0, 1).into());
+        let failures = AddressFailures { allowed: 2 };
+        let codes = UserCodeGuesses { allowed: 2, allowed_everywhere: 100 };
+        for nth in 0..256 {
+            // What was right counts for nobody.
+            failures.reserve(&cache, network(1, nth)).unwrap();
+            failures.refund(&cache, network(1, nth));
+            codes.reserve(&cache, network(1, nth)).unwrap();
+            codes.refund(&cache, network(1, nth));
+        }
+        let tried = |nth: u16| {
+            let (here, refused) = (network(1, nth), failures.reserve(&cache, network(1, nth)).is_err());
+            // A log-in that was refused is not counted.
+            if refused {
+                failures.refund(&cache, here);
+            }
+            !refused
+        };
+        assert_eq!((0..256).filter(|nth| tried(*nth)).count(), 8, "four networks' worth");
+        let typed = (0..256).filter(|nth| codes.reserve(&cache, network(1, *nth)).is_ok()).count();
+        assert_eq!(typed, 8, "four networks' worth");
+        assert!(failures.reserve(&cache, network(2, 0)).is_ok() && codes.reserve(&cache, network(2, 0)).is_ok());
+        clock.advance(MINUTE);
+        assert!(failures.reserve(&cache, network(1, 9)).is_ok() && codes.reserve(&cache, network(1, 9)).is_ok());
+    }
+
+    #[test]
+    fn a_flood_of_one_thing_closes_no_other() {
+        let clock = Clock::manual(Timestamp::from_micros(0));
+        let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
+        let rule = |what| Begun { what, allowed: 1, allowed_everywhere: Some(3) };
+        let (flooded, other) = (rule("flooded"), rule("other"));
+        let admitted = |nth: u8| flooded.admit(&cache, Network::of([192, 0, nth, 1].into())).is_ok();
+        assert_eq!((0..9).filter(|nth| admitted(*nth)).count(), 3);
+        assert!(other.admit(&cache, Network::of([192, 0, 0, 1].into())).is_ok());
     }
 }

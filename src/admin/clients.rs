@@ -51,6 +51,7 @@ pub fn create(
                 status_position: status_positions::find_free(tx, random)?,
                 secrets: kept.clone(),
                 registration: None,
+                unused_since: None,
             };
             clients::insert(tx, &client)?;
             client.secrets.iter().try_for_each(|secret| clients::insert_secret(tx, &client.id, secret))?;

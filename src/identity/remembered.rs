@@ -2,6 +2,7 @@
 //! that was spent and comes back is somebody else's copy, or the browser is not the one that it was given to: the series ends
 //! with all that came from it. What is restored is as old as the log-in itself, so that whoever wants a fresh one still asks.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::browser::Visitor;
@@ -11,6 +12,7 @@ use super::session::{self, SessionToken};
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
 use crate::id::{RememberedId, SessionId};
+use crate::limits;
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
 use crate::store::browser_sessions::{self, BrowserSession};
@@ -23,6 +25,35 @@ const SECRET_BYTES: usize = 32;
 const ID_BYTES: usize = 16;
 /// How long a spent secret may be repeated: the answer was lost, or two tabs were opened at once.
 const LEEWAY: Duration = Duration::from_mins(1);
+
+/// What people and logs call a series. Its identifier stands in the cookie: whoever knows that ends the series with any secret
+/// behind it, so that nothing shows it. It has 74 random bits (RFC 9562 §5.7), which no digest tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SeriesName(Digest);
+
+impl SeriesName {
+    /// The name of a series.
+    pub fn of(id: RememberedId) -> Self {
+        Self(Digest::sha256_of(&[b"remembered", id.as_bytes()]))
+    }
+
+    /// Reads what a page showed; `None` for what none did.
+    pub fn parse(text: &str) -> Option<Self> {
+        Digest::from_slice(&decode_base64url(text)?).map(Self)
+    }
+}
+
+impl fmt::Display for SeriesName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&encode_base64url(self.0.as_bytes()))
+    }
+}
+
+impl fmt::Debug for SeriesName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
 
 /// What a browser remembers: `base64url(id(16) ‖ secret(32))`.
 pub struct RememberedToken {
@@ -70,6 +101,35 @@ pub struct RememberedCookie {
     pub value: PlainSecret,
     /// How long.
     pub max_age: Duration,
+}
+
+/// What becomes of what a browser remembers when somebody logs in there.
+pub enum Memory {
+    /// It stays as it is.
+    Kept,
+    /// This takes its place.
+    Set(RememberedCookie),
+    /// It is worth nothing any more.
+    Cleared,
+}
+
+/// The series that a browser brings, if it is in force and its secret is good.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn find_brought(
+    app: &App,
+    token: Option<&RememberedToken>,
+    deadline: &Deadline,
+) -> Result<Option<RememberedLogIn>, Refusal> {
+    let Some(token) = token else { return Ok(None) };
+    let found = app.db.read(|tx| remembered_log_ins::find(tx, token.id))?;
+    let Some((row, _)) = found else { return Ok(None) };
+    match decide(&row, &token.secret.digest(), app.clock.now()) {
+        Decision::MoveOn | Decision::Repeat => Ok(Some(row)),
+        Decision::Over => Ok(None),
+        Decision::Replayed => replayed(app, &row, deadline).map(|_| None),
+    }
 }
 
 /// Begins a series for whoever wants to be remembered.
@@ -162,8 +222,7 @@ pub fn restore(app: &App, visitor: &mut Visitor, deadline: &Deadline) -> Result<
                 None => return Ok(Restored::Forget),
             },
         };
-        // ASVS 2.4.1: each is a row, whoever repeats itself how often.
-        app.authorize_requests.admit(&app.cache, visitor.place.network)?;
+        limits::admit_restored(&app.cache, &SeriesName::of(row.id).0)?;
         let not_after = read_at.plus(deadline.remaining());
         match log_in_again(app, (&row, decision), (&presented, &next.digest()), (not_after, deadline))? {
             Made::Session(token, session) => {

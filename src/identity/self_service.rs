@@ -2,10 +2,11 @@
 //! it a log-in is enough; to end something it must be a fresh one.
 
 use super::browser::Visitor;
+use super::remembered::SeriesName;
 use super::session;
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
-use crate::id::{AccountId, GrantId, RememberedId, SessionId};
+use crate::id::{AccountId, GrantId, SessionId};
 use crate::protocol::scope::Scope;
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal};
 use crate::secret::encode_base64url;
@@ -48,8 +49,8 @@ pub struct ShownSession {
 
 /// A browser that remembers a log-in and has none at the moment.
 pub struct ShownRemembered {
-    /// Its identifier.
-    pub id: RememberedId,
+    /// Its name, which is not the one in the cookie.
+    pub name: SeriesName,
     /// The kind of browser and of system.
     pub user_agent: String,
     /// The network that the person logged in from.
@@ -96,7 +97,7 @@ pub fn open(app: &App, visitor: &Visitor) -> Result<Opened, Refusal> {
     })?;
     let rests = |series: &RememberedLogIn| !sessions.iter().any(|session| session.remembered_id == Some(series.id));
     let remembered = remembered.into_iter().filter(rests).map(|series| ShownRemembered {
-        id: series.id,
+        name: SeriesName::of(series.id),
         user_agent: series.user_agent,
         network: series.network,
         moved_at: series.moved_at,
@@ -134,7 +135,7 @@ fn shown_session(session: BrowserSession, here: SessionId) -> ShownSession {
 /// # Errors
 /// [`CapacityRefusal::TooManyWait`]; the store's own reasons.
 pub fn wait_for_log_in(app: &App, visitor: &Visitor, deadline: &Deadline) -> Result<String, Refusal> {
-    app.authorize_requests.admit(&app.cache, visitor.place.network)?;
+    app.account_requests.admit(&app.cache, visitor.place.network)?;
     let id = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
     let waiting = WaitingRequest::new(&id, visitor.browser.digest(), Waits::Account, app.clock.now());
     app.db.write_before(deadline, move |tx| authorize_requests::insert(tx, &waiting))?;
@@ -147,7 +148,7 @@ pub enum Wish {
     /// A log-in at a browser.
     Session(SessionId),
     /// What a browser remembers.
-    Remembered(RememberedId),
+    Remembered(SeriesName),
     /// A client's access.
     Grant(GrantId),
     /// All log-ins, and all access.
@@ -187,10 +188,11 @@ pub fn end(
     let (owner, now) = (found.session.account_id, app.clock.now());
     let ended = app.db.write_before(deadline, move |tx| match wish {
         Wish::Session(id) => browser_sessions::end_of_owner(tx, (id, owner), now),
-        Wish::Remembered(id) => {
-            let mine = remembered_log_ins::find(tx, id)?.is_some_and(|(series, _)| series.account_id == owner);
-            // CWE-639: as for grants.
-            if mine { remembered_log_ins::end(tx, id, now) } else { Ok(false) }
+        Wish::Remembered(name) => {
+            // CWE-639: among those of that person, as for grants.
+            let mine = remembered_log_ins::list_live(tx, owner, now, MOST_SHOWN)?;
+            let meant = mine.iter().find(|series| SeriesName::of(series.id) == name);
+            meant.map_or(Ok(false), |series| remembered_log_ins::end(tx, series.id, now))
         }
         Wish::Grant(id) => end_grant(tx, (id, owner), now),
         Wish::Everything => {
@@ -202,7 +204,7 @@ pub fn end(
     tracing::info!(event = "ended_by_person", account_id = %owner, ended, ?wish);
     let here = match wish {
         Wish::Session(id) => id == found.session.id,
-        Wish::Remembered(id) => found.session.remembered_id == Some(id),
+        Wish::Remembered(name) => found.session.remembered_id.map(SeriesName::of) == Some(name),
         Wish::Grant(_) => false,
         Wish::Everything => true,
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::browser::Visitor;
 use super::login::ProvenPassword;
 use super::place::Place;
-use super::remembered::{self, RememberedCookie};
+use super::remembered::{self, Memory, RememberedToken};
 use crate::app::App;
 use crate::clock::Deadline;
 use crate::id::SessionId;
@@ -15,7 +15,7 @@ use crate::reason::{LoginRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
 use crate::settings::Binding;
 use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
-use crate::store::{self, accounts, authorize_requests, remembered_log_ins};
+use crate::store::{self, DatabaseTime, Write, accounts, authorize_requests, remembered_log_ins};
 
 /// Random bytes of what a cookie says: 256 bits (ASVS 7.2.3).
 const TOKEN_BYTES: usize = 32;
@@ -117,6 +117,66 @@ pub fn wants_touch(app: &App, session: &BrowserSession) -> bool {
     app.clock.now() >= session.seen_at.plus(TOUCH_AFTER)
 }
 
+/// A session that a proven password is to begin.
+#[derive(Clone)]
+pub struct NewSession {
+    row: BrowserSession,
+    token: Digest,
+    credentials_version: i64,
+    not_after: DatabaseTime,
+}
+
+impl NewSession {
+    fn new(app: &App, proven: &ProvenPassword, place: &Place, (token, deadline): (&SessionToken, &Deadline)) -> Self {
+        let now = app.clock.now();
+        let row = BrowserSession {
+            id: SessionId::new(now, &app.random),
+            account_id: proven.account.id,
+            amr: proven.amr(),
+            auth_time: proven.auth_time,
+            created_at: now,
+            seen_at: now,
+            expires_at: now.plus(app.settings.sessions.absolute_ttl),
+            ended_at: None,
+            network: Some(place.network.to_string()),
+            user_agent: Some(place.user_agent.clone()),
+            remembered_id: None,
+        };
+        let not_after = proven.read_at.plus(deadline.remaining());
+        Self { row, token: token.0, credentials_version: proven.account.credentials_version, not_after }
+    }
+
+    /// One of a log-in without a browser: nobody has its cookie.
+    pub fn without_browser(app: &App, proven: &ProvenPassword, place: &Place, deadline: &Deadline) -> Self {
+        let (token, _) = SessionToken::new(app);
+        Self::new(app, proven, place, (&token, deadline))
+    }
+
+    /// Its identifier.
+    pub fn id(&self) -> SessionId {
+        self.row.id
+    }
+
+    /// Adds it; `false` when the account is not what it was.
+    ///
+    /// # Errors
+    /// [`store::Error::Expired`]; the store's own reasons.
+    pub fn insert(&self, tx: &mut Write<'_>) -> Result<bool, store::Error> {
+        let Self { row, token, credentials_version, not_after } = self;
+        if browser_sessions::insert(tx, row, token, *credentials_version, *not_after)? {
+            return Ok(true);
+        }
+        // Too late is not changed.
+        let unchanged = accounts::are_credentials(tx, row.account_id, *credentials_version)?;
+        if unchanged { Err(store::Error::Expired) } else { Ok(false) }
+    }
+
+    /// Puts it in the place of the one whose identifier it has; `false` when that was ended, or the account is not what it was.
+    fn renew(&self, tx: &mut Write<'_>) -> Result<bool, store::Error> {
+        browser_sessions::renew(tx, &self.row, &self.token, self.credentials_version, self.not_after)
+    }
+}
+
 /// A session that has just begun.
 pub struct Begun {
     /// Its identifier.
@@ -125,16 +185,18 @@ pub struct Begun {
     pub token: SessionToken,
     /// The value of its cookie.
     pub cookie: PlainSecret,
-    /// What the browser is to remember.
-    pub remembered: Option<RememberedCookie>,
+    /// What becomes of what the browser remembers.
+    pub memory: Memory,
 }
 
 /// What a session begins with, beside the proof.
 pub struct Beginning<'a> {
     /// The session that the browser had.
     pub current: Option<&'a SessionOfAccount>,
-    /// What waits for the person to log in, if something does.
-    pub request: Option<Digest>,
+    /// What the browser remembers.
+    pub remembered: Option<&'a RememberedToken>,
+    /// What waits for the person to log in.
+    pub request: Digest,
     /// Where the person is.
     pub place: &'a Place,
     /// Whether the browser is to be remembered.
@@ -142,7 +204,8 @@ pub struct Beginning<'a> {
 }
 
 /// Begins a session for whoever proved a password, with a cookie that nobody had before (ASVS 7.2.4). In the place of
-/// the current one: a later log-in of the same account goes on with it, another account's ends it.
+/// the current one: a later log-in of the same account goes on with it, another account's ends it, with what the browser
+/// remembers of that account.
 ///
 /// # Errors
 /// [`LoginRefusal::AccountChanged`]; the store's own reasons.
@@ -152,57 +215,60 @@ pub fn begin(
     beginning: &Beginning<'_>,
     deadline: &Deadline,
 ) -> Result<Begun, Refusal> {
-    let (current, request) = (beginning.current, beginning.request);
-    let now = app.clock.now();
+    let (current, request, account_id) = (beginning.current, beginning.request, proven.account.id);
+    let (now, random) = (app.clock.now(), app.random);
     let (token, cookie) = SessionToken::new(app);
-    let same = current.filter(|current| current.session.account_id == proven.account.id);
-    let remember = beginning.remember && !app.settings.sessions.remember_ttl.is_zero();
-    let series = remember.then(|| remembered::begin(app, proven, beginning.place));
-    let (series, remembered) = series.unzip();
-    let session = BrowserSession {
-        remembered_id: series.as_ref().map(|series| series.id),
-        id: same.map_or_else(|| SessionId::new(now, &app.random), |same| same.session.id),
-        account_id: proven.account.id,
-        amr: proven.amr(),
-        auth_time: proven.auth_time,
-        created_at: now,
-        seen_at: now,
-        expires_at: now.plus(app.settings.sessions.absolute_ttl),
-        ended_at: None,
-        network: Some(beginning.place.network.to_string()),
-        user_agent: Some(beginning.place.user_agent.clone()),
-    };
-    let (digest, version, random) = (token.0, proven.account.credentials_version, app.random);
-    let not_after = proven.read_at.plus(deadline.remaining());
+    let mut session = NewSession::new(app, proven, beginning.place, (&token, deadline));
+    let same = current.filter(|current| current.session.account_id == account_id);
     let (renews, other) = (same.is_some(), current.filter(|_| same.is_none()).map(|other| other.session.id));
+    if let Some(same) = same {
+        session.row.id = same.session.id;
+    }
+    let remember = beginning.remember && !app.settings.sessions.remember_ttl.is_zero();
+    let (series, set) = remember.then(|| remembered::begin(app, proven, beginning.place)).unzip();
+    let brought = remembered::find_brought(app, beginning.remembered, deadline)?;
+    let (own, others) = match brought {
+        Some(brought) if brought.account_id == account_id => (Some(brought.id), None),
+        brought => (None, brought.map(|brought| brought.id)),
+    };
+    session.row.remembered_id = series.as_ref().map(|series| series.id).or(own);
+    let memory = match set {
+        Some(cookie) => Memory::Set(cookie),
+        None if own.is_none() && beginning.remembered.is_some() => Memory::Cleared,
+        None => Memory::Kept,
+    };
     let began = app.db.write_before(deadline, move |tx| {
-        let mut session = session.clone();
-        if renews && series.is_some() {
+        if let Some(series) = &series {
+            accounts::lock(tx, series.account_id)?;
             // What the browser remembered of the log-in before gives way.
-            remembered_log_ins::end_of_session(tx, session.id, now)?;
+            own.map_or(Ok(false), |own| remembered_log_ins::forget(tx, own, now))?;
+            if renews {
+                remembered_log_ins::end_of_session(tx, session.id(), now)?;
+            }
         }
-        if !(renews && browser_sessions::renew(tx, &session, &digest, version, not_after)?) {
-            session.id = SessionId::new(now, &random);
-            if !browser_sessions::insert(tx, &session, &digest, version, not_after)? {
-                // Too late is not changed.
-                let unchanged = accounts::are_credentials(tx, session.account_id, version)?;
-                return if unchanged { Err(store::Error::Expired) } else { Ok(None) };
+        let mut session = session.clone();
+        if !(renews && session.renew(tx)?) {
+            session.row.id = SessionId::new(now, &random);
+            if !session.insert(tx)? {
+                return Ok(None);
             }
         }
         if let Some(series) = &series {
             remembered_log_ins::insert(tx, series)?;
         }
-        if let Some(request) = &request {
-            authorize_requests::note_log_in(tx, request, session.id)?;
+        authorize_requests::note_log_in(tx, &request, session.id())?;
+        // Last, since whoever else ends something waits from here to the commit. Nobody is logged in again at a browser where
+        // somebody else has logged in since.
+        if let Some(others) = others {
+            remembered_log_ins::end(tx, others, now)?;
         }
-        // Last, since whoever else ends something waits from here to the commit.
         if let Some(other) = other {
             browser_sessions::end(tx, other, now)?;
         }
-        Ok(Some(session.id))
+        Ok(Some(session.id()))
     })?;
     let id = began.ok_or(LoginRefusal::AccountChanged)?;
-    Ok(Begun { id, token, cookie, remembered })
+    Ok(Begun { id, token, cookie, memory })
 }
 
 /// Ends a session and what came from it.

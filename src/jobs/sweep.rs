@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::store::{
-    self, Write, authorization_codes, authorize_requests, browser_sessions, device_codes, grants,
+    self, Write, authorization_codes, authorize_requests, browser_sessions, clients, device_codes, grants,
     initial_access_tokens, login_attempts, one_time_values, pushed_requests, remembered_log_ins, revoked_tokens,
     status_changes, status_positions, status_receipts,
 };
@@ -44,10 +44,14 @@ const DEVICE_CODES_TTL: Duration = Duration::from_mins(5);
 const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
 const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 
+/// How long a client that registered itself is kept while nobody allows it anything: no longer than somebody takes who has
+/// just installed it.
+const UNUSED_CLIENTS_TTL: Duration = Duration::from_hours(24);
+
 type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
 
 /// What is swept: each table with what removes at most so many of its rows that are over at an instant.
-const TABLES: [(&str, Remove); 14] = [
+const TABLES: [(&str, Remove); 15] = [
     ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
     ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
     ("status_bits", |tx, now, rows| status_positions::remove_rested(tx, now, REST_OF_POSITIONS, rows)),
@@ -66,6 +70,8 @@ const TABLES: [(&str, Remove); 14] = [
     ("login_attempts", |tx, now, rows| {
         login_attempts::remove_stale(tx, now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL), rows)
     }),
+    // After the requests that name them.
+    ("clients", |tx, now, rows| clients::remove_unused(tx, now.minus(UNUSED_CLIENTS_TTL), rows)),
 ];
 
 /// Sweeps, round after round, until it is told to stop.

@@ -53,7 +53,7 @@ use crate::store::Write;
 use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
 use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, SessionOfAccount};
-use crate::store::clients::Client;
+use crate::store::clients::{self, Client};
 use crate::store::device_codes::DeviceHandle;
 use crate::store::{consents, pushed_requests};
 use crate::token::issue::ACR_ONE_FACTOR;
@@ -166,7 +166,7 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
                 use_up(app, &resolved.source, context)?;
                 issue(app, &asked, (&return_to, session), None, context)
             }
-            Next::Ask(step) => wait_for(app, to_keep(app, &resolved), visitor, step, context),
+            Next::Ask(step) => wait_for(app, to_keep(app, &resolved, &client), visitor, step, context),
         }
     });
     decided.or_else(|refusal| {
@@ -181,14 +181,15 @@ pub fn authorize(app: &App, params: Params, visitor: &Visitor, context: &Request
 }
 
 /// What waits of a request that a browser brought.
-fn to_keep(app: &App, resolved: &Resolved) -> ToKeep {
+fn to_keep(app: &App, resolved: &Resolved, client: &Client) -> ToKeep {
+    let unused = client.unused_since.map(|_| client.id.clone());
     let waits = Waits::Client(resolved.params.to_form(&PARAMETERS));
     match &resolved.source {
         // A pushed request keeps its name, by which its browser finds it again.
-        Source::Pushed(name) => ToKeep { name: name.clone(), waits, is_pushed: true },
+        Source::Pushed(name) => ToKeep { name: name.clone(), waits, is_pushed: true, unused },
         Source::Plain | Source::Signed => {
             let name = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
-            ToKeep { name, waits, is_pushed: false }
+            ToKeep { name, waits, is_pushed: false, unused }
         }
     }
 }
@@ -351,12 +352,14 @@ pub(super) struct ToKeep {
     pub(super) waits: Waits,
     /// Whether it is a pushed request, which is used up by it.
     pub(super) is_pushed: bool,
+    /// Its client, if nobody has allowed that anything yet.
+    pub(super) unused: Option<ClientId>,
 }
 
 /// Keeps it until the person has been asked.
 pub(super) fn wait_for(
     app: &App,
-    ToKeep { name, waits, is_pushed }: ToKeep,
+    ToKeep { name, waits, is_pushed, unused }: ToKeep,
     visitor: &Visitor,
     step: Step,
     context: &RequestContext,
@@ -365,12 +368,17 @@ pub(super) fn wait_for(
     if matches!(&waits, Waits::Client(parameters) if parameters.len() > MAX_WAITING_BYTES) {
         return Err(RequestRefusal::ParameterTooLarge.into());
     }
-    app.authorize_requests.admit(&app.cache, context.network)?;
-    let waiting = WaitingRequest::new(&name, visitor.browser.digest(), waits, app.clock.now());
+    let rule = if matches!(&waits, Waits::Device(_)) { &app.device_steps } else { &app.authorize_requests };
+    rule.admit(&app.cache, context.network)?;
+    let now = app.clock.now();
+    let waiting = WaitingRequest::new(&name, visitor.browser.digest(), waits, now);
     let kept = app.db.write_before(&context.deadline, move |tx| {
         // RFC 9126 §4: good once.
         if is_pushed && !pushed_requests::claim(tx, &waiting.id)? {
             return Ok(false);
+        }
+        if let Some(client_id) = &unused {
+            clients::postpone(tx, client_id, now)?;
         }
         authorize_requests::insert(tx, &waiting)?;
         Ok(true)
@@ -422,6 +430,7 @@ fn issue(
                 }
                 if done.consented {
                     consents::put(tx, (code.account_id, &code.client_id), &allowed, now)?;
+                    clients::keep(tx, &code.client_id)?;
                 }
             }
             if touches {

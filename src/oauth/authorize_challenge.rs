@@ -11,7 +11,7 @@ use super::{RequestContext, client_auth};
 use crate::app::App;
 use crate::identity::login::{self, ProvenPassword};
 use crate::identity::place::Place;
-use crate::identity::session::{self, Beginning};
+use crate::identity::session::NewSession;
 use crate::metrics::Endpoint;
 use crate::password_hash::HashMemory;
 use crate::protocol::authorize_request::{AuthorizeRequest, PARAMETERS, Prompt};
@@ -21,10 +21,10 @@ use crate::protocol::params::Params;
 use crate::protocol::token_request::{Credentials, GrantType};
 use crate::reason::{AuthorizeRefusal, ChallengeRefusal, ClientRefusal, LoginRefusal, Refusal, RequestRefusal};
 use crate::secret::{Digest, encode_base64url};
-use crate::store::Write;
 use crate::store::authorization_codes;
 use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, WaitingRequest, Waits};
 use crate::store::clients::Client;
+use crate::store::{self, Write};
 
 /// Where the endpoint is, for proofs of possession.
 const PATH: &str = Endpoint::AuthorizeChallenge.path();
@@ -158,7 +158,7 @@ fn keep(app: &App, client_id: &ClientId, parameters: String, context: &RequestCo
     if parameters.len() > MAX_WAITING_BYTES {
         return Err(RequestRefusal::ParameterTooLarge.into());
     }
-    app.authorize_requests.admit(&app.cache, context.network)?;
+    app.challenges.admit(&app.cache, context.network)?;
     let name = encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>());
     let waiting = WaitingRequest::new(&name, owner(client_id), Waits::Client(parameters), app.clock.now());
     app.db.write_before(&context.deadline, move |tx| authorize_requests::insert(tx, &waiting))?;
@@ -186,10 +186,9 @@ fn issue(
 ) -> Result<String, Refusal> {
     // What comes of it is a grant of a log-in, as at a browser, and ends with it; its cookie is nobody's.
     let place = Place::new(context.network, None);
-    let beginning = Beginning { current: None, request: begun, place: &place, remember: false };
-    let log_in = session::begin(app, &proven, &beginning, &context.deadline)?;
+    let session = NewSession::without_browser(app, &proven, &place, &context.deadline);
     let log_in = LogIn {
-        session_id: log_in.id,
+        session_id: session.id(),
         account_id: proven.account.id,
         credentials_version: proven.account.credentials_version,
         amr: proven.amr(),
@@ -199,13 +198,17 @@ fn issue(
     let (code, sealed) = new_code(app, asked, String::new(), log_in)?;
     let not_after = proven.read_at.plus(context.deadline.remaining());
     let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
+        // First, so that whoever comes second makes nothing at all.
         if let Some(id) = &begun
             && !authorize_requests::claim(tx, id)?
         {
             return Ok(Err(Refusal::from(ChallengeRefusal::SessionUnknown)));
         }
-        let made = authorization_codes::insert(tx, &code, not_after)?;
-        Ok(if made { Ok(()) } else { Err(LoginRefusal::AccountChanged.into()) })
+        if !session.insert(tx)? {
+            return Ok(Err(LoginRefusal::AccountChanged.into()));
+        }
+        // Of a session of just now there is a code unless it is too late, and then there is neither.
+        if authorization_codes::insert(tx, &code, not_after)? { Ok(Ok(())) } else { Err(store::Error::Expired) }
     })?;
     made?;
     tracing::info!(event = "logged_in", client_id = %asked.client.id, account_id = %proven.account.id);

@@ -123,7 +123,8 @@ pub fn enter(
     refund();
     // The code goes with the name, of which only a digest is kept: a page can show it, a stolen database cannot.
     let name = format!("{}.{}", encode_base64url(&app.random.bytes::<REQUEST_ID_BYTES>()), user_code.letters());
-    wait_for(app, ToKeep { name, waits: Waits::Device(digest), is_pushed: false }, visitor, Step::Consent, context)
+    let to_keep = ToKeep { name, waits: Waits::Device(digest), is_pushed: false, unused: None };
+    wait_for(app, to_keep, visitor, Step::Consent, context)
 }
 
 /// The device that waits under a code, by whichever version of the key its digest was made.

@@ -13,7 +13,7 @@ use crate::protocol::params::Params;
 use crate::protocol::token_response::PushedResponse;
 use crate::reason::{DpopRefusal, Refusal, RequestRefusal};
 use crate::secret::{Digest, encode_base64url};
-use crate::store::clients::Client;
+use crate::store::clients::{self, Client};
 use crate::store::pushed_requests::{self, PushedRequest};
 
 /// How long a browser may take to bring it (FAPI 2.0 §5.3.2.2: less than 600 s; ASVS 10.4.13: as short as can be).
@@ -58,7 +58,7 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     // ASVS 2.4.1: a public client is anybody, and each request is a row. One that has proven itself asks for all its people from
     // one network.
     if client.metadata.is_public() {
-        app.authorize_requests.admit(&app.cache, context.network).map_err(refuse)?;
+        app.pushed_requests.admit(&app.cache, context.network).map_err(refuse)?;
     }
     params.set("client_id", client.id.as_str());
     let mut resolved = resolve_object(app, params).map_err(refuse)?;
@@ -78,7 +78,13 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
         parameters,
         expires_at: app.clock.now().plus(TTL),
     };
-    app.db.write_before(&context.deadline, move |tx| pushed_requests::insert(tx, &row))?;
+    let (unused, now) = (client.unused_since.is_some(), app.clock.now());
+    app.db.write_before(&context.deadline, move |tx| {
+        if unused {
+            clients::postpone(tx, &row.client_id, now)?;
+        }
+        pushed_requests::insert(tx, &row)
+    })?;
     Ok(PushedResponse { request_uri: format!("{PREFIX}{name}"), expires_in: TTL.as_secs() })
 }
 

@@ -43,9 +43,15 @@ enum Made {
 /// # Errors
 /// A [`BearerRefusal`] without a good initial access token where one is wanted; a [`RegistrationRefusal`]; too many of them.
 pub fn register(app: &App, call: &RegistrationCall, context: &RequestContext) -> Result<RegistrationResponse, Refusal> {
-    // ASVS 2.4.1, RFC 7591 §5: what stays is bounded by the minute and altogether; so are guesses at tokens.
-    app.registrations.admit(&app.cache, context.network)?;
-    let initial = admit(app, call)?;
+    let initial = match admit(app, call) {
+        // RFC 7591 §5: the operator has said how many, and no stranger's attempts count against them.
+        Ok(Some(initial)) => Some(initial),
+        // ASVS 2.4.1, RFC 7591 §5: what stays is bounded by the minute and altogether; so are guesses at tokens.
+        other => {
+            app.registrations.admit(&app.cache, context.network)?;
+            other?
+        }
+    };
     let metadata = read(app, call)?.metadata;
     let id = encode_base64url(&app.random.bytes::<CLIENT_ID_BYTES>());
     let id = ClientId::parse(&id).ok_or(CapacityRefusal::Defect)?;
@@ -62,6 +68,7 @@ pub fn register(app: &App, call: &RegistrationCall, context: &RequestContext) ->
         status_position: 0,
         secrets: secret.iter().map(|(kept, _)| kept.clone()).collect(),
         registration: Some(Digest::sha256(token.expose().as_bytes())),
+        unused_since: Some(now),
     };
     let (row, most) = (client.clone(), i64::from(app.settings.registration.max_clients));
     let made = app.db.write_before(&context.deadline, move |tx| {
@@ -164,7 +171,7 @@ pub fn replace(
 ) -> Result<RegistrationResponse, Refusal> {
     let (mut client, digest, token) = own(app, id, call)?;
     // ASVS 2.4.1: every instance takes all clients anew after a change.
-    app.registrations.admit(&app.cache, context.network)?;
+    app.registration_changes.admit(&app.cache, context.network)?;
     let registrant = read(app, call)?;
     let other = |member| Err(Refusal::from(RegistrationRefusal::OtherClient).about(member).of_client(&client.id));
     // RFC 7592 §2.2: the client_id MUST be that of the client, and so must a secret.

@@ -127,6 +127,17 @@ pub fn are_credentials(tx: &mut Read<'_>, id: AccountId, version: i64) -> Result
     Ok(find(tx, id)?.is_some_and(|account| account.disabled_at.is_none() && account.credentials_version == version))
 }
 
+/// Has this transaction alone change what an account has so many of, until it ends.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn lock(tx: &mut Write<'_>, id: AccountId) -> Result<(), Error> {
+    diesel::update(accounts::table.find(id.as_bytes()))
+        .set(accounts::credentials_version.eq(accounts::credentials_version))
+        .execute(tx.conn())?;
+    Ok(())
+}
+
 /// Accounts in the order they were made, from after `after` on.
 ///
 /// # Errors

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use countersign_verifier::feed::CutKind;
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 use super::epochs::{self, Topic};
 use super::outbox::{self, Task};
-use super::schema::{client_secrets, clients};
+use super::prepared::{Bind, Statement};
+use super::schema::{client_secrets, clients, consents};
 use super::status_changes::{self, Over};
 use super::{Error, Read, Write, status_positions};
 use crate::clock::Timestamp;
@@ -37,6 +39,8 @@ pub struct Client {
     pub secrets: Vec<ClientSecret>,
     /// If it registered itself: the digest of what lets it change that (RFC 7592 §1.2).
     pub registration: Option<Digest>,
+    /// If it registered itself and nobody has allowed it anything yet: when somebody last began to, or it was registered.
+    pub unused_since: Option<Timestamp>,
 }
 
 /// The digest of nothing that anybody could show: a client that deleted itself is nobody's to change.
@@ -65,6 +69,7 @@ struct ClientRow {
     not_before: i64,
     status_position: i64,
     registration_digest: Option<Vec<u8>>,
+    unused_since: Option<i64>,
 }
 
 type SecretRow = (Vec<u8>, String, Vec<u8>, i32, i64);
@@ -83,6 +88,7 @@ fn parse_client(row: ClientRow) -> Option<Client> {
             Some(bytes) => Some(Digest::from_slice(&bytes)?),
             None => None,
         },
+        unused_since: row.unused_since.map(Timestamp::from_micros),
     })
 }
 
@@ -157,6 +163,7 @@ pub fn insert(tx: &mut Write<'_>, client: &Client) -> Result<(), Error> {
             clients::not_before.eq(client.not_before.as_micros()),
             clients::status_position.eq(client.status_position),
             clients::registration_digest.eq(client.registration.as_ref().map(|digest| digest.as_bytes().as_slice())),
+            clients::unused_since.eq(client.unused_since.map(Timestamp::as_micros)),
         ))
         .execute(tx.conn())?;
     epochs::advance(tx, Topic::Clients)
@@ -173,6 +180,63 @@ pub fn count_registered(tx: &mut Write<'_>) -> Result<i64, Error> {
         .filter(clients::disabled_at.is_null())
         .count()
         .get_result(tx.conn())?)
+}
+
+const POSTPONE: &str = "UPDATE clients SET unused_since = ? WHERE id = ? AND unused_since IS NOT NULL";
+
+/// Notes that somebody has begun to use a client that nobody has allowed anything yet: it is left until that has come to
+/// something.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn postpone(tx: &mut Write<'_>, id: &ClientId, now: Timestamp) -> Result<(), Error> {
+    Statement::new(POSTPONE, vec![Bind::Big(now.as_micros()), Bind::Text(id.as_str())]).execute(tx.conn())?;
+    Ok(())
+}
+
+const KEEP: &str = "UPDATE clients SET unused_since = NULL WHERE id = ? AND unused_since IS NOT NULL";
+
+/// Notes that a client is used: somebody has allowed it something, and it stays.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn keep(tx: &mut Write<'_>, id: &ClientId) -> Result<(), Error> {
+    Statement::new(KEEP, vec![Bind::Text(id.as_str())]).execute(tx.conn())?;
+    Ok(())
+}
+
+const HOLD_UNUSED: &str = "UPDATE clients SET unused_since = unused_since \
+    WHERE id = ? AND unused_since < ? AND unused_since < database_now()";
+const REMOVE_SECRETS: &str = "DELETE FROM client_secrets WHERE client_id = ?";
+const REMOVE: &str = "DELETE FROM clients WHERE id = ?";
+
+/// Removes at most `limit` clients that registered themselves and that nobody has used or begun to since before `before`; says
+/// how many.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn remove_unused(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
+    let due: Vec<String> = clients::table
+        .filter(clients::unused_since.lt(before.as_micros()))
+        // A server from before the column notes nothing there.
+        .filter(not(exists(consents::table.filter(consents::client_id.eq(clients::id)))))
+        .order(clients::unused_since)
+        .limit(limit)
+        .select(clients::id)
+        .load(tx.conn())?;
+    let mut removed = 0;
+    for id in due {
+        let held = vec![Bind::Text(&id), Bind::Big(before.as_micros())];
+        // Whoever allows it something, or begins to, has its row until then, and it stays; or finds it gone.
+        if Statement::new(HOLD_UNUSED, held).execute(tx.conn())? == 1 {
+            Statement::new(REMOVE_SECRETS, vec![Bind::Text(&id)]).execute(tx.conn())?;
+            removed += Statement::new(REMOVE, vec![Bind::Text(&id)]).execute(tx.conn())?;
+        }
+    }
+    if removed > 0 {
+        epochs::advance(tx, Topic::Clients)?;
+    }
+    Ok(removed)
 }
 
 /// At whose word a client is registered otherwise.

@@ -11,6 +11,8 @@ use crate::id::{AccountId, RememberedId, SessionId};
 use crate::secret::Digest;
 
 const TABLE: &str = "remembered_log_ins";
+/// The most that an account has.
+pub const MOST_OF_ACCOUNT: i64 = 20;
 
 /// A log-in that a browser remembers.
 #[derive(Clone)]
@@ -81,19 +83,27 @@ impl Row {
     }
 }
 
+const MAKE_ROOM: &str = "DELETE FROM remembered_log_ins WHERE account_id = ? AND id NOT IN \
+    (SELECT id FROM remembered_log_ins WHERE account_id = ? AND ended_at IS NULL \
+    ORDER BY moved_at DESC, id DESC LIMIT ?)";
 const INSERT: &str = "INSERT INTO remembered_log_ins (id, secret_digest, account_id, credentials_version, amr, auth_time, \
     moved_at, expires_at, network, user_agent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// Adds one, beside the session of the log-in itself.
+/// Adds one, beside the session of the log-in itself. Of the account's others those leave that are over, and those that were
+/// used longest ago when there are too many; whoever adds one holds the account ([`accounts::lock`](super::accounts::lock)).
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn insert(tx: &mut Write<'_>, row: &RememberedLogIn) -> Result<(), Error> {
     let amr = serde_json::to_string(&row.amr).map_err(|_| Error::Corrupt { table: TABLE })?;
+    let account_id = row.account_id.as_bytes();
+    // ASVS 2.4.1: whoever logs in without end fills nothing.
+    let others = vec![Bind::Bytes(account_id), Bind::Bytes(account_id), Bind::Big(MOST_OF_ACCOUNT - 1)];
+    Statement::new(MAKE_ROOM, others).execute(tx.conn())?;
     let binds = vec![
         Bind::Bytes(row.id.as_bytes()),
         Bind::Bytes(row.secret.as_bytes()),
-        Bind::Bytes(row.account_id.as_bytes()),
+        Bind::Bytes(account_id),
         Bind::Big(row.credentials_version),
         Bind::Text(&amr),
         Bind::Big(row.auth_time.as_micros()),
@@ -180,10 +190,18 @@ const END: &str = "UPDATE remembered_log_ins SET ended_at = ? WHERE id = ? AND e
 /// # Errors
 /// The store's own reasons.
 pub fn end(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<bool, Error> {
-    let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
-    let ended = Statement::new(END, binds).execute(tx.conn())? == 1;
+    let ended = forget(tx, id, now)?;
     browser_sessions::end_of_remembered(tx, id, now)?;
     Ok(ended)
+}
+
+/// Ends one, and leaves the sessions that came from it. `false` when it was over already.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn forget(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<bool, Error> {
+    let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
+    Ok(Statement::new(END, binds).execute(tx.conn())? == 1)
 }
 
 const END_OF_SESSION: &str = "UPDATE remembered_log_ins SET ended_at = ? \

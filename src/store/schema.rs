@@ -170,6 +170,7 @@ diesel::table! {
         not_before -> BigInt,
         status_position -> BigInt,
         registration_digest -> Nullable<Binary>,
+        unused_since -> Nullable<BigInt>,
     }
 }
 
@@ -349,3 +350,4 @@ diesel::joinable!(grants -> accounts (account_id));
 diesel::joinable!(browser_sessions -> accounts (account_id));
 diesel::joinable!(remembered_log_ins -> accounts (account_id));
 diesel::allow_tables_to_appear_in_same_query!(grants, accounts, browser_sessions, consents, remembered_log_ins);
+diesel::allow_tables_to_appear_in_same_query!(clients, consents);

@@ -24,7 +24,7 @@ use super::oauth::hop;
 use super::{State, error, extract, observe};
 use crate::app::App;
 use crate::identity::browser::Visitor;
-use crate::identity::remembered::{self, Restored};
+use crate::identity::remembered::{self, Memory, Restored};
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Reason, Refusal};
 use texts::Texts;
 
@@ -80,7 +80,7 @@ async fn on_token_lane<T: Send + 'static>(
         Restored::Nothing => {}
         Restored::Forget => set.push(cookies::removal(&state.app, Kind::Remembered)),
         Restored::LoggedIn { session, remembered } => {
-            set.extend(cookies::log_in(&state.app, &session, Some(&remembered)));
+            set.extend(cookies::log_in(&state.app, &session, &Memory::Set(remembered)));
         }
     }
     if done.is_err() {

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::id::SessionId;
 use crate::identity::browser::Visitor;
 use crate::identity::login;
-use crate::identity::remembered::RememberedCookie;
+use crate::identity::remembered::Memory;
 use crate::identity::session::{self, Beginning};
 use crate::oauth::{RequestContext, device};
 use crate::password_hash::HashMemory;
@@ -146,8 +146,8 @@ pub struct LogInForm {
 pub struct LoggedIn {
     /// The value of the session's cookie.
     pub session: PlainSecret,
-    /// What the browser is to remember.
-    pub remembered: Option<RememberedCookie>,
+    /// What becomes of what the browser remembers.
+    pub memory: Memory,
 }
 
 /// Logs a person in, and says what comes next; the cookie that the browser is known by from now on goes with it.
@@ -177,13 +177,18 @@ pub fn log_in(
             Some(client_id) => refusal.of_client(client_id),
             None => refusal,
         })?;
-    let beginning =
-        Beginning { current: current.as_ref(), request: Some(request), place: &visitor.place, remember: form.remember };
+    let beginning = Beginning {
+        current: current.as_ref(),
+        remembered: visitor.remembered.as_ref(),
+        request,
+        place: &visitor.place,
+        remember: form.remember,
+    };
     let begun = session::begin(app, &proven, &beginning, &context.deadline)?;
     let named = client_id.as_ref().map(ClientId::as_str);
     tracing::info!(event = "logged_in", client_id = named, account_id = %proven.account.id);
     proven.remember(app);
-    let cookies = LoggedIn { session: begun.cookie, remembered: begun.remembered };
+    let cookies = LoggedIn { session: begun.cookie, memory: begun.memory };
     let (mut waiting, client_id) = match (waits, client_id) {
         (Found::Client(waiting), Some(client_id)) => (*waiting, client_id),
         (Found::Client(_) | Found::Account { .. }, _) => {

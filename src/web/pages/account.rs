@@ -11,6 +11,7 @@ use super::{add_cookies, forms, logout, on_token_lane, page, refused, see_other}
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
 use crate::identity::browser::Visitor;
+use crate::identity::remembered::SeriesName;
 use crate::identity::self_service::{self, Carried, Opened, Overview, ShownGrant, ShownRemembered, ShownSession, Wish};
 use crate::oauth::end_session::{self, Frame};
 use crate::protocol::params::Params;
@@ -127,7 +128,7 @@ fn wish(params: &Params) -> Result<Wish, Refusal> {
         .collect();
     match pressed.as_slice() {
         [("session", id)] => Ok(Wish::Session(id.parse().map_err(|_| malformed())?)),
-        [("remembered", id)] => Ok(Wish::Remembered(id.parse().map_err(|_| malformed())?)),
+        [("remembered", id)] => Ok(Wish::Remembered(SeriesName::parse(id).ok_or_else(malformed)?)),
         [("grant", id)] => Ok(Wish::Grant(id.parse().map_err(|_| malformed())?)),
         [("everything", _)] => Ok(Wish::Everything),
         _ => Err(malformed()),

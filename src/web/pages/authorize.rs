@@ -207,7 +207,7 @@ async fn try_log_in(
     let app = state.app.clone();
     let work = move |memory: &mut HashMemory| steps::log_in(&app, memory, &sent, &visitor, &context);
     let (cookies, outcome) = hop(request, state, &state.lanes.hash, work).await?;
-    Ok((cookies::log_in(&state.app, &cookies.session, cookies.remembered.as_ref()), outcome))
+    Ok((cookies::log_in(&state.app, &cookies.session, &cookies.memory), outcome))
 }
 
 /// The page again, with what was wrong; the same for whatever was wrong (ASVS 6.3.8).

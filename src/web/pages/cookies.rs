@@ -11,7 +11,7 @@ use actix_web::http::header::{COOKIE, HeaderMap, USER_AGENT};
 use crate::app::App;
 use crate::identity::browser::{Browser, Visitor};
 use crate::identity::place::Place;
-use crate::identity::remembered::{RememberedCookie, RememberedToken};
+use crate::identity::remembered::{Memory, RememberedToken};
 use crate::identity::session::SessionToken;
 use crate::oauth::refresh_cookie;
 use crate::protocol::client_credentials::ClientId;
@@ -86,14 +86,18 @@ fn build<'a>(app: &App, name: impl Into<Cow<'a, str>>, value: &PlainSecret) -> C
 }
 
 /// The cookies of a log-in.
-pub(super) fn log_in(app: &App, session: &PlainSecret, remembered: Option<&RememberedCookie>) -> Vec<Cookie<'static>> {
-    let remembered = remembered.map(|remembered| {
-        let mut cookie = cookie(app, Kind::Remembered, &remembered.value);
-        let seconds = i64::try_from(remembered.max_age.as_secs()).unwrap_or(i64::MAX);
-        // The one that outlives the browser's being closed.
-        cookie.set_max_age(Age::seconds(seconds));
-        cookie
-    });
+pub(super) fn log_in(app: &App, session: &PlainSecret, memory: &Memory) -> Vec<Cookie<'static>> {
+    let remembered = match memory {
+        Memory::Kept => None,
+        Memory::Set(remembered) => {
+            let mut cookie = cookie(app, Kind::Remembered, &remembered.value);
+            let seconds = i64::try_from(remembered.max_age.as_secs()).unwrap_or(i64::MAX);
+            // The one that outlives the browser's being closed.
+            cookie.set_max_age(Age::seconds(seconds));
+            Some(cookie)
+        }
+        Memory::Cleared => Some(removal(app, Kind::Remembered)),
+    };
     [cookie(app, Kind::Session, session)].into_iter().chain(remembered).collect()
 }
 

@@ -315,6 +315,27 @@ fn what_apps_begin_is_kept_within_bounds() {
 }
 
 #[test]
+fn of_those_who_go_on_at_once_one_gets_a_code_and_the_others_make_nothing() {
+    let app = TestApp::with(&[("passwords.threads", "4")]);
+    own(&app);
+    let (party, (_, email)) = (app.relying_party(), app.account());
+    for round in 1..=3 {
+        let name = session(&ask(&party, &request(), &[]));
+        let form = [("client_id", "own"), ("auth_session", &name), ("username", &email), ("password", PASSWORD)];
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let running: Vec<_> = (0..4).map(|_| scope.spawn(|| app.relying_party().form(PATH, &[], &form))).collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "{answers:?}");
+        let mut others = answers.iter().filter(|answer| answer.status != 200);
+        assert!(others.all(|answer| answer.error() == "invalid_session"), "{answers:?}");
+        let count = |table: &str| app.database.lines(&format!("SELECT CAST(COUNT(*) AS TEXT) AS line FROM {table}"));
+        assert_eq!(count("browser_sessions"), [round.to_string()]);
+        assert_eq!(count("authorization_codes"), [round.to_string()]);
+    }
+}
+
+#[test]
 fn everything_that_such_a_code_is_bound_to_must_be_shown() {
     let app = TestApp::start();
     own(&app);

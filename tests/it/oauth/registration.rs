@@ -12,7 +12,7 @@ use crate::document_server::DocumentServer;
 use crate::relying_party::{Answer, RelyingParty, basic};
 
 /// A server where everybody may register, at most for this.
-fn open() -> TestApp {
+pub(super) fn open() -> TestApp {
     TestApp::with(&[
         ("registration.mode", "open"),
         ("registration.allowed_scope", "openid email offline_access read"),
@@ -20,7 +20,7 @@ fn open() -> TestApp {
     ])
 }
 
-fn send(party: &RelyingParty, method: &str, path: &str, token: Option<&str>, body: &Value) -> Answer {
+pub(super) fn send(party: &RelyingParty, method: &str, path: &str, token: Option<&str>, body: &Value) -> Answer {
     let bearer = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![("Content-Type", "application/json")];
     headers.extend(bearer.as_deref().map(|value| ("Authorization", value)));
@@ -34,18 +34,18 @@ fn register(app: &TestApp, body: &Value) -> Answer {
 
 /// A client that registered itself: where it looks after that, and everything it was told.
 #[track_caller]
-fn registered(app: &TestApp, body: &Value) -> (String, Value) {
+pub(super) fn registered(app: &TestApp, body: &Value) -> (String, Value) {
     let answer = register(app, body);
     assert_eq!(answer.status, 201, "{}", answer.body);
     let json = answer.json();
     (format!("/register/{}", json["client_id"].as_str().unwrap()), json)
 }
 
-fn text<'a>(json: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(json: &'a Value, name: &str) -> &'a str {
     json[name].as_str().unwrap_or_else(|| panic!("no {name}: {json}"))
 }
 
-fn web() -> Value {
+pub(super) fn web() -> Value {
     json!({ "client_name": "Example", "redirect_uris": [CALLBACK], "grant_types": ["authorization_code", "refresh_token"],
         "client_uri": "https://app.example", "contacts": ["ada@app.example"], "logo_uri": "https://app.example/logo.png",
         "client_name#de": "Beispiel" })
@@ -310,7 +310,7 @@ fn nobody_else_looks_at_a_registration_whether_there_is_one_or_not() {
 }
 
 /// Somebody logs in and allows a client that registered itself: the browser, and the tokens.
-fn allowed(app: &TestApp, id: &str) -> (Browser, crate::relying_party::Tokens) {
+pub(super) fn allowed(app: &TestApp, id: &str) -> (Browser, crate::relying_party::Tokens) {
     let (_, email) = app.account();
     let (browser, request) = (Browser::new(app), CodeRequest::of(id, CALLBACK));
     let asked = browser.log_in(&browser.get(&request.path()), &email);
@@ -318,7 +318,7 @@ fn allowed(app: &TestApp, id: &str) -> (Browser, crate::relying_party::Tokens) {
     (browser, answer.tokens())
 }
 
-fn public() -> Value {
+pub(super) fn public() -> Value {
     json!({ "client_name": "Example", "redirect_uris": [CALLBACK], "grant_types": ["authorization_code", "refresh_token"],
         "token_endpoint_auth_method": "none" })
 }

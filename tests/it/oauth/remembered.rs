@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::admin;
 use countersign::id::RememberedId;
-use countersign::secret::{Digest, PlainSecret, decode_base64url};
+use countersign::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
 use countersign::store::remembered_log_ins;
 
 use crate::app::{PASSWORD, TestApp};
@@ -198,31 +198,190 @@ fn a_secret_is_moved_on_by_one_alone() {
     assert_eq!(moved, 1);
 }
 
+/// From a network that no other test is in, since they share what counts.
+const NARROW: [(&str, &str); 2] = [("limits.authorize_requests", "1"), ("http.trusted_proxies", "127.0.0.1/32")];
+const HERE: [(&str, &str); 2] = [("Sec-Fetch-Site", "none"), ("X-Forwarded-For", "203.0.113.77")];
+
 #[test]
 fn whoever_comes_without_end_fills_nothing() {
+    // A count that the clock of the test forgets.
+    let app = TestApp::with(&[("cache.url", "memory:")]);
+    let (browser, _, _) = remembered(&app);
+    let (other, _, _) = again(&app);
+    app.advance(DAY);
+    let before = browser.cookie(REMEMBERED).unwrap();
+    let come = || copy(&app, &browser).get(&silent().path()).status;
+    assert_eq!((0..64).filter(|_| come() == 303).count(), 60);
+    let rows = app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM browser_sessions");
+    assert_eq!(rows, ["62"], "with the two that logged in");
+    close(&other);
+    assert!(is_logged_in(&other), "it is nobody else's count");
+    app.advance(Duration::from_secs(60));
+    browser.set_cookie(REMEMBERED, &before);
+    close(&browser);
+    assert!(is_logged_in(&browser), "nothing is lost by that");
+}
+
+#[test]
+fn what_others_begin_keeps_no_browser_out_that_is_remembered() {
     let app = TestApp::start();
     let (browser, _, _) = remembered(&app);
     app.advance(DAY);
-    let before = browser.cookie(REMEMBERED).unwrap();
-    // From a network that no other test is in, since they share what counts.
-    let settings = [
-        ("issuer", app.app.issuer.as_str()),
-        ("limits.authorize_requests", "5"),
-        ("http.trusted_proxies", "127.0.0.1/32"),
-    ];
-    let narrow = TestApp::on(app.database.clone(), app.app.clock.clone(), &settings);
-    let headers = [("Sec-Fetch-Site", "none"), ("X-Forwarded-For", "203.0.113.77")];
-    let statuses: Vec<_> = (0..8)
-        .map(|_| {
-            let again = Browser::new(&narrow);
-            again.set_cookie(REMEMBERED, &before);
-            again.get_with(&silent().path(), &headers).status
-        })
-        .collect();
-    assert_eq!(statuses, [303, 303, 303, 303, 303, 429, 429, 429]);
-    app.advance(Duration::from_secs(60));
     close(&browser);
-    assert!(is_logged_in(&browser), "nothing is lost by that");
+    let mut settings = vec![("issuer", app.app.issuer.as_str())];
+    settings.extend(NARROW);
+    let narrow = TestApp::on(app.database.clone(), app.app.clock.clone(), &settings);
+    let asked = CodeRequest::new();
+    let begin = || Browser::new(&narrow).get_with(&asked.path(), &HERE).header("location").unwrap().to_owned();
+    assert!(begin().starts_with("/login?"));
+    assert!(begin().contains("temporarily_unavailable"), "nothing more begins there");
+    let again = Browser::new(&narrow);
+    again.set_cookie(REMEMBERED, &browser.cookie(REMEMBERED).unwrap());
+    assert!(response(&again.get_with(&silent().path(), &HERE)).contains_key("code"));
+}
+
+#[test]
+fn whoever_sees_what_a_page_and_the_log_say_of_it_ends_nothing() {
+    let app = TestApp::start();
+    let (browser, email, _) = remembered(&app);
+    let bytes = decode_base64url(&browser.cookie(REMEMBERED).unwrap()).unwrap();
+    let id = RememberedId::from_slice(&bytes[..16]).unwrap();
+    app.advance(DAY * 3);
+    let other = Browser::new(&app);
+    other.log_in(&other.get("/account"), &email);
+    let page = other.get("/account");
+    let name = page.body.split("name=\"remembered\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let shown = decode_base64url(&name).unwrap();
+    assert!(!shown.windows(16).any(|window| window == id.as_bytes()) && !page.body.contains(&id.to_string()));
+    // All that can be made of it, and the identifier itself, which only the cookie says.
+    for (first, ends) in [(&shown[..16], false), (&shown[16..], false), (&bytes[..16], true)] {
+        let forged = encode_base64url(&[first, &[7; 32]].concat());
+        let forger = Browser::new(&app);
+        forger.set_cookie(REMEMBERED, &forged);
+        assert!(!is_logged_in(&forger));
+        assert_eq!(!other.get("/account").body.contains(&name), ends);
+    }
+    let (browser, email, _) = again(&app);
+    let bytes = decode_base64url(&browser.cookie(REMEMBERED).unwrap()).unwrap();
+    let id = RememberedId::from_slice(&bytes[..16]).unwrap();
+    app.advance(DAY * 3);
+    other.log_in(&other.get(&CodeRequest::new().with("prompt", "login").path()), &email);
+    let page = other.get("/account");
+    let name = page.body.split("name=\"remembered\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert_eq!(Form::of(&page).send(&other, &[("remembered", &name)]).status, 303);
+    let log = std::fs::read_to_string(crate::app::log_file()).unwrap();
+    assert!(log.contains(&name), "the log says which");
+    assert!(!log.contains(&id.to_string()), "and not by the identifier");
+    close(&browser);
+    assert!(!is_logged_in(&browser));
+}
+
+#[test]
+fn an_account_has_twenty_and_those_go_that_were_used_longest_ago() {
+    let app = TestApp::start();
+    let (first, email, _) = remembered(&app);
+    let log_in = || {
+        let browser = Browser::new(&app);
+        let form = Form::of(&browser.follow(&browser.get("/account")));
+        form.send(&browser, &[("username", &email), ("password", PASSWORD), ("remember", "yes")]);
+        app.advance(Duration::from_secs(1));
+        browser
+    };
+    let second = log_in();
+    let mut others: Vec<_> = (0..18).map(|_| log_in()).collect();
+    // Somebody uses the first, and logs out of another: neither of them is the one that goes.
+    close(&first);
+    assert!(is_logged_in(&first));
+    let out = others.remove(0);
+    Form::of(&out.get("/logout")).send(&out, &[]);
+    app.advance(Duration::from_secs(1));
+    let rows = || app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM remembered_log_ins");
+    assert_eq!(rows(), ["20"]);
+    log_in();
+    assert_eq!(rows(), ["20"]);
+    close(&second);
+    assert!(is_logged_in(&second), "there was room");
+    app.advance(Duration::from_secs(1));
+    log_in();
+    assert_eq!(rows(), ["20"]);
+    let oldest = others.remove(0);
+    assert!(is_logged_in(&oldest), "what is open stays open");
+    close(&oldest);
+    assert!(!is_logged_in(&oldest));
+    for browser in [&first, &second, &others[0]] {
+        close(browser);
+        assert!(is_logged_in(browser));
+    }
+    // Those who come at once have no more between them.
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(log_in);
+        }
+    });
+    assert_eq!(rows(), ["20"]);
+}
+
+#[test]
+fn nobody_is_remembered_in_a_browser_where_somebody_else_has_logged_in() {
+    let app = TestApp::start();
+    app.code_client();
+    for ticks in [false, true] {
+        let (browser, _, tokens) = again(&app);
+        app.advance(DAY);
+        let (_, other) = app.account();
+        // What the browser had of the one before is gone when the other sends the form.
+        let form = Form::of(&browser.follow(&browser.get(&CodeRequest::new().with("prompt", "login").path())));
+        close(&browser);
+        let kept = browser.cookie(REMEMBERED).unwrap();
+        let mut typed = vec![("username", other.as_str()), ("password", PASSWORD)];
+        typed.extend(ticks.then_some(("remember", "yes")));
+        let done = form.send(&browser, &typed);
+        let now = browser.cookie(REMEMBERED).unwrap();
+        assert!(set_cookies(&done).iter().any(|set| set.starts_with(REMEMBERED)), "{done:?}");
+        assert_eq!((now.is_empty(), now == kept), (!ticks, false));
+        let whoever = Browser::new(&app);
+        whoever.set_cookie(REMEMBERED, &kept);
+        assert!(!is_logged_in(&whoever), "it is over");
+        assert_eq!(app.relying_party().refresh("app", tokens.refresh_token()).error(), "invalid_grant");
+        browser.allow(&done);
+        close(&browser);
+        assert_eq!(
+            response(&browser.get(&silent().path())).contains_key("code"),
+            ticks,
+            "whoever came last, or nobody"
+        );
+        if ticks {
+            assert!(browser.get("/account").body.contains(&other));
+        }
+    }
+}
+
+#[test]
+fn the_same_person_stays_remembered_and_once_alone() {
+    let app = TestApp::start();
+    let (browser, email, tokens) = remembered(&app);
+    let first = browser.cookie(REMEMBERED).unwrap();
+    let log_in = |typed: &[(&str, &str)]| {
+        let form = Form::of(&browser.follow(&browser.get(&CodeRequest::new().with("prompt", "login").path())));
+        close(&browser);
+        let pairs = [&[("username", email.as_str()), ("password", PASSWORD)], typed].concat();
+        set_cookies(&form.send(&browser, &pairs)).iter().any(|set| set.starts_with(REMEMBERED))
+    };
+    assert!(!log_in(&[]), "unasked, it stays as it is");
+    close(&browser);
+    assert!(is_logged_in(&browser));
+    let second = browser.cookie(REMEMBERED).unwrap();
+    assert!(second != first && log_in(&[("remember", "yes")]));
+    let whoever = Browser::new(&app);
+    whoever.set_cookie(REMEMBERED, &second);
+    assert!(!is_logged_in(&whoever), "another has taken its place");
+    app.relying_party().refresh("app", tokens.refresh_token()).tokens();
+    // A log-out ends it, whichever log-in it came from.
+    assert!(!log_in(&[]));
+    let third = browser.cookie(REMEMBERED).unwrap();
+    Form::of(&browser.get("/logout")).send(&browser, &[]);
+    whoever.set_cookie(REMEMBERED, &third);
+    assert!(!is_logged_in(&whoever));
 }
 
 #[test]
