@@ -7,12 +7,9 @@ pub(super) fn is_same(htu: &str, base: &str, path: &str) -> bool {
     path.starts_with('/') && normal(htu).is_some_and(|said| Some(said) == normal(&format!("{base}{path}")))
 }
 
-/// The one spelling of an address; none for what is none, or shows two readers two hosts.
+/// The one spelling of an address; none for what is none. What shows two readers two hosts is none that we are called by.
 fn normal(address: &str) -> Option<String> {
     let address = address.split(['?', '#']).next()?;
-    if address.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
-        return None;
-    }
     let (scheme, rest) = address.split_once("://")?;
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     // RFC 3986 §6.2.2.1: scheme and host have no case.
@@ -24,9 +21,6 @@ fn normal(address: &str) -> Option<String> {
         _ => return None,
     };
     let host = authority.strip_suffix(port).or_else(|| authority.strip_suffix(':')).unwrap_or(&authority);
-    if host.is_empty() || host.contains('@') {
-        return None;
-    }
     Some(format!("{scheme}://{host}{}", without_dots(&decoded(path))))
 }
 
