@@ -41,7 +41,7 @@ RUN touch src/main.rs src/lib.rs crates/verifier/src/lib.rs \
 
 FROM ${RUNTIME_IMAGE}
 LABEL org.opencontainers.image.title="Countersign" \
-      org.opencontainers.image.description="A standalone token issuer and authorization server" \
+      org.opencontainers.image.description="An OAuth 2.1 authorization server and OpenID Provider in one program" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 # Public certificate authorities, for a database whose certificate one of them signed.

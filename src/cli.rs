@@ -29,7 +29,7 @@ use crate::settings::{DatabaseUrl, Settings, SettingsError};
 use crate::store::migrate::{self, MigrateError};
 use output::Output;
 
-/// A standalone token issuer and authorization server.
+/// An OAuth 2.1 authorization server and OpenID Provider in one program.
 #[derive(Parser)]
 #[command(name = "countersign", version, about)]
 struct Arguments {

@@ -245,7 +245,8 @@ impl Keyring {
         match fresh {
             Ok(fresh) => {
                 past.key_version = fresh.key_version();
-                if fresh.kids() != held.kids() {
+                // Nothing was in use before the first.
+                if fresh.kids() != held.kids() && !held.listed.is_empty() {
                     let active = fresh.active.as_ref().map_or("none", |active| active.kid());
                     tracing::info!(%active, published = fresh.listed.len(), "other signing keys are in use");
                 }

@@ -1,4 +1,4 @@
-//! Countersign: a standalone token issuer and authorization server.
+//! Countersign: an OAuth 2.1 authorization server and OpenID Provider in one program.
 //!
 //! Modules in dependency order; a module may use only those above it (`protocol` and `reason` name each other: what is
 //! asked and why it is refused), and each outside crate has one door.

@@ -12,7 +12,7 @@ use crate::secret::{Digest, encode_base64url};
 
 /// The window of the per-network rules.
 const MINUTE: Duration = Duration::from_mins(1);
-/// As many of a site's networks count as are let through in full.
+/// A site may have this many networks' worth.
 const NETWORKS_OF_SITE: u32 = 4;
 /// Log-ins restored from one series in a minute: a browser opens all of its tabs at once.
 const RESTORED: u32 = 60;

@@ -359,6 +359,8 @@ refusals! {
     }
     /// A client that registers itself did not get what it asked for.
     Registration in RegistrationRefusal {
+        /// RFC 7591 §3, RFC 7592 §2: no initial access token where one is wanted, or no registration access token.
+        TokenMissing = "registration.token_missing", InvalidToken, None, Routine;
         /// RFC 7591 §3.1.
         NotJson = "registration.not_json", InvalidClientMetadata as 415, Some("the body must be application/json"), Routine;
         /// Not an object, a member twice, or one of the wrong type.

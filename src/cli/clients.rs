@@ -75,8 +75,8 @@ pub(super) struct CreateArguments {
     /// A name for people.
     #[arg(long)]
     name: Option<String>,
-    /// A grant type: `authorization_code`, `password`, `client_credentials`, `refresh_token` or
-    /// `urn:ietf:params:oauth:grant-type:device_code`; one --grant for each.
+    /// A grant type: `authorization_code`, `password`, `client_credentials`, `refresh_token`,
+    /// `urn:ietf:params:oauth:grant-type:device_code` or `urn:ietf:params:oauth:grant-type:token-exchange`; one --grant for each.
     #[arg(long = "grant", value_name = "GRANT_TYPE")]
     grants: Vec<String>,
     /// Where answers of the authorization endpoint may go; may be repeated.

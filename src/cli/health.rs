@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::CommandError;
+use crate::metrics::Endpoint;
 use crate::settings::Settings;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -23,7 +24,10 @@ pub(super) fn own_url(settings: &Settings) -> String {
 /// Asks `url`, http only; any answer but 200 is a failure.
 pub(super) fn run(text: &str) -> Result<(), CommandError> {
     let url = Url::parse(text).ok().filter(|url| url.scheme() == "http");
-    let url = url.ok_or(CommandError::Usage("--url must be an http URL"))?;
+    let mut url = url.ok_or(CommandError::Usage("--url must be an http URL"))?;
+    if url.path() == "/" {
+        url.set_path(Endpoint::Readyz.path());
+    }
     let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
     let address = (host.trim_matches(['[', ']']), port).to_socket_addrs()?.next();
     let address = address.ok_or(CommandError::Usage("--url names no host"))?;

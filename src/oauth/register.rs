@@ -111,7 +111,7 @@ fn admit(app: &App, call: &RegistrationCall) -> Result<Option<Digest>, Refusal> 
 }
 
 fn presented(call: &RegistrationCall) -> Result<PlainSecret, Refusal> {
-    let header = call.authorization.as_deref().ok_or(BearerRefusal::Missing)?;
+    let header = call.authorization.as_deref().ok_or(RegistrationRefusal::TokenMissing)?;
     Ok(PlainSecret::new(bearer(header).ok_or(BearerRefusal::Invalid)?))
 }
 

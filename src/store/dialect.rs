@@ -198,16 +198,16 @@ pub(super) fn has_single_writer(url: &DatabaseUrl) -> bool {
 }
 
 /// The migrations in the binary, oldest first, by version.
-pub(super) fn embedded_versions(conn: &Conn) -> Result<Vec<String>, Error> {
+pub(super) fn embedded_versions(url: &DatabaseUrl) -> Result<Vec<String>, Error> {
     fn versions<D: diesel::backend::Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>, Error> {
         let migrations = diesel::migration::MigrationSource::<D>::migrations(source).map_err(Error::unavailable)?;
         let mut versions: Vec<_> = migrations.iter().map(|migration| migration.name().version().to_string()).collect();
         versions.sort_unstable();
         Ok(versions)
     }
-    match conn {
-        Conn::Sqlite(_) => versions::<diesel::sqlite::Sqlite>(&SQLITE_MIGRATIONS),
-        Conn::Postgres(_) => versions::<diesel::pg::Pg>(&POSTGRES_MIGRATIONS),
+    match url {
+        DatabaseUrl::Sqlite(_) => versions::<diesel::sqlite::Sqlite>(&SQLITE_MIGRATIONS),
+        DatabaseUrl::Postgres(_) => versions::<diesel::pg::Pg>(&POSTGRES_MIGRATIONS),
     }
 }
 

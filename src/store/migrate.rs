@@ -32,16 +32,19 @@ pub enum MigrateError {
     NewerThanBinary(String),
 }
 
-/// Compares the database with the binary.
+/// Compares the database with the binary, and makes none that is not there.
 ///
 /// # Errors
 /// [`Error::Unavailable`].
 pub fn status(url: &DatabaseUrl) -> Result<Status, Error> {
-    status_of(&mut dialect::connect(url).map_err(Error::unavailable)?)
+    if matches!(url, DatabaseUrl::Sqlite(path) if !path.exists()) {
+        return Ok(Status { applied: Vec::new(), pending: dialect::embedded_versions(url)?, unknown: Vec::new() });
+    }
+    status_of(&mut dialect::connect(url).map_err(Error::unavailable)?, url)
 }
 
-fn status_of(conn: &mut Conn) -> Result<Status, Error> {
-    let embedded = dialect::embedded_versions(conn)?;
+fn status_of(conn: &mut Conn, url: &DatabaseUrl) -> Result<Status, Error> {
+    let embedded = dialect::embedded_versions(url)?;
     let applied = dialect::applied_versions(conn)?;
     let pending = embedded.iter().filter(|version| !applied.contains(version)).cloned().collect();
     let unknown = applied.iter().filter(|version| !embedded.contains(version)).cloned().collect();
@@ -58,7 +61,7 @@ pub fn apply(url: &DatabaseUrl) -> Result<Vec<String>, MigrateError> {
     loop {
         tries += 1;
         match dialect::connect(url) {
-            Ok(mut conn) => match apply_once(&mut conn) {
+            Ok(mut conn) => match apply_once(&mut conn, url) {
                 Err(MigrateError::Store(_)) if tries < MAX_TRIES => {}
                 outcome => return outcome,
             },
@@ -75,8 +78,8 @@ fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-fn apply_once(conn: &mut Conn) -> Result<Vec<String>, MigrateError> {
-    let before = status_of(conn)?;
+fn apply_once(conn: &mut Conn, url: &DatabaseUrl) -> Result<Vec<String>, MigrateError> {
+    let before = status_of(conn, url)?;
     if let Some(newer) = before.unknown.last() {
         return Err(MigrateError::NewerThanBinary(newer.clone()));
     }

@@ -26,7 +26,7 @@ pub(super) async fn jwks(request: HttpRequest, state: web::Data<State>) -> HttpR
     }
 }
 
-/// What this server is and does (RFC 8414 §3).
+/// What this server is and does (RFC 8414 §3); the same at `/.well-known/openid-configuration` (OpenID Connect Discovery §4).
 #[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "documents", responses(
     (status = 200, description = "Authorization server metadata", body = crate::protocol::discovery_document::DiscoveryDocument),
     (status = 304, description = "Unchanged since the given ETag")))]

@@ -16,7 +16,7 @@ use crate::metrics::Endpoint;
 use crate::oauth::possession;
 use crate::protocol::error_code::ErrorCode;
 use crate::protocol::jose::Algorithm;
-use crate::reason::{BearerRefusal, Reason, Refusal, Weight};
+use crate::reason::{BearerRefusal, Reason, Refusal, RegistrationRefusal, Weight};
 
 /// RFC 6749 §5.2.
 #[derive(Serialize, ToSchema)]
@@ -96,6 +96,7 @@ fn challenge(refusal: &Refusal) -> Option<HeaderValue> {
             let error = refusal.reason.row().code.as_str();
             format!(r#"DPoP error="{error}", algs="{algs}""#)
         }
+        Reason::Registration(RegistrationRefusal::TokenMissing) => r#"Bearer realm="countersign""#.to_owned(),
         Reason::Bearer(BearerRefusal::Invalid) => r#"Bearer realm="countersign", error="invalid_token""#.to_owned(),
         Reason::Bearer(BearerRefusal::NotOpenId) => {
             r#"Bearer realm="countersign", error="insufficient_scope", scope="openid""#.to_owned()

@@ -15,7 +15,7 @@ use crate::protocol::client_metadata::registrant::OPERATORS;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Countersign", description = "Token issuer and authorization server"),
+    info(title = "Countersign", description = "An OAuth 2.1 authorization server and OpenID Provider in one program"),
     paths(
         pages::authorize::authorization,
         pages::device::device_page,

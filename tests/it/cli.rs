@@ -172,8 +172,11 @@ fn wrong_arguments_exit_with_two_and_help_with_nought() {
 #[test]
 fn migrate_shows_and_applies() {
     let desk = Desk::new();
+    let files = || std::fs::read_dir(desk.database.folder.path()).unwrap().count();
+    let none = files();
     let before = desk.json(&["migrate", "--status"], "");
     assert!(before["applied"].as_array().unwrap().is_empty());
+    assert_eq!(files(), none, "looking makes nothing");
     let after = desk.json(&["migrate"], "");
     assert_eq!((&after["applied"], &after["pending"]), (&before["pending"], &serde_json::json!([])));
 }
