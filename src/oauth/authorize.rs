@@ -340,10 +340,13 @@ fn is_fresh(asked: &Asked, found: &SessionOfAccount, logged_in: Option<SessionId
 fn wants_consent(asked: &Asked, destination: &Destination, found: &SessionOfAccount) -> bool {
     // RFC 8628 §5.4: whoever began it may be far away, so the person compares the code each time.
     let Destination::Client(return_to) = destination else { return true };
+    let metadata = &asked.client.metadata;
     // RFC 8252 §8.6, RFC 9700 §2.1: whoever answers there may be another program that only names itself so.
-    let unsure = asked.client.metadata.is_public() && return_to.redirect.may_be_taken();
-    let covered = found.consented.as_ref().is_some_and(|consented| asked.wanted.is_within(consented));
-    asked.request.prompts.contains(&Prompt::Consent) || unsure || !(asked.client.metadata.first_party || covered)
+    let unsure = metadata.is_public() && return_to.redirect.may_be_taken();
+    // RFC 9700 §4.11: what was allowed of an answer to one place holds for no other, if nobody vouches for their being one's.
+    let one_place = asked.client.registration.is_none() || redirect_uri::are_of_one_origin(&metadata.redirect_uris);
+    let covered = one_place && found.consented.as_ref().is_some_and(|consented| asked.wanted.is_within(consented));
+    asked.request.prompts.contains(&Prompt::Consent) || unsure || !(metadata.first_party || covered)
 }
 
 /// What is to be kept for a person, under a name that nobody else knows.

@@ -49,9 +49,11 @@ impl ChallengeCall {
         Ok(Self { presented, params, credentials })
     }
 
-    /// Whether a password is to be looked at.
-    pub fn has_password(&self) -> bool {
-        self.credentials.is_some()
+    /// Whether a password is to be looked at, as far as that can be told before the client is believed: whoever may not log in
+    /// holds nobody up who does.
+    pub fn wants_hash(&self, app: &App) -> bool {
+        let client = app.clients.find(&self.presented.client_id);
+        self.credentials.is_some() && client.is_some_and(|client| client.metadata.authorization_challenge)
     }
 }
 

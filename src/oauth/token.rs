@@ -16,7 +16,7 @@ use crate::protocol::client_credentials::{ClientId, Method, PresentedClient};
 use crate::protocol::params::Params;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
-use crate::protocol::token_request::{Offer, TokenRequest};
+use crate::protocol::token_request::{GrantType, Offer, TokenRequest};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{ClientRefusal, Refusal};
 use crate::store::clients::Client;
@@ -75,12 +75,19 @@ impl TokenCall {
             // A life that the active key has not signed yet is written into its row first.
             Offer::ClientCredentials if proves || !app.keyring.knows_life(self.access_ttl(app)) => LaneKind::Token,
             Offer::ClientCredentials => LaneKind::Here,
-            Offer::RefreshToken { .. }
+            // Keys may have to be fetched: whoever may not send passwords holds nobody up who does.
+            Offer::Password(_) if self.sends_passwords(app) => LaneKind::Hash,
+            Offer::Password(_)
+            | Offer::RefreshToken { .. }
             | Offer::AuthorizationCode(_)
             | Offer::TokenExchange(_)
             | Offer::DeviceCode(_) => LaneKind::Token,
-            Offer::Password(_) => LaneKind::Hash,
         }
+    }
+
+    fn sends_passwords(&self, app: &App) -> bool {
+        let client = app.clients.find(&self.presented.client_id);
+        client.is_some_and(|client| client.metadata.grant_types.contains(&GrantType::Password))
     }
 
     fn access_ttl(&self, app: &App) -> Duration {

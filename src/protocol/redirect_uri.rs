@@ -162,6 +162,13 @@ pub(in crate::protocol) fn origin(uri: &str) -> Option<url::Origin> {
     Url::parse(uri).ok().map(|url| url.origin()).filter(url::Origin::is_tuple)
 }
 
+/// Whether answers to all of them reach one origin.
+pub fn are_of_one_origin(uris: &[RedirectUri]) -> bool {
+    let mut origins = uris.iter().map(|uri| origin(uri.as_str()));
+    let first = origins.next().flatten();
+    first.is_some() && origins.all(|other| other == first)
+}
+
 /// The registered URI that a request's `redirect_uri` is, or the only one there is when the request has none.
 ///
 /// `None` when it is none of them, or when there is more than one to choose from (RFC 6749 §3.1.2.3).

@@ -101,7 +101,7 @@ pub(super) async fn authorization_challenge(
         let headers = request.headers();
         let call = ChallengeCall::parse(extract::content_type(headers), extract::authorization(headers)?, &body)?;
         let app = state.app.clone();
-        if call.has_password() {
+        if call.wants_hash(&app) {
             let work = move |memory: &mut HashMemory| challenge(&app, call, &context, memory);
             return hop(&request, &state, &state.lanes.hash, work).await;
         }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::proof::is_callable;
 use super::{ClientMetadataJson, MetadataError, refuse};
-use crate::protocol::redirect_uri::RedirectUri;
+use crate::protocol::redirect_uri::{RedirectUri, origin};
 
 /// Whether people have one name for all clients (OpenID Connect Core §8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,7 +52,9 @@ impl SubjectRules {
             return refuse("sector_identifier_uri", "an https URL without a user or a fragment");
         }
         let host = |uri: &str| Url::parse(uri).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let mut hosts: Vec<_> = redirect_uris.iter().map(|uri| host(uri.as_str())).collect();
+        // What stands where the host does in a scheme of a program's own (RFC 8252 §7.1) is nobody's.
+        let own_host = |uri: &RedirectUri| origin(uri.as_str()).and_then(|_| host(uri.as_str()));
+        let mut hosts: Vec<_> = redirect_uris.iter().map(own_host).collect();
         hosts.dedup();
         // OpenID Connect Core §8.1: the host of the sector identifier, or that of all redirect URIs.
         let sector = match (&uri, hosts.as_slice()) {
@@ -69,5 +71,24 @@ impl SubjectRules {
             sector_identifier_uri: uri,
             signs_userinfo: json.userinfo_signed_response_alg.is_some(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ClientMetadata;
+
+    #[test]
+    fn what_stands_where_the_host_does_in_a_scheme_of_a_programs_own_is_no_sector() {
+        let sector = |uri: &str| {
+            let json =
+                format!(r#"{{"subject_type":"pairwise","application_type":"native","redirect_uris":["{uri}"]}}"#);
+            ClientMetadata::parse(&json)
+                .map(|(_, metadata)| metadata.subjects.sector)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(sector("https://bank.example/cb").unwrap().as_deref(), Some("bank.example"));
+        let refused = sector("com.evil.app://bank.example/cb").unwrap_err();
+        assert!(refused.contains("subject_type"), "{refused}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::{AUDIENCE, TestApp};
+use crate::app::{AUDIENCE, PASSWORD, TestApp};
 use crate::client_key::{ClientKey, asserted};
 use crate::document_server::DocumentServer;
 use crate::relying_party::{Answer, basic};
@@ -238,6 +238,34 @@ fn keys_are_fetched_where_the_client_publishes_them_and_changed_there() {
     app.advance(Duration::from_mins(31));
     let gone = ask(&app, &new.assertion(&app, "bank", &json!({})));
     assert_eq!(gone.json()["error_description"], "the keys at the jwks_uri of the client could not be fetched");
+}
+
+#[test]
+fn whoever_may_not_log_in_holds_nobody_up_who_does() {
+    let app = TestApp::with(&[("fetch.allow_loopback", "true"), ("passwords.threads", "1")]);
+    let (key, (_, email)) = (ClientKey::p256(), app.account());
+    let server = DocumentServer::start(&key.jwks());
+    server.says("hang");
+    register(&app, "slow", &json!({ "jwks_uri": server.uri }));
+    let secret = app.confidential_client();
+    let (assertion, wrong) = (key.assertion(&app, "slow", &json!({})), [("username", "x"), ("password", "y")]);
+    let log_in = [("grant_type", "password"), ("username", email.as_str()), ("password", PASSWORD)];
+    for (nth, path) in ["/token", "/authorize-challenge"].into_iter().enumerate() {
+        // A client's keys are looked for at most once a minute.
+        app.advance(Duration::from_secs(61));
+        let assertion = if nth == 0 { assertion.clone() } else { key.assertion(&app, "slow", &json!({})) };
+        std::thread::scope(|scope| {
+            let party = app.relying_party();
+            let form = [&[("grant_type", "password")][..], &wrong].concat();
+            let held = scope.spawn(move || party.form(path, &[], &asserted(&assertion, &form)).error());
+            while server.asked.load(Ordering::SeqCst) <= nth {
+                std::thread::yield_now();
+            }
+            let answer = app.relying_party().form("/token", &[("Authorization", &basic("svc", &secret))], &log_in);
+            assert_eq!((answer.status, held.is_finished()), (200, false), "{path}");
+            assert_eq!(held.join().unwrap(), "invalid_client");
+        });
+    }
 }
 
 #[test]

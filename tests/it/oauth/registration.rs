@@ -435,6 +435,25 @@ fn people_are_led_to_the_pages_that_a_client_names_where_its_answers_go() {
 }
 
 #[test]
+fn what_is_allowed_of_one_place_is_not_allowed_of_another() {
+    let app = open();
+    let (_, email) = app.account();
+    let asks_again = |redirects: &[&str], then: &str| {
+        let (_, json) = registered(&app, &json!({ "client_name": "Bank", "redirect_uris": redirects }));
+        let id = text(&json, "client_id");
+        let browser = Browser::new(&app);
+        let asked = browser.log_in(&browser.get(&CodeRequest::of(id, redirects[0]).path()), &email);
+        browser.allow(&asked);
+        browser.get(&CodeRequest::of(id, then).path()).header("location").unwrap().starts_with("/consent?")
+    };
+    let (bank, evil) = ("https://bank.example/cb", "https://evil.example/cb");
+    // RFC 9700 §4.11: the person was told that the answer goes to the bank.
+    assert!(asks_again(&[bank, evil], evil));
+    assert!(asks_again(&[bank, evil], bank));
+    assert!(!asks_again(&[bank, "https://bank.example/cb2"], "https://bank.example/cb2"));
+}
+
+#[test]
 fn a_sector_lists_those_that_belong_to_it() {
     let settings =
         [("registration.mode", "open"), ("registration.allowed_scope", "openid"), ("fetch.allow_loopback", "true")];
