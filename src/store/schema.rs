@@ -304,6 +304,7 @@ diesel::table! {
         position -> Integer,
         state -> Text,
         origin -> Text,
+        algorithm -> Text,
         modulus -> Binary,
         exponent -> Binary,
         wrapped -> Nullable<Binary>,

@@ -67,6 +67,18 @@ impl Trial {
                 self.signer.ps256(&of("PS256"), &claims),
             ),
             case(
+                "alg_says_rs256_signed_ps256",
+                Refuse,
+                "RFC 7515 §5.2: the signature is another algorithm's",
+                self.signer.ps256(&of("RS256"), &claims),
+            ),
+            case(
+                "alg_says_ps256_signed_rs256",
+                Refuse,
+                "RFC 8725 §3.1: another algorithm than the key's, and than the signature's",
+                self.signer.rs256(&of("PS256"), &claims),
+            ),
+            case(
                 "alg_lower_case",
                 Refuse,
                 "RFC 7515 §4.1.1: names of algorithms are case-sensitive",
