@@ -15,7 +15,7 @@ use countersign::store::signing_keys::KeyState;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 
-use crate::app::{AUDIENCE, BEGINNING, TestApp, TestDatabase};
+use crate::app::{AUDIENCE, BEGINNING, Backend, TestApp, TestDatabase};
 use crate::browser::{Browser, CALLBACK, CodeRequest, code};
 use crate::client_key::ClientKey;
 use crate::key_life::{in_state, openssl, pass, wait_for};
@@ -332,4 +332,45 @@ fn a_row_whose_algorithm_somebody_else_changed_is_refused() {
     assert_eq!(prepared.lines("SELECT DISTINCT algorithm AS line FROM signing_keys"), ["RS256"]);
     let unknown = std::panic::catch_unwind(|| prepared.execute("UPDATE signing_keys SET algorithm = 'ES256'"));
     assert!(unknown.is_err(), "the database knows both");
+}
+
+#[test]
+fn the_way_back_takes_keys_for_ps256_out_of_the_jwks() {
+    let backend = if crate::app::backend() == Backend::Sqlite { "sqlite" } else { "postgres" };
+    let down =
+        std::fs::read_to_string(format!("migrations/{backend}/2026-11-24-000000_key_algorithm/down.sql")).unwrap();
+    let go_back = |database: &TestDatabase| {
+        database.execute(&down);
+        database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261124000000'");
+    };
+    let open = |database: &TestDatabase| {
+        App::open(database.settings(&[]), "http://127.0.0.1".to_owned(), Clock::system()).unwrap()
+    };
+    let states =
+        |app: &App| app.keyring.list().iter().map(|key| (key.state.as_str(), key.algorithm)).collect::<Vec<_>>();
+    let new = [("active", OwnAlgorithm::Rs256), ("standby", OwnAlgorithm::Rs256)];
+    // Where one stands by, it goes and the others stay.
+    let database = TestDatabase::prepared();
+    let app = open(&database);
+    let kids: Vec<String> = app.keyring.list().into_iter().map(|key| key.kid).collect();
+    let mut life = app.key_life();
+    life.kind.algorithm = OwnAlgorithm::Ps256;
+    let gone = life.generate("a test").unwrap();
+    drop(app);
+    go_back(&database);
+    let app = open(&database);
+    assert_eq!(states(&app), new);
+    assert_eq!(app.keyring.list().into_iter().map(|key| key.kid).collect::<Vec<_>>(), kids);
+    assert_eq!(in_state(&app, KeyState::Retired), [gone]);
+    // Where one signed, all go, and the next start makes new ones.
+    let database = TestDatabase::empty();
+    let settings = database.settings(&[("keys.algorithm", "PS256")]);
+    let app = App::open(settings, "http://127.0.0.1".to_owned(), Clock::system()).unwrap();
+    let mut life = app.key_life();
+    life.kind.algorithm = OwnAlgorithm::Rs256;
+    life.generate("a test").unwrap();
+    drop(app);
+    go_back(&database);
+    let app = open(&database);
+    assert_eq!((states(&app), in_state(&app, KeyState::Retired).len()), (new.to_vec(), 3));
 }
