@@ -116,13 +116,14 @@ fn read(app: &App, call: &RegistrationCall) -> Result<Registrant, Refusal> {
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(RegistrationRefusal::NotJson.into());
     }
-    let registrant = Registrant::parse(&call.body, &app.settings.registration.allowed).map_err(refusal)?;
-    registrant.metadata.subjects.refuse_other_algorithms(&app.keyring.algorithms()).map_err(refusal)?;
+    let registrant =
+        Registrant::parse(&call.body, &app.settings.registration.allowed).map_err(|error| refusal(&error))?;
+    registrant.metadata.subjects.refuse_other_algorithms(&app.keyring.algorithms()).map_err(|error| refusal(&error))?;
     refuse_other_sector(app, &registrant.metadata)?;
     Ok(registrant)
 }
 
-fn refusal(error: MetadataError) -> Refusal {
+fn refusal(error: &MetadataError) -> Refusal {
     match error {
         MetadataError::Unreadable(_) => RegistrationRefusal::Unreadable.into(),
         // RFC 7591 §3.2.2: an error code of its own.
