@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::fetch::Fetcher;
 use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
-use crate::keys::{Document, Keyring, KeysError, MasterKey, MasterKeyError, Purpose};
+use crate::keys::{Document, Keyring, KeysError, Kind, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
 use crate::limits::{AddressFailures, Begun, Codes, DevicePace, UserCodeGuesses};
 use crate::metrics::{Metrics, MetricsError};
@@ -172,8 +172,6 @@ pub struct App {
     pub device_pace: DevicePace,
     /// Counters and timings.
     pub metrics: Metrics,
-    /// RFC 8414 metadata as it is served.
-    pub discovery: Document,
 }
 
 /// Which signing keys have to open.
@@ -225,7 +223,7 @@ impl App {
         let keyring = match opens {
             Opens::WhatItCan | Opens::WhatIsThere if !has_none => Keyring::open_what_opens(&db, &master_key)?,
             Opens::WhatItCan | Opens::WhatIsThere | Opens::Everything => {
-                Keyring::open(&db, &master_key, (settings.keys.rsa_bits, settings.tokens.access_ttl))?
+                Keyring::open(&db, &master_key, (kind(&settings), settings.tokens.access_ttl))?
             }
         };
         keyring.confirm(clock.monotonic());
@@ -257,14 +255,6 @@ impl App {
             },
             device_pace: DevicePace,
             metrics: Metrics::new()?,
-            discovery: Document::new(&DiscoveryDocument::new(
-                &issuer,
-                With {
-                    certificates: settings.http.takes_certificates(),
-                    trusted_certificates: !settings.http.client_verified_header.is_empty(),
-                    registration: settings.registration.mode != RegistrationMode::Off,
-                },
-            )),
             settings,
             issuer,
             clock,
@@ -274,6 +264,16 @@ impl App {
             changing_secrets: Mutex::new(()),
             keyring,
         })
+    }
+
+    /// What this server is and does at this moment: by what it signs, follows from its keys.
+    pub fn discovery(&self) -> Document {
+        let with = With {
+            certificates: self.settings.http.takes_certificates(),
+            trusted_certificates: !self.settings.http.client_verified_header.is_empty(),
+            registration: self.settings.registration.mode != RegistrationMode::Off,
+        };
+        Document::new(&DiscoveryDocument::new(&self.issuer, with, &self.keyring.algorithms()))
     }
 
     /// Takes the signing keys anew, under the master key in memory.
@@ -320,7 +320,7 @@ impl App {
             db: &self.db,
             master: self.secrets.load().master_key.clone(),
             schedule: schedule(&self.settings),
-            rsa_bits: self.settings.keys.rsa_bits,
+            kind: kind(&self.settings),
             random: self.random,
         }
     }
@@ -338,6 +338,11 @@ fn load_master_key(settings: &Settings, may_create: bool, random: &Random) -> Re
 fn in_force_for(master_key: &MasterKey, keys: &[StoredKey]) -> MasterKey {
     let version = keys.iter().map(|key| key.key_version).max();
     master_key.put_in_force(version.unwrap_or_else(|| master_key.version()))
+}
+
+/// What signing keys are made under these settings.
+fn kind(settings: &Settings) -> Kind {
+    Kind { bits: settings.keys.rsa_bits, algorithm: settings.keys.algorithm }
 }
 
 /// How signing keys rotate under these settings.

@@ -24,6 +24,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use countersign_verifier::{Claims, OwnIdToken, Rejected};
 
+pub use generate::Kind;
 pub use import::{ImportError, MAX_PEM_BYTES};
 pub use jwks::Document;
 pub use master::{MasterKey, MasterKeyError, Purpose};
@@ -31,6 +32,7 @@ pub use sign::TokenType;
 pub use verify::OwnClaims;
 
 use crate::clock::Timestamp;
+use crate::protocol::jose::OwnAlgorithm;
 use crate::secret::Random;
 use crate::store::instances;
 use crate::store::signing_keys::{self, KeyOrigin, KeyState, StoredKey};
@@ -165,9 +167,9 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeysError`]. Another instance that makes the first keys at the same time is no error: its keys are used.
-    pub fn open(db: &Db, master: &MasterKey, (rsa_bits, usual_life): (usize, Duration)) -> Result<Self, KeysError> {
+    pub fn open(db: &Db, master: &MasterKey, (kind, usual_life): (Kind, Duration)) -> Result<Self, KeysError> {
         if db.read(signing_keys::load_published)?.is_empty() {
-            match create_first_keys(db, master, rsa_bits, usual_life) {
+            match create_first_keys(db, master, kind, usual_life) {
                 Ok(()) | Err(KeysError::Store(store::Error::Conflict(_))) => {}
                 Err(error) => return Err(error),
             }
@@ -348,6 +350,19 @@ impl Keyring {
         self.set.load().jwks.clone()
     }
 
+    /// What we sign by now, and by the standby's turn: what metadata says and clients may ask for.
+    pub fn algorithms(&self) -> Vec<OwnAlgorithm> {
+        let set = self.set.load();
+        let signs = |key: &&StoredKey| matches!(key.state, KeyState::Active | KeyState::Standby);
+        let signs_by = |one: &OwnAlgorithm| set.listed.iter().filter(signs).any(|key| key.algorithm == *one);
+        OwnAlgorithm::ALL.into_iter().filter(signs_by).collect()
+    }
+
+    /// What the key that signs now signs by.
+    pub fn algorithm(&self) -> Option<OwnAlgorithm> {
+        schedule::active(&self.set.load().listed).map(|key| key.algorithm)
+    }
+
     /// The published keys, as they were loaded.
     pub fn list(&self) -> Vec<StoredKey> {
         self.set.load().listed.clone()
@@ -394,13 +409,14 @@ impl KeySet {
 }
 
 /// Makes both first keys at once, one on each of two threads.
-fn create_first_keys(db: &Db, master: &MasterKey, bits: usize, usual_life: Duration) -> Result<(), KeysError> {
+fn create_first_keys(db: &Db, master: &MasterKey, kind: Kind, usual_life: Duration) -> Result<(), KeysError> {
     let (one, two) = std::thread::scope(|scope| {
-        let standby = scope.spawn(|| generate::generate(bits));
-        (generate::generate(bits), standby.join().unwrap_or(Err(KeysError::NotGenerated)))
+        let standby = scope.spawn(|| generate::generate(kind.bits));
+        (generate::generate(kind.bits), standby.join().unwrap_or(Err(KeysError::NotGenerated)))
     });
-    let active = wrap::stored(master, &one?, KeyState::Active, KeyOrigin::Generated)?;
-    let standby = wrap::stored(master, &two?, KeyState::Standby, KeyOrigin::Generated)?;
+    let made = (KeyOrigin::Generated, kind.algorithm);
+    let active = wrap::stored(master, &one?, KeyState::Active, made)?;
+    let standby = wrap::stored(master, &two?, KeyState::Standby, made)?;
     db.write(move |tx| {
         let now = instances::now(tx)?;
         let active = StoredKey { activated_at: Some(now), longest_life: usual_life, ..active.clone() };

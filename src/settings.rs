@@ -21,6 +21,7 @@ pub use sessions::{Binding, Sessions};
 pub use theme::{Logo, Theme};
 
 use crate::protocol::client_metadata::registrant::Registrable;
+use crate::protocol::jose::OwnAlgorithm;
 use crate::secret::PlainSecret;
 
 /// Every setting with its default; the manual of the settings.
@@ -101,6 +102,8 @@ pub struct Keys {
     pub master_key_file: PathBuf,
     /// Size of new signing keys in bits.
     pub rsa_bits: usize,
+    /// What keys sign by that are made or imported from now on.
+    pub algorithm: OwnAlgorithm,
     /// How long a key signs.
     #[serde(with = "duration")]
     pub rotate_every: Duration,

@@ -35,6 +35,7 @@ pub fn create(
     // RFC 9068 §5: a client_id that could be an account's sub would let a client pass as that account.
     let looks_like_a_sub = client_id.parse::<AccountId>().is_ok();
     let id = ClientId::parse(client_id).filter(|_| !looks_like_a_sub).ok_or(AdminError::MalformedClientId)?;
+    metadata.subjects.refuse_other_algorithms(&app.keyring.algorithms())?;
     let secret = metadata.has_secret().then(|| new_secret(app, &id)).transpose()?;
     let now = app.clock.now();
     let kept: Vec<ClientSecret> = secret.iter().map(|(kept, _)| kept.clone()).collect();
@@ -83,7 +84,7 @@ pub fn list(app: &App) -> Result<(Vec<Client>, Vec<String>), AdminError> {
 /// no longer does are removed.
 ///
 /// # Errors
-/// [`AdminError::NotFound`]; the store's own reasons.
+/// [`AdminError::NotFound`]; [`AdminError::Metadata`]; the store's own reasons.
 pub fn replace(
     app: &App,
     client_id: &str,
@@ -91,6 +92,7 @@ pub fn replace(
     actor: &str,
 ) -> Result<(Client, Option<PlainSecret>), AdminError> {
     let client = find(app, client_id)?;
+    metadata.subjects.refuse_other_algorithms(&app.keyring.algorithms())?;
     let changed = changed_members(&client.metadata, &metadata);
     let (replacement, secret) = Replacement::plan(app, &client, metadata).ok_or(NO_SECRET)?;
     let event = AuditEvent {

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -17,6 +17,7 @@ use crate::clock::{Deadline, Timestamp};
 use crate::keys::consumers::{CONSUMERS, Consumer, MAX_AGE};
 use crate::keys::life;
 use crate::keys::{MAX_PEM_BYTES, MasterKey, create_master_key, public_forms};
+use crate::protocol::jose::OwnAlgorithm;
 use crate::secret::Random;
 use crate::settings::Settings;
 use crate::store::Db;
@@ -113,8 +114,27 @@ pub(super) struct ImportArguments {
     /// How long the tokens live that it signed, such as 1h.
     #[arg(long, value_name = "DURATION", requires = "verify_only", value_parser = humantime::parse_duration)]
     tokens_live: Option<Duration>,
+    /// What it signs by, and has signed by elsewhere; `keys.algorithm` if left out.
+    #[arg(long, value_enum)]
+    algorithm: Option<KeyAlgorithm>,
     #[command(flatten)]
     run: Run,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "UPPER")]
+enum KeyAlgorithm {
+    Rs256,
+    Ps256,
+}
+
+impl From<KeyAlgorithm> for OwnAlgorithm {
+    fn from(named: KeyAlgorithm) -> Self {
+        match named {
+            KeyAlgorithm::Rs256 => Self::Rs256,
+            KeyAlgorithm::Ps256 => Self::Ps256,
+        }
+    }
 }
 
 pub(super) fn run(
@@ -145,13 +165,16 @@ pub(super) fn run(
         KeysCommand::Import(arguments) => {
             let pem = read_pem(&arguments.file)?;
             let app = open(Makes::Nothing)?;
-            let (life, dry_run) = (app.key_life(), arguments.run.dry_run);
+            let (mut life, dry_run) = (app.key_life(), arguments.run.dry_run);
+            // RFC 8725 §3.1: one algorithm for ever, also before the key came here.
+            life.kind.algorithm = arguments.algorithm.map_or(life.kind.algorithm, OwnAlgorithm::from);
+            let algorithm = life.kind.algorithm;
             let (kid, state) = match (&arguments.kid, arguments.tokens_live) {
                 (Some(kid), Some(span)) => (life.import_public((kid, &pem), span, &actor, dry_run), "retiring"),
                 _ => (life.import(&pem, &actor, dry_run), "standby"),
             };
             let kid = kid.map_err(AdminError::from)?;
-            output.row(&json!({ "kid": kid, "state": state, "dry_run": dry_run }));
+            output.row(&json!({ "kid": kid, "state": state, "algorithm": algorithm, "dry_run": dry_run }));
             if state == "standby" && !dry_run {
                 output.line(&format!("\nThe key is in the database, encrypted: delete {}.", arguments.file.display()));
             }
@@ -169,12 +192,13 @@ pub(super) fn run(
 fn list(reports: &[KeyReport], output: &Output) {
     let rows: Vec<Value> = reports.iter().map(describe).collect();
     output.either(&json!(rows), || {
-        let head = ["kid", "state", "for", "next step", "due", "safe from", "its tokens live until"];
+        let head = ["kid", "state", "signs by", "for", "next step", "due", "safe from", "its tokens live until"];
         let text = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
         let line = |report: &KeyReport| {
             vec![
                 report.key.kid.clone(),
                 report.key.state.as_str().to_owned(),
+                report.key.algorithm.as_str().to_owned(),
                 span_text(Some(report.age)),
                 report.next.map_or("-", |next| next.what).to_owned(),
                 text(report.next.and_then(|next| next.due)),
@@ -354,6 +378,7 @@ fn describe(report: &KeyReport) -> Value {
     let key = &report.key;
     json!({
         "kid": key.kid, "state": key.state.as_str(), "origin": key.origin.as_str(), "bits": key.modulus.len() * 8,
+        "algorithm": key.algorithm,
         "published_at": key.published_at.to_string(), "activated_at": key.activated_at.map(|at| at.to_string()),
         "retiring_at": key.retiring_at.map(|at| at.to_string()), "ended_at": key.ended_at.map(|at| at.to_string()),
         "age_seconds": report.age.as_secs(), "longest_token_life_seconds": key.longest_life.as_secs(),

@@ -9,6 +9,7 @@ use rsa::traits::PublicKeyParts as _;
 use zeroize::Zeroizing;
 
 use super::KeysError;
+use crate::protocol::jose::OwnAlgorithm;
 
 /// An RSA key.
 pub(super) struct KeyPair {
@@ -18,6 +19,15 @@ pub(super) struct KeyPair {
     pub(super) modulus: Vec<u8>,
     /// Big endian; 65537.
     pub(super) exponent: Vec<u8>,
+}
+
+/// What keys are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Their size in bits, 2048 or 3072.
+    pub bits: usize,
+    /// What they sign by for ever; also keys from elsewhere.
+    pub algorithm: OwnAlgorithm,
 }
 
 /// Generates a key of `bits` bits, 2048 or 3072, with the exponent 65537.

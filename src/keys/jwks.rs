@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::protocol::jose::OwnAlgorithm;
 use crate::secret::{Digest, encode_base64url};
 use crate::store::signing_keys::StoredKey;
 
@@ -34,7 +35,7 @@ struct Jwk<'k> {
     kty: &'static str,
     #[serde(rename = "use")]
     key_use: &'static str,
-    alg: &'static str,
+    alg: OwnAlgorithm,
     kid: &'k str,
     n: String,
     e: String,
@@ -60,7 +61,7 @@ impl<'k> Jwk<'k> {
         Self {
             kty: "RSA",
             key_use: "sig",
-            alg: "RS256",
+            alg: key.algorithm,
             kid: &key.kid,
             n: encode_base64url(&key.modulus),
             e: encode_base64url(&key.exponent),

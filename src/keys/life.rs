@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::generate::{self, KeyPair};
+use super::generate::{self, KeyPair, Kind};
 use super::import::{self, ImportError};
 use super::master::MasterKey;
 use super::schedule::{self, Schedule, Step};
@@ -78,8 +78,8 @@ pub struct Life<'a> {
     pub master: Arc<MasterKey>,
     /// When they are due.
     pub schedule: Schedule,
-    /// Size of new ones.
-    pub rsa_bits: usize,
+    /// What new ones are.
+    pub kind: Kind,
     /// For names of events.
     pub random: Random,
 }
@@ -121,7 +121,7 @@ impl Life<'_> {
 
     /// Makes a key that stands by; for the system only if there still is none.
     fn make_standby(&self, actor: &str, only_first: bool) -> Result<String, LifeError> {
-        let key = generate::generate(self.rsa_bits)?;
+        let key = generate::generate(self.kind.bits)?;
         let made = self.standby(&key, KeyOrigin::Generated)?;
         self.publish(made, only_first, (actor, "key_generated"))
     }
@@ -150,7 +150,7 @@ impl Life<'_> {
         if longest_life.as_secs() == 0 || longest_life > LONGEST_FOREIGN_LIFE {
             return Err(ImportError::UnusualLife.into());
         }
-        let made = wrap::verify_only(&self.master, kid, import::public_key(pem)?, longest_life)?;
+        let made = wrap::verify_only(&self.master, (kid, self.kind.algorithm), import::public_key(pem)?, longest_life)?;
         if dry_run { self.may_publish(&made) } else { self.publish(made, false, (actor, "key_imported")) }
     }
 
@@ -174,7 +174,8 @@ impl Life<'_> {
     ) -> Result<String, LifeError> {
         self.may_publish(&made)?;
         let (schedule, kid) = (self.schedule, made.kid.clone());
-        let details = json!({ "bits": made.modulus.len() * 8, "origin": made.origin.as_str() });
+        let details =
+            json!({ "bits": made.modulus.len() * 8, "algorithm": made.algorithm, "origin": made.origin.as_str() });
         let audit = self.audit(actor, event, &kid, details);
         self.write(move |tx| {
             let situation = Situation::load(tx)?;
@@ -205,7 +206,7 @@ impl Life<'_> {
         let standby = before.key(to, KeyState::Standby)?.clone();
         let schedule = self.schedule;
         before.may_rotate(schedule, &standby, force)?;
-        let next = self.standby(&generate::generate(self.rsa_bits)?, KeyOrigin::Generated)?;
+        let next = self.standby(&generate::generate(self.kind.bits)?, KeyOrigin::Generated)?;
         let promoted = self.promoted(standby.clone())?;
         let from = schedule::active(&before.keys).map(|key| key.kid.clone());
         let stands_by = (!before.has_another_standby(&standby)).then(|| next.kid.clone());
@@ -251,7 +252,7 @@ impl Life<'_> {
     }
 
     fn standby(&self, key: &KeyPair, origin: KeyOrigin) -> Result<StoredKey, KeysError> {
-        wrap::stored(&self.master, key, KeyState::Standby, origin)
+        wrap::stored(&self.master, key, KeyState::Standby, (origin, self.kind.algorithm))
     }
 
     /// The row of a standby as that of an active key: its private half is encrypted as one that is in use.

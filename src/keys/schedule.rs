@@ -179,6 +179,8 @@ fn human(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::jose::OwnAlgorithm;
+
     const HOUR: Duration = Duration::from_hours(1);
     const DAY: Duration = Duration::from_hours(24);
     const SCHEDULE: Schedule = Schedule {
@@ -198,6 +200,7 @@ mod tests {
             position: 1,
             state,
             origin: KeyOrigin::Generated,
+            algorithm: OwnAlgorithm::Rs256,
             modulus: Vec::new(),
             exponent: Vec::new(),
             wrapped: None,

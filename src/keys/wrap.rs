@@ -1,5 +1,6 @@
 //! Private halves at rest: AES-256-GCM under a key derived from the master key, bound to the key's name, its purpose and
-//! the master key's version, so that no two rows can be swapped (ASVS 11.3.3). A standby is under a key of its own, so
+//! the master key's version, so that no two rows can be swapped (ASVS 11.3.3). A key for
+//! another algorithm than RS256 is bound to that, too: nothing that does not know of it can sign with it. A standby is under a key of its own, so
 //! that whoever gets hold of what opens the active key has not got the one that will replace it. The row of a verify-only
 //! key holds its thumbprint instead: proof that we wrote the row.
 
@@ -13,6 +14,7 @@ use super::jwks::thumbprint;
 use super::master::{MasterKey, Purpose};
 use super::{KeysError, sign};
 use crate::clock::Timestamp;
+use crate::protocol::jose::OwnAlgorithm;
 use crate::store::signing_keys::{KeyOrigin, KeyState, StoredKey};
 
 fn purpose_of(key: &StoredKey) -> Purpose {
@@ -25,7 +27,7 @@ fn purpose_of(key: &StoredKey) -> Purpose {
     }
 }
 
-fn aad(kid: &str, purpose: Purpose, version: u8) -> Vec<u8> {
+fn aad(key: &StoredKey, purpose: Purpose, version: u8) -> Vec<u8> {
     let purpose = match purpose {
         Purpose::StandbyKeyWrap => "standby_key",
         Purpose::VerifyOnlyProof => "verify_only_key",
@@ -41,7 +43,12 @@ fn aad(kid: &str, purpose: Purpose, version: u8) -> Vec<u8> {
         | Purpose::RememberedMac
         | Purpose::DpopNonceMac => "signing_key",
     };
-    format!("{kid}|{purpose}|{version}").into_bytes()
+    let bound = format!("{}|{purpose}|{version}", key.kid);
+    match key.algorithm {
+        // As it was when there was no other.
+        OwnAlgorithm::Rs256 => bound.into_bytes(),
+        OwnAlgorithm::Ps256 => format!("{bound}|PS256").into_bytes(),
+    }
 }
 
 fn cipher(master: &MasterKey, version: u8, purpose: Purpose) -> Option<RandomizedNonceKey> {
@@ -58,7 +65,7 @@ fn seal(master: &MasterKey, key: StoredKey, purpose: Purpose, plain: &[u8]) -> R
     sealed.extend_from_slice(plain);
     let nonce = cipher(master, version, purpose)
         .ok_or_else(|| unusable("no cipher"))?
-        .seal_in_place_append_tag(Aad::from(aad(&key.kid, purpose, version)), &mut sealed)
+        .seal_in_place_append_tag(Aad::from(aad(&key, purpose, version)), &mut sealed)
         .map_err(|_| unusable("it cannot be encrypted"))?;
     let mut wrapped = nonce.as_ref().to_vec();
     wrapped.append(&mut sealed);
@@ -74,7 +81,7 @@ fn open(master: &MasterKey, key: &StoredKey, purpose: Purpose) -> Result<Zeroizi
     let mut opened = Zeroizing::new(sealed.to_vec());
     let length = cipher(master, key.key_version, purpose)
         .ok_or_else(wrong)?
-        .open_in_place(nonce, Aad::from(aad(&key.kid, purpose, key.key_version)), &mut opened)
+        .open_in_place(nonce, Aad::from(aad(key, purpose, key.key_version)), &mut opened)
         .map_err(|_| wrong())?
         .len();
     opened.truncate(length);
@@ -82,12 +89,13 @@ fn open(master: &MasterKey, key: &StoredKey, purpose: Purpose) -> Result<Zeroizi
 }
 
 /// A row not yet stored: its position and instants are the database's to say.
-fn unstored(kid: String, key: &KeyPair, state: KeyState, origin: KeyOrigin) -> StoredKey {
+fn unstored(kid: String, key: &KeyPair, state: KeyState, (origin, algorithm): (KeyOrigin, OwnAlgorithm)) -> StoredKey {
     StoredKey {
         kid,
         position: 0,
         state,
         origin,
+        algorithm,
         modulus: key.modulus.clone(),
         exponent: key.exponent.clone(),
         wrapped: None,
@@ -105,9 +113,9 @@ pub(super) fn stored(
     master: &MasterKey,
     key: &KeyPair,
     state: KeyState,
-    origin: KeyOrigin,
+    made: (KeyOrigin, OwnAlgorithm),
 ) -> Result<StoredKey, KeysError> {
-    let row = unstored(thumbprint(&key.modulus, &key.exponent), key, state, origin);
+    let row = unstored(thumbprint(&key.modulus, &key.exponent), key, state, made);
     let purpose = purpose_of(&row);
     let row = seal(master, row, purpose, &key.pkcs8)?;
     see_it_work(master, &row)?;
@@ -118,13 +126,13 @@ pub(super) fn stored(
 /// `longest_life`.
 pub(super) fn verify_only(
     master: &MasterKey,
-    kid: &str,
+    (kid, algorithm): (&str, OwnAlgorithm),
     (modulus, exponent): (Vec<u8>, Vec<u8>),
     longest_life: Duration,
 ) -> Result<StoredKey, KeysError> {
     let proof = thumbprint(&modulus, &exponent);
     let key = KeyPair { pkcs8: Zeroizing::new(Vec::new()), modulus, exponent };
-    let row = unstored(kid.to_owned(), &key, KeyState::Retiring, KeyOrigin::VerifyOnly);
+    let row = unstored(kid.to_owned(), &key, KeyState::Retiring, (KeyOrigin::VerifyOnly, algorithm));
     seal(master, StoredKey { longest_life, ..row }, Purpose::VerifyOnlyProof, proof.as_bytes())
 }
 
@@ -167,12 +175,14 @@ mod tests {
         MasterKey::load_or_create(&folder.path().join("master.key"), &Random, true).unwrap()
     }
 
+    const RS256: (KeyOrigin, OwnAlgorithm) = (KeyOrigin::Generated, OwnAlgorithm::Rs256);
+
     fn rows(master: &MasterKey) -> [StoredKey; 2] {
         let key = generate::generate(2048).unwrap();
         let public = (key.modulus.clone(), key.exponent.clone());
         [
-            stored(master, &key, KeyState::Active, KeyOrigin::Generated).unwrap(),
-            verify_only(master, "theirs", public, Duration::from_hours(1)).unwrap(),
+            stored(master, &key, KeyState::Active, RS256).unwrap(),
+            verify_only(master, ("theirs", OwnAlgorithm::Rs256), public, Duration::from_hours(1)).unwrap(),
         ]
     }
 
@@ -197,9 +207,10 @@ mod tests {
     fn a_row_is_what_it_was_sealed_as() {
         let master = master_key();
         let [active, verify_only] = rows(&master);
-        let otherwise: [fn(StoredKey) -> StoredKey; 5] = [
+        let otherwise: [fn(StoredKey) -> StoredKey; 6] = [
             |row| StoredKey { kid: "another".to_owned(), ..row },
             |row| StoredKey { key_version: row.key_version + 1, ..row },
+            |row| StoredKey { algorithm: OwnAlgorithm::Ps256, ..row },
             |row| StoredKey { wrapped: None, ..row },
             |row| StoredKey { wrapped: Some(Vec::new()), ..row },
             |row| StoredKey {
@@ -211,11 +222,15 @@ mod tests {
             assert!(see_it_work(&master, &change(active.clone())).is_err());
             assert!(see_it_work(&master, &change(verify_only.clone())).is_err());
         }
+        let key = generate::generate(2048).unwrap();
+        let ps256 = stored(&master, &key, KeyState::Active, (KeyOrigin::Generated, OwnAlgorithm::Ps256)).unwrap();
+        see_it_work(&master, &ps256).unwrap();
+        assert!(see_it_work(&master, &StoredKey { algorithm: OwnAlgorithm::Rs256, ..ps256 }).is_err());
         // A key that stands by is under another key than one that signs.
         assert!(see_it_work(&master, &StoredKey { state: KeyState::Standby, ..active.clone() }).is_err());
         assert!(promote(&master, active).is_err());
         let key = generate::generate(2048).unwrap();
-        let standby = stored(&master, &key, KeyState::Standby, KeyOrigin::Generated).unwrap();
+        let standby = stored(&master, &key, KeyState::Standby, RS256).unwrap();
         assert!(see_it_work(&master, &StoredKey { state: KeyState::Active, ..standby.clone() }).is_err());
         let promoted = StoredKey { state: KeyState::Active, ..promote(&master, standby).unwrap() };
         see_it_work(&master, &promoted).unwrap();

@@ -10,6 +10,7 @@ use crate::fetch::Caller;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::registrant::Registrant;
 use crate::protocol::client_metadata::{ClientMetadata, MetadataError};
+use crate::protocol::jose::OwnAlgorithm;
 use crate::protocol::registration_response::RegistrationResponse;
 use crate::protocol::token_request::GrantType;
 use crate::reason::{BearerRefusal, CapacityRefusal, Refusal, RegistrationRefusal};
@@ -123,19 +124,24 @@ fn read(app: &App, call: &RegistrationCall) -> Result<Registrant, Refusal> {
         return Err(RegistrationRefusal::NotJson.into());
     }
     let registrant =
-        Registrant::parse(&call.body, &app.settings.registration.allowed).map_err(|error| match error {
-            MetadataError::Unreadable(_) => RegistrationRefusal::Unreadable.into(),
-            // RFC 7591 §3.2.2: an error code of its own.
-            MetadataError::Member { member: "redirect_uris", .. } => {
-                Refusal::from(RegistrationRefusal::RedirectUri).about("redirect_uris")
-            }
-            MetadataError::Member { member, .. } => Refusal::from(RegistrationRefusal::Member).about(member),
-            MetadataError::NotForRegistrants { member } => {
-                Refusal::from(RegistrationRefusal::NotForRegistrants).about(member)
-            }
-        })?;
+        Registrant::parse(&call.body, &app.settings.registration.allowed).map_err(|error| refusal(&error))?;
+    registrant.metadata.subjects.refuse_other_algorithms(&app.keyring.algorithms()).map_err(|error| refusal(&error))?;
     refuse_other_sector(app, &registrant.metadata)?;
     Ok(registrant)
+}
+
+fn refusal(error: &MetadataError) -> Refusal {
+    match error {
+        MetadataError::Unreadable(_) => RegistrationRefusal::Unreadable.into(),
+        // RFC 7591 §3.2.2: an error code of its own.
+        MetadataError::Member { member: "redirect_uris", .. } => {
+            Refusal::from(RegistrationRefusal::RedirectUri).about("redirect_uris")
+        }
+        MetadataError::Member { member, .. } => Refusal::from(RegistrationRefusal::Member).about(member),
+        MetadataError::NotForRegistrants { member } => {
+            Refusal::from(RegistrationRefusal::NotForRegistrants).about(member)
+        }
+    }
 }
 
 /// OpenID Connect Registration §5: whoever wants the names that people have in a sector is listed there, by all of its
@@ -277,6 +283,9 @@ fn respond(app: &App, client: &Client, secret: Option<&PlainSecret>, token: &Pla
     // RFC 7591 §3.2.1: all that is registered, what follows from the rest included.
     if client.metadata.grant_types.contains(&GrantType::AuthorizationCode) {
         metadata.response_types = vec!["code".to_owned()];
+        // OpenID Connect Registration §2: who is not told otherwise takes it that ID tokens are signed by RS256.
+        let otherwise = app.keyring.algorithm().filter(|algorithm| *algorithm != OwnAlgorithm::Rs256);
+        metadata.id_token_signed_response_alg = metadata.id_token_signed_response_alg.or(otherwise);
     }
     RegistrationResponse {
         client_id: client.id.to_string(),

@@ -94,7 +94,7 @@ fn answer(
     let mut answer = claims_of(&known(account), |name| is_allowed(&scope, name) || asked.contains(name));
     // OpenID Connect Core §5.3.2: always, and the same as the ID token's.
     answer.insert("sub".to_owned(), json!(claims.sub));
-    if client.metadata.subjects.signs_userinfo {
+    if client.metadata.subjects.userinfo_alg.is_some() {
         return Ok(UserInfo::Signed(sign_userinfo(app, &client, answer)?));
     }
     Ok(UserInfo::Plain(answer))

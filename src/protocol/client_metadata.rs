@@ -29,7 +29,7 @@ pub use about::About;
 pub use exchange::ExchangeMode;
 pub use json::ClientMetadataJson;
 pub use proof::{AuthMethod, CertificateName, Keys, Proof, RequestRules};
-pub use subject::{OwnAlgorithm, SubjectRules, SubjectType};
+pub use subject::{SubjectRules, SubjectType};
 
 /// The longest life that any access token may have.
 pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
@@ -236,7 +236,8 @@ impl ClientMetadata {
             policy_uri: self.about.policy_uri.clone(),
             tos_uri: self.about.tos_uri.clone(),
             contacts: self.about.contacts.clone(),
-            userinfo_signed_response_alg: self.subjects.signs_userinfo.then_some(OwnAlgorithm::Rs256),
+            userinfo_signed_response_alg: self.subjects.userinfo_alg,
+            id_token_signed_response_alg: self.subjects.id_token_alg,
             ..ClientMetadataJson::default()
         }
     }
@@ -380,7 +381,8 @@ mod tests {
         survives(json, "bank");
         let json = r#"{"client_id":"tls","token_endpoint_auth_method":"tls_client_auth","tls_client_auth_san_dns":"a.example",
             "jwks_uri":"https://a.example/jwks","tls_client_certificate_bound_access_tokens":true,"subject_type":"pairwise",
-            "sector_identifier_uri":"https://a.example/sector","userinfo_signed_response_alg":"RS256"}"#;
+            "sector_identifier_uri":"https://a.example/sector","userinfo_signed_response_alg":"RS256",
+            "id_token_signed_response_alg":"PS256"}"#;
         survives(json, "tls");
     }
 

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::authorize_request::{Prompt, ResponseMode};
 use super::client_metadata::AuthMethod;
-use super::jose::Algorithm;
+use super::jose::{Algorithm, OwnAlgorithm};
 use super::pkce;
 use super::standard_claims::SCOPES;
 use super::token_request::GrantType;
@@ -73,7 +73,7 @@ pub struct DiscoveryDocument {
     pub claims_supported: Vec<&'static str>,
     /// OpenID Connect Core §8: `sub` is the same for every client, or for those of a sector.
     pub subject_types_supported: Vec<&'static str>,
-    /// How ID tokens are signed.
+    /// How ID tokens are signed: now, and when the standby signs.
     pub id_token_signing_alg_values_supported: Vec<&'static str>,
     /// The strength of a log-in.
     pub acr_values_supported: Vec<&'static str>,
@@ -123,8 +123,9 @@ pub struct With {
 }
 
 impl DiscoveryDocument {
-    /// The document of `issuer`, to which paths are appended as it is.
-    pub fn new(issuer: &str, with: With) -> Self {
+    /// The document of `issuer`, to which paths are appended as it is; it signs by these algorithms.
+    pub fn new(issuer: &str, with: With, signs_by: &[OwnAlgorithm]) -> Self {
+        let signs_by: Vec<_> = signs_by.iter().map(|algorithm| algorithm.as_str()).collect();
         let at = |path: &str| format!("{issuer}{path}");
         let own = with.certificates.then_some(AuthMethod::BY_OWN_CERTIFICATE);
         let trusted = with.trusted_certificates.then_some(AuthMethod::BY_TRUSTED_CERTIFICATE);
@@ -171,7 +172,7 @@ impl DiscoveryDocument {
                 .chain(SCOPES.into_iter().flat_map(|(_, claims)| claims.iter().copied()))
                 .collect(),
             subject_types_supported: vec!["public", "pairwise"],
-            id_token_signing_alg_values_supported: vec!["RS256"],
+            id_token_signing_alg_values_supported: signs_by.clone(),
             acr_values_supported: vec!["aal1"],
             ui_locales_supported: UI_LOCALES.to_vec(),
             pushed_authorization_request_endpoint: at("/par"),
@@ -180,7 +181,7 @@ impl DiscoveryDocument {
             request_uri_parameter_supported: false,
             request_object_signing_alg_values_supported: Algorithm::ALL.to_vec(),
             claims_parameter_supported: true,
-            userinfo_signing_alg_values_supported: vec!["RS256"],
+            userinfo_signing_alg_values_supported: signs_by,
             dpop_signing_alg_values_supported: Algorithm::ALL.to_vec(),
             tls_client_certificate_bound_access_tokens: with.certificates,
             token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.to_vec(),

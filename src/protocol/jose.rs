@@ -36,6 +36,30 @@ impl Algorithm {
     pub const ALL: [&'static str; 5] = ["ES256", "EdDSA", "Ed25519", "PS256", "RS256"];
 }
 
+/// The algorithms that we may sign with: both have every key that we make, and SHA-256. A key has one of them for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum OwnAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 §3.3).
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// RSASSA-PSS with SHA-256 and a salt of 32 bytes (RFC 7518 §3.5).
+    #[serde(rename = "PS256")]
+    Ps256,
+}
+
+impl OwnAlgorithm {
+    /// Both, in the order in which metadata lists them.
+    pub const ALL: [Self; 2] = [Self::Rs256, Self::Ps256];
+
+    /// The spelling in headers, in keys, in the database and for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
+        }
+    }
+}
+
 /// A compact JWS whose signature has not been looked at.
 #[derive(Debug)]
 pub struct UnverifiedJws {

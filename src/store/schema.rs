@@ -305,6 +305,7 @@ diesel::table! {
         position -> Integer,
         state -> Text,
         origin -> Text,
+        algorithm -> Text,
         modulus -> Binary,
         exponent -> Binary,
         wrapped -> Nullable<Binary>,

@@ -10,6 +10,7 @@ use super::epochs::{self, Topic};
 use super::schema::signing_keys;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
+use crate::protocol::jose::OwnAlgorithm;
 
 const TABLE: &str = "signing_keys";
 
@@ -94,6 +95,8 @@ pub struct StoredKey {
     pub state: KeyState,
     /// Where it comes from.
     pub origin: KeyOrigin,
+    /// What it signs by, for ever (RFC 8725 §3.1): whoever verifies has it by this in his cache.
+    pub algorithm: OwnAlgorithm,
     /// RSA modulus, big endian.
     pub modulus: Vec<u8>,
     /// RSA public exponent, big endian.
@@ -121,6 +124,7 @@ struct Row {
     position: i32,
     state: String,
     origin: String,
+    algorithm: String,
     modulus: Vec<u8>,
     exponent: Vec<u8>,
     wrapped: Option<Vec<u8>>,
@@ -143,6 +147,7 @@ impl TryFrom<Row> for StoredKey {
                 position: u32::try_from(row.position).ok()?,
                 state: KeyState::parse(&row.state)?,
                 origin: KeyOrigin::parse(&row.origin)?,
+                algorithm: OwnAlgorithm::ALL.into_iter().find(|one| one.as_str() == row.algorithm)?,
                 modulus: row.modulus,
                 exponent: row.exponent,
                 wrapped: row.wrapped,
@@ -166,6 +171,7 @@ impl StoredKey {
             position: i32::try_from(self.position).map_err(corrupt)?,
             state: self.state.as_str().to_owned(),
             origin: self.origin.as_str().to_owned(),
+            algorithm: self.algorithm.as_str().to_owned(),
             modulus: self.modulus.clone(),
             exponent: self.exponent.clone(),
             wrapped: self.wrapped.clone(),

@@ -61,7 +61,7 @@ fn logs_in(authorization: &Authorization) -> bool {
     authorization.scope.contains("openid") && authorization.grant_type != GrantType::TokenExchange
 }
 
-/// OpenID Connect Core §3.1.3.6: the left half of the SHA-256, since the algorithm is RS256.
+/// OpenID Connect Core §3.1.3.6: the left half of the SHA-256, which both RS256 and PS256 have.
 fn half_hash(token: &str) -> String {
     let digest = Digest::sha256(token.as_bytes());
     encode_base64url(digest.as_bytes().split_at(16).0)

@@ -1,4 +1,4 @@
-//! Public documents: the JWKS and the metadata, as bytes that are ready.
+//! Public documents: the JWKS, as bytes that are ready, and the metadata, which says by what the keys of the moment sign.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
@@ -31,7 +31,7 @@ pub(super) async fn jwks(request: HttpRequest, state: web::Data<State>) -> HttpR
     (status = 200, description = "Authorization server metadata", body = crate::protocol::discovery_document::DiscoveryDocument),
     (status = 304, description = "Unchanged since the given ETag")))]
 pub(super) async fn metadata(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    serve(&request, &state.app.discovery, "application/json")
+    serve(&request, &state.app.discovery(), "application/json")
 }
 
 fn serve(request: &HttpRequest, document: &Document, content_type: &'static str) -> HttpResponse {

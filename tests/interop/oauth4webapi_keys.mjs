@@ -1,7 +1,7 @@
 // A relying party on oauth4webapi that has a key in the place of a secret: it registers itself with it, pushes its request, and has its
-// tokens bound (private_key_jwt, PAR, DPoP).
+// tokens bound (private_key_jwt, PAR, DPoP). Signatures of the server are verified, by the algorithm that it was asked for if it was.
 //
-// usage: oauth4webapi_keys.mjs < {"issuer": …, "person": {"username": …, "password": …}}
+// usage: oauth4webapi_keys.mjs < {"issuer": …, "person": {"username": …, "password": …}, "client": more metadata}
 
 import { Person } from './person.mjs'
 import { AFTERWARDS, CALLBACK, METADATA, asked, did, load, report } from './setting.mjs'
@@ -23,6 +23,7 @@ const wanted = {
   jwks: { keys: [{ kty, crv, x, y, kid: 'one', use: 'sig', alg: 'ES256' }] },
   dpop_bound_access_tokens: true,
   require_pushed_authorization_requests: true,
+  ...asked.client,
 }
 const client = await oauth.processDynamicClientRegistrationResponse(
   await oauth.dynamicClientRegistrationRequest(as, wanted, options),
@@ -57,10 +58,14 @@ const bought = await oauth.authorizationCodeGrantRequest(as, client, proof, told
 const expected = { expectedNonce: nonce, requireIdToken: true }
 const tokens = await oauth.processAuthorizationCodeResponse(as, client, bought, expected)
 const { sub } = oauth.getValidatedIdTokenClaims(tokens)
-did('code', tokens.token_type === 'dpop' && tokens.refresh_token)
+await oauth.validateApplicationLevelSignature(as, bought, options)
+const { alg } = JSON.parse(Buffer.from(tokens.id_token.split('.')[0], 'base64url'))
+const signed = alg === (asked.client.id_token_signed_response_alg ?? 'RS256')
+did('code', tokens.token_type === 'dpop' && tokens.refresh_token && signed)
 
 const userinfo = await oauth.userInfoRequest(as, client, tokens.access_token, bound)
 did('userinfo', (await oauth.processUserInfoResponse(as, client, sub, userinfo)).email === asked.person.username)
+if (asked.client.userinfo_signed_response_alg) await oauth.validateApplicationLevelSignature(as, userinfo, options)
 const copied = await fetch(as.userinfo_endpoint, { headers: { authorization: `Bearer ${tokens.access_token}` } })
 did('copied', copied.status === 401)
 const refresh = async (token) => {

@@ -1,7 +1,7 @@
 // A relying party on openid-client that has keys in the place of a secret: it registers itself with them, pushes its request, and has its
-// tokens bound (private_key_jwt, PAR, DPoP).
+// tokens bound (private_key_jwt, PAR, DPoP). Signatures of the server are verified, by the algorithm that it was asked for if it was.
 //
-// usage: openid_client_keys.mjs < {"issuer": …, "person": {"username": …, "password": …}}
+// usage: openid_client_keys.mjs < {"issuer": …, "person": {"username": …, "password": …}, "client": more metadata}
 
 import { Person } from './person.mjs'
 import { AFTERWARDS, CALLBACK, METADATA, asked, did, load, report } from './setting.mjs'
@@ -11,7 +11,7 @@ globalThis.crypto ??= (await import('node:crypto')).webcrypto
 
 const [client, library] = await load('openid-client')
 const person = new Person(asked.issuer, asked.person)
-const execute = [client.allowInsecureRequests]
+const execute = [client.allowInsecureRequests, client.enableNonRepudiationChecks]
 
 const key = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify'])
 const { kty, crv, x, y } = await crypto.subtle.exportKey('jwk', key.publicKey)
@@ -21,6 +21,7 @@ const metadata = {
   jwks: { keys: [{ kty, crv, x, y, kid: 'one', use: 'sig', alg: 'ES256' }] },
   dpop_bound_access_tokens: true,
   require_pushed_authorization_requests: true,
+  ...asked.client,
 }
 const authentication = client.PrivateKeyJwt({ key: key.privateKey, kid: 'one' })
 const config = await client.dynamicClientRegistration(new URL(asked.issuer), metadata, authentication, { execute })
@@ -46,7 +47,9 @@ did('asked', person.seen.join() === 'Log in,Allow access?')
 const checks = { pkceCodeVerifier, expectedState, expectedNonce, idTokenExpected: true }
 const tokens = await client.authorizationCodeGrant(config, answer, checks, undefined, { DPoP })
 const { sub } = tokens.claims()
-did('code', tokens.token_type === 'dpop' && tokens.refresh_token)
+const { alg } = JSON.parse(Buffer.from(tokens.id_token.split('.')[0], 'base64url'))
+const signed = alg === (asked.client.id_token_signed_response_alg ?? 'RS256')
+did('code', tokens.token_type === 'dpop' && tokens.refresh_token && signed)
 
 const user = await client.fetchUserInfo(config, tokens.access_token, sub, { DPoP })
 did('userinfo', user.email === asked.person.username)

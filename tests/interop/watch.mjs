@@ -21,7 +21,8 @@ const jose = await import(pathToFileURL(require.resolve('jose')).href)
 const [library, issuer, audience, scaleText] = process.argv.slice(2)
 const scale = Number(scaleText)
 const metadata = await (await fetch(`${issuer}/.well-known/oauth-authorization-server`)).json()
-const expected = { algorithms: ['RS256'], issuer, audience, typ: 'at+jwt' }
+// Both that the issuer may sign by: it moves from one to the other under these eyes.
+const expected = { algorithms: ['RS256', 'PS256'], issuer, audience, typ: 'at+jwt' }
 
 function withJose() {
   const keys = jose.createRemoteJWKSet(new URL(metadata.jwks_uri), {
@@ -35,8 +36,8 @@ function withJwksRsa() {
   const client = require('jwks-rsa')({ jwksUri: metadata.jwks_uri, cache: true, cacheMaxAge: Math.ceil(600_000 * scale) })
   return async (token) => {
     const { kid } = jose.decodeProtectedHeader(token)
-    const pem = (await client.getSigningKey(kid)).getPublicKey()
-    await jose.jwtVerify(token, await jose.importSPKI(pem, 'RS256'), expected)
+    const key = await client.getSigningKey(kid)
+    await jose.jwtVerify(token, await jose.importSPKI(key.getPublicKey(), key.alg), expected)
   }
 }
 

@@ -13,6 +13,8 @@ import urllib.request
 
 import jwt
 
+# Both that the issuer may sign by: it moves from one to the other under these eyes.
+ALGORITHMS = ["RS256", "PS256"]
 JWKS_LIFESPAN = 300
 COOLDOWN = 30
 
@@ -27,7 +29,7 @@ def pyjwt(issuer, audience, scale):
 
     def verify(token):
         key = client.get_signing_key_from_jwt(token)
-        jwt.decode(token, key, algorithms=["RS256"], issuer=issuer, audience=audience)
+        jwt.decode(token, key, algorithms=ALGORITHMS, issuer=issuer, audience=audience)
 
     return verify
 
@@ -40,7 +42,7 @@ def flask(issuer, audience, scale):
     app = Flask(__name__)
     app.config.update(
         JWT_ALGORITHM="RS256",
-        JWT_DECODE_ALGORITHMS=["RS256"],
+        JWT_DECODE_ALGORITHMS=ALGORITHMS,
         JWT_DECODE_AUDIENCE=audience,
         JWT_DECODE_ISSUER=issuer,
     )
@@ -77,7 +79,7 @@ def authlib(issuer, audience, scale):
     from authlib.jose import JsonWebKey, JsonWebToken
 
     uri = jwks_uri(issuer)
-    decoder = JsonWebToken(["RS256"])
+    decoder = JsonWebToken(ALGORITHMS)
     claims = {"iss": {"essential": True, "value": issuer}, "aud": {"essential": True, "value": audience}}
     kept = {"keys": None, "fetched": 0.0}
 

@@ -228,9 +228,15 @@ fn signing_keys_are_handled_by_commands() {
     desk.refused(&["keys", "import", "no-such-file"], "", 1);
     assert_eq!(desk.json(&[&verify_only[..], &["--dry-run"]].concat(), "")["kid"], "theirs");
     assert_eq!(keys().len(), 3, "a dry run changes nothing");
-    desk.json(&verify_only, "");
+    desk.refused(&[&verify_only[..], &["--algorithm", "ES256"]].concat(), "", 2);
+    desk.json(&[&verify_only[..], &["--algorithm", "PS256"]].concat(), "");
     assert!(desk.refused(&verify_only, "", 1).contains("is here already"));
     assert_eq!(states(&keys()), ["active", "standby", "standby", "retiring"]);
+    let algorithms: Vec<Value> = keys().iter().map(|key| key["algorithm"].clone()).collect();
+    assert_eq!(algorithms, ["RS256", "RS256", "RS256", "PS256"], "that of the other issuer");
+    assert_eq!(desk.json(&["keys", "export", "theirs", "--public"], "")["alg"], "PS256");
+    let table = String::from_utf8(desk.run(&["keys", "list"], "").stdout).unwrap();
+    assert!(table.lines().any(|line| line.contains("theirs") && line.contains("PS256")), "{table}");
     for unknown in ["../../etc/passwd", "' OR 1 --", "-h-YpZ", "--public-", &"k".repeat(100_000)] {
         assert!(desk.refused(&["keys", "compromise", unknown], "", 1).contains("no such published key"));
         desk.refused(&["keys", "rotate", "--force", "--to", unknown], "", 1);

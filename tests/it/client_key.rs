@@ -44,6 +44,14 @@ impl ClientKey {
         Self::of(Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()))
     }
 
+    /// Of a private half in PEM, PKCS#8.
+    pub fn rsa_of(pem: &str) -> Self {
+        use base64::Engine as _;
+        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let der = base64::engine::general_purpose::STANDARD.decode(body).unwrap();
+        Self::of(Pair::Rsa(RsaKeyPair::from_pkcs8(&der).unwrap()))
+    }
+
     fn of(pair: Pair) -> Self {
         Self { pair, kid: encode_base64url(&Random.bytes::<6>()) }
     }

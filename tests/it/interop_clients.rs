@@ -99,6 +99,26 @@ fn oauth4webapi_goes_all_the_way_by_keys() {
     goes_all_the_way(node("oauth4webapi_keys.mjs"), "oauth4webapi 3.", &STEPS_BY_KEYS);
 }
 
+/// FAPI 2.0 §5.4.1: with keys for PS256, and everything of it that the client asks for.
+#[track_caller]
+fn keeps_to_fapi(client: Command, library: &str) {
+    let settings =
+        [("registration.mode", "open"), ("registration.allowed_audiences", AUDIENCE), ("keys.algorithm", "PS256")];
+    let app = TestApp::on(Arc::new(TestDatabase::empty()), Clock::system(), &settings);
+    let signed = json!({ "id_token_signed_response_alg": "PS256", "userinfo_signed_response_alg": "PS256" });
+    run(&app, client, library, &STEPS_BY_KEYS, &signed);
+}
+
+#[test]
+fn openid_client_keeps_to_fapi() {
+    keeps_to_fapi(node("openid_client_keys.mjs"), "openid-client 6.");
+}
+
+#[test]
+fn oauth4webapi_keeps_to_fapi() {
+    keeps_to_fapi(node("oauth4webapi_keys.mjs"), "oauth4webapi 3.");
+}
+
 /// With what Authlib needs: the token endpoint as the audience of an assertion, which an operator alone may grant.
 #[test]
 fn a_machine_on_authlib_proves_itself_by_a_key() {

@@ -18,7 +18,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Lets time pass for the keys in those states.
-fn pass(database: &TestDatabase, span: Duration, states: &str) {
+pub fn pass(database: &TestDatabase, span: Duration, states: &str) {
     let micros = span.as_micros();
     database.execute(&format!(
         "UPDATE signing_keys SET published_at = published_at - {micros}, activated_at = activated_at - {micros}, \

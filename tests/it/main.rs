@@ -34,6 +34,7 @@ mod gate;
 mod interop;
 mod interop_apache;
 mod interop_clients;
+mod key_algorithm;
 mod key_faults;
 mod key_life;
 mod keys;

@@ -203,14 +203,13 @@ fn in_state(app: &TestApp, state: KeyState) -> usize {
     app.app.db.read(signing_keys::load_published).unwrap().iter().filter(|key| key.state == state).count()
 }
 
-#[test]
-fn planned_rotations_are_noticed_by_nobody_and_a_lost_key_is_forgotten() {
-    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
-    let secret = app.confidential_client();
+/// Two planned rotations, until the keys of before are gone: nobody rejects a good token.
+#[track_caller]
+fn nobody_notices_two_rotations(app: &TestApp, secret: &str) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let verifiers: Vec<_> = LIBRARIES.iter().map(|library| (*library, verifier(library, &app.base))).collect();
-        let (app, secret, stop) = (&app, secret.as_str(), &stop);
+        let stop = &stop;
         let watching: Vec<_> = verifiers
             .into_iter()
             .map(|(library, verifier)| (library, scope.spawn(move || busy(verifier, app, secret, stop))))
@@ -237,6 +236,25 @@ fn planned_rotations_are_noticed_by_nobody_and_a_lost_key_is_forgotten() {
             assert!(rejected.is_empty(), "{library} rejected {} of {accepted}: {:?}", rejected.len(), rejected.first());
         }
     });
+}
+
+/// The keys of before stay for RS256; the first rotation publishes one for PS256, and the second lets it sign.
+#[test]
+fn a_move_to_another_algorithm_is_noticed_by_nobody() {
+    let settings = [("keys.algorithm", "PS256")];
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &settings);
+    let secret = app.confidential_client();
+    let alg = || jsonwebtoken::decode_header(token(&app, &secret)).unwrap().alg;
+    assert_eq!(alg(), jsonwebtoken::Algorithm::RS256);
+    nobody_notices_two_rotations(&app, &secret);
+    assert_eq!(alg(), jsonwebtoken::Algorithm::PS256);
+}
+
+#[test]
+fn planned_rotations_are_noticed_by_nobody_and_a_lost_key_is_forgotten() {
+    let app = TestApp::on(Arc::new(TestDatabase::prepared()), Clock::system(), &[]);
+    let secret = app.confidential_client();
+    nobody_notices_two_rotations(&app, &secret);
     // What a thief signs is accepted for a while: by one who meets tokens of the new key, and by one who meets none.
     let mut measured = Vec::new();
     let mut pairs: Vec<_> = LIBRARIES

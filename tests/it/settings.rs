@@ -67,6 +67,9 @@ fn unknown_keys_and_wrong_types_are_named() {
         ("tokens.access_ttl", "10 parsecs", "10 parsecs"),
         ("http.listen", "nowhere", "listen"),
         ("keys.rsa_bits", "many", "rsa_bits"),
+        ("keys.algorithm", "ES256", "ES256"),
+        ("keys.algorithm", "ps256", "ps256"),
+        ("keys.algorithm", "none", "none"),
         ("http.trusted_proxies", "10.0.0.0/99", "trusted_proxies"),
         ("log.level", "loud", "loud"),
     ] {

@@ -3,13 +3,15 @@
 
 use serde::Deserialize;
 
-use crate::keys::{KeySet, MAX_KID_BYTES};
+use crate::keys::{Algorithm, KeySet, MAX_KID_BYTES};
 use crate::{Rejected, base64url, json};
 
 /// A JWS whose signature has not been looked at.
 pub(crate) struct Unverified<'t> {
     message: &'t str,
     signature: Vec<u8>,
+    /// The algorithm that it says it was signed by.
+    alg: Algorithm,
     /// The key that it says it was signed with.
     pub(crate) kid: String,
     /// What it says.
@@ -19,7 +21,8 @@ pub(crate) struct Unverified<'t> {
 /// The header. RFC 8725 §3.10: members that name a key from outside (`jku`, `jwk`, `x5u`, `x5c`) are not read at all.
 #[derive(Deserialize)]
 struct Header {
-    alg: String,
+    /// RFC 8725 §3.1: one of those that an issuer may sign by, exactly spelt; whether it is the key's, is asked of the key.
+    alg: Algorithm,
     typ: String,
     kid: String,
     #[serde(default, deserialize_with = "json::present")]
@@ -45,8 +48,8 @@ pub(crate) fn parse<'t>(token: &'t str, max_bytes: usize, types: &[&str]) -> Res
     let decoded = |part: &str| base64url::decode(part).filter(|bytes| !bytes.is_empty()).ok_or(Rejected::Malformed);
     let (header, payload, signature) = (decoded(header)?, decoded(payload)?, decoded(signature)?);
     let header: Header = json::parse(&header).ok_or(Rejected::WrongHeader)?;
-    // RFC 8725 §3.1: one algorithm, exactly spelt. §3.11: the type is said, so that no other JWT passes for this one.
-    if header.alg != "RS256" || !types.contains(&header.typ.as_str()) {
+    // RFC 8725 §3.11: the type is said, so that no other JWT passes for this one.
+    if !types.contains(&header.typ.as_str()) {
         return Err(Rejected::WrongHeader);
     }
     // RFC 7515 §4.1.11: an extension that is not understood; there is none that is. RFC 7797 §3: neither is b64.
@@ -57,7 +60,7 @@ pub(crate) fn parse<'t>(token: &'t str, max_bytes: usize, types: &[&str]) -> Res
     if header.kid.is_empty() || header.kid.len() > MAX_KID_BYTES {
         return Err(Rejected::WrongHeader);
     }
-    Ok(Unverified { message, signature, kid: header.kid, payload })
+    Ok(Unverified { message, signature, alg: header.alg, kid: header.kid, payload })
 }
 
 impl Unverified<'_> {
@@ -70,7 +73,11 @@ impl Unverified<'_> {
     /// Whether the key that it names made its signature.
     pub(crate) fn verify(&self, keys: &KeySet) -> Result<(), Rejected> {
         let key = keys.find(&self.kid).ok_or(Rejected::UnknownKey)?;
-        key.verify_sig(self.message.as_bytes(), &self.signature).map_err(|_| Rejected::BadSignature)
+        // RFC 8725 §3.1: the key's own algorithm, which the header can only repeat.
+        if self.alg != key.alg {
+            return Err(Rejected::WrongHeader);
+        }
+        key.public.verify_sig(self.message.as_bytes(), &self.signature).map_err(|_| Rejected::BadSignature)
     }
 
     /// What it says. RFC 8725 §2.4: not if a member comes twice, at whatever depth.
@@ -101,6 +108,7 @@ mod tests {
     #[test]
     fn the_header_is_exactly_that_of_our_tokens() {
         assert_eq!(parsed(r#"{"alg":"RS256","typ":"at+jwt","kid":"k"}"#), Ok(()));
+        assert_eq!(parsed(r#"{"alg":"PS256","typ":"at+jwt","kid":"k"}"#), Ok(()));
         let ignored = r#"{"alg":"RS256","typ":"at+jwt","kid":"k","jku":"https://x","jwk":{},"x5u":"","x5c":[]}"#;
         assert_eq!(parsed(ignored), Ok(()));
         let long = format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{}"}}"#, "k".repeat(129));
@@ -108,6 +116,10 @@ mod tests {
             r#"{"alg":"none","typ":"at+jwt","kid":"k"}"#,
             r#"{"alg":"HS256","typ":"at+jwt","kid":"k"}"#,
             r#"{"alg":"rs256","typ":"at+jwt","kid":"k"}"#,
+            r#"{"alg":"ps256","typ":"at+jwt","kid":"k"}"#,
+            r#"{"alg":"PS384","typ":"at+jwt","kid":"k"}"#,
+            r#"{"alg":["PS256"],"typ":"at+jwt","kid":"k"}"#,
+            r#"{"typ":"at+jwt","kid":"k"}"#,
             r#"{"alg":"RS256","typ":"JWT","kid":"k"}"#,
             r#"{"alg":"RS256","kid":"k"}"#,
             r#"{"alg":"RS256","typ":"at+jwt"}"#,

@@ -1,7 +1,9 @@
 //! The issuer's public keys, out of a JWKS (RFC 7517 §5). What could not have signed an access token is left out; a set
 //! that is doubtful as a whole is refused, so that the one before it stays.
 
-use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+};
 use serde::Deserialize;
 
 use crate::{base64url, json};
@@ -58,10 +60,24 @@ pub enum KeySetError {
     NoUsableKey,
 }
 
+/// An algorithm that an issuer may sign by (RFC 7518 §3.1), exactly spelt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// RSASSA-PSS with SHA-256 and a salt as long.
+    #[serde(rename = "PS256")]
+    Ps256,
+}
+
+/// A public key and the one algorithm that it is for.
 #[derive(Debug)]
-struct Key {
+pub(crate) struct Key {
     kid: String,
-    public: ParsedPublicKey,
+    pub(crate) alg: Algorithm,
+    /// It verifies by that algorithm and no other.
+    pub(crate) public: ParsedPublicKey,
 }
 
 #[derive(Deserialize)]
@@ -75,14 +91,14 @@ struct Jwk {
     kid: String,
     #[serde(rename = "use")]
     key_use: String,
-    alg: String,
+    alg: Algorithm,
     n: String,
     e: String,
     key_ops: Option<Vec<String>>,
 }
 
 impl KeySet {
-    /// Reads a JWKS. A key that is not for verifying RS256 is left out, as RFC 7517 §5 asks.
+    /// Reads a JWKS. A key that is not for verifying RS256 or PS256 is left out, as RFC 7517 §5 asks.
     ///
     /// # Errors
     /// [`KeySetError`] for a set that must not take the place of the one before.
@@ -111,16 +127,15 @@ impl KeySet {
     }
 
     /// The key of that name. RFC 8725 §3.10: a kid is an opaque text that is found or not.
-    pub(crate) fn find(&self, kid: &str) -> Option<&ParsedPublicKey> {
-        self.keys.iter().find(|key| key.kid == kid).map(|key| &key.public)
+    pub(crate) fn find(&self, kid: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.kid == kid)
     }
 }
 
 /// The key, if an access token may have been signed with it.
 fn usable(jwk: serde_json::Value) -> Option<Key> {
     let jwk: Jwk = serde_json::from_value(jwk).ok()?;
-    // RFC 8725 §3.1: a key has one algorithm, and it is said with the key.
-    let for_signatures = jwk.kty == "RSA" && jwk.key_use == "sig" && jwk.alg == "RS256";
+    let for_signatures = jwk.kty == "RSA" && jwk.key_use == "sig";
     // RFC 7517 §4.3: key_ops narrows what a key is for.
     let for_verifying = jwk.key_ops.is_none_or(|operations| operations.iter().any(|one| one == "verify"));
     let named = (1..=MAX_KID_BYTES).contains(&jwk.kid.len());
@@ -130,8 +145,13 @@ fn usable(jwk: serde_json::Value) -> Option<Key> {
     if !(for_signatures && for_verifying && named && sized && e == EXPONENT) {
         return None;
     }
-    let public = RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?;
-    Some(Key { kid: jwk.kid, public })
+    // RFC 8725 §3.1: a key has one algorithm, and it is said with the key.
+    let parameters = match jwk.alg {
+        Algorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
+    };
+    let public = RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters).ok()?;
+    Some(Key { kid: jwk.kid, alg: jwk.alg, public })
 }
 
 /// The length of a number without leading zeros; 0 for any other (RFC 7518 §6.3.1.1).
@@ -170,7 +190,9 @@ mod tests {
         for (member, value) in [
             ("kty", json!("EC")),
             ("use", json!("enc")),
-            ("alg", json!("PS256")),
+            ("alg", json!("PS384")),
+            ("alg", json!("ps256")),
+            ("alg", json!("RSA-OAEP")),
             ("alg", Value::Null),
             ("kid", json!("")),
             ("kid", json!("k".repeat(129))),
@@ -189,6 +211,18 @@ mod tests {
             set["keys"][0][member] = value.clone();
             assert_eq!(kids(&set), Ok(1), "{member} {value}");
         }
+        let mut without = whole.clone();
+        without["keys"][0].as_object_mut().unwrap().remove("alg");
+        assert_eq!(kids(&without), Ok(1), "a key that does not say what it is for");
+    }
+
+    #[test]
+    fn each_key_has_the_algorithm_that_it_says() {
+        let mut set = jwks();
+        set["keys"][1]["alg"] = json!("PS256");
+        let keys = KeySet::parse(set.to_string().as_bytes()).unwrap();
+        let algorithm = |nth: usize| keys.find(set["keys"][nth]["kid"].as_str().unwrap()).unwrap().alg;
+        assert_eq!((algorithm(0), algorithm(1)), (Algorithm::Rs256, Algorithm::Ps256));
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Life<'_> {
         let before = self.db.read(Situation::load)?;
         let was = before.state_of(kid)?;
         let others: Vec<StoredKey> = before.keys.iter().filter(|key| key.kid != kid).cloned().collect();
-        let fresh = || self.standby(&generate::generate(self.rsa_bits)?, KeyOrigin::Generated);
+        let fresh = || self.standby(&generate::generate(self.kind.bits)?, KeyOrigin::Generated);
         // One under a version of the master key that was given up may be somebody else's.
         let successor = schedule::successor(&others).filter(|key| key.key_version == self.master.version());
         let heir = match (was == KeyState::Active, successor) {

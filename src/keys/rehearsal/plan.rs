@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Rehearsal;
 use crate::clock::Timestamp;
 use crate::keys::schedule::{self, Step};
+use crate::protocol::jose::OwnAlgorithm;
 use crate::store::signing_keys::{KeyOrigin, KeyState, StoredKey};
 
 /// A key's life, in seconds from the beginning.
@@ -143,6 +144,7 @@ fn row(position: u32, state: KeyState, now: Timestamp) -> StoredKey {
         position,
         state,
         origin: KeyOrigin::Generated,
+        algorithm: OwnAlgorithm::Rs256,
         modulus: Vec::new(),
         exponent: Vec::new(),
         wrapped: None,

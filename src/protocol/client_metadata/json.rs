@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::exchange::ExchangeMode;
 use super::proof::AuthMethod;
-use super::subject::{OwnAlgorithm, SubjectType};
-use crate::protocol::jose::Algorithm;
+use super::subject::SubjectType;
+use crate::protocol::jose::{Algorithm, OwnAlgorithm};
 use crate::protocol::redirect_uri::ApplicationType;
 
 /// The JSON form of [`ClientMetadata`](super::ClientMetadata): what is sent to register a client and what is stored.
@@ -132,11 +132,11 @@ pub struct ClientMetadataJson {
     /// OpenID Connect Registration §5: where those that belong to the sector are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sector_identifier_uri: Option<String>,
-    /// OpenID Connect Registration §2: the answer of the userinfo endpoint is signed.
+    /// OpenID Connect Registration §2: the answer of the userinfo endpoint is signed, by the algorithm of this server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub userinfo_signed_response_alg: Option<OwnAlgorithm>,
-    /// OpenID Connect Registration §2: `RS256`, which every ID token is signed with; may be left out.
-    #[serde(skip_serializing)]
+    /// OpenID Connect Registration §2: the algorithm of this server, which every ID token is signed with; may be left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id_token_signed_response_alg: Option<OwnAlgorithm>,
     /// Ours: how its exchanged tokens name it (RFC 8693 §1.1).
     #[serde(skip_serializing_if = "ExchangeMode::is_delegation")]

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::proof::is_callable;
 use super::{ClientMetadataJson, MetadataError, refuse};
+use crate::protocol::jose::OwnAlgorithm;
 use crate::protocol::redirect_uri::{RedirectUri, origin};
 
 /// Whether people have one name for all clients (OpenID Connect Core §8).
@@ -26,14 +27,6 @@ impl SubjectType {
     }
 }
 
-/// Algorithms that we sign with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum OwnAlgorithm {
-    /// RFC 7518 §3.3.
-    #[serde(rename = "RS256")]
-    Rs256,
-}
-
 /// What a client is told of people.
 #[derive(Clone, Debug)]
 pub struct SubjectRules {
@@ -41,8 +34,11 @@ pub struct SubjectRules {
     pub sector: Option<String>,
     /// Where those that belong to the sector are listed.
     pub sector_identifier_uri: Option<String>,
-    /// Whether the answer of the userinfo endpoint is signed.
-    pub signs_userinfo: bool,
+    /// The answer of the userinfo endpoint is signed, by this algorithm when the client was registered and by that of the
+    /// key that signs at any time.
+    pub userinfo_alg: Option<OwnAlgorithm>,
+    /// By which ID tokens were signed when the client was registered, if it asked.
+    pub id_token_alg: Option<OwnAlgorithm>,
 }
 
 impl SubjectRules {
@@ -69,8 +65,31 @@ impl SubjectRules {
         Ok(Self {
             sector: sector.filter(|_| pairwise),
             sector_identifier_uri: uri,
-            signs_userinfo: json.userinfo_signed_response_alg.is_some(),
+            userinfo_alg: json.userinfo_signed_response_alg,
+            id_token_alg: json.id_token_signed_response_alg,
         })
+    }
+
+    /// Whether what is asked for is what we sign by: nobody is promised an algorithm that he does not get.
+    ///
+    /// # Errors
+    /// [`MetadataError::Member`].
+    pub fn refuse_other_algorithms(&self, ours: &[OwnAlgorithm]) -> Result<(), MetadataError> {
+        // OpenID Connect Registration §2: the algorithm that the client requires.
+        for (member, wanted) in
+            [("id_token_signed_response_alg", self.id_token_alg), ("userinfo_signed_response_alg", self.userinfo_alg)]
+        {
+            match wanted.filter(|wanted| !ours.contains(wanted)) {
+                None => {}
+                Some(OwnAlgorithm::Rs256) => {
+                    return refuse(member, "this server signs by PS256 alone: that, or nothing");
+                }
+                Some(OwnAlgorithm::Ps256) => {
+                    return refuse(member, "this server signs by RS256 alone: that, or nothing");
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,13 +2,16 @@
 //! does. What is tried is read off the document.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign::admin::accounts;
+use countersign::admin::{accounts, clients};
+use countersign::clock::Clock;
 use countersign::protocol::client_metadata::ClientMetadata;
 use countersign::secret::{PlainSecret, decode_base64url};
 use serde_json::{Map, Value, json};
 
-use crate::app::{PASSWORD, TestApp};
+use crate::app::{BEGINNING, PASSWORD, TestApp, TestDatabase};
 use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code, response};
 use crate::client_key::{ClientKey, asserted};
 use crate::relying_party::Answer;
@@ -30,8 +33,11 @@ fn each_works_or_is_not_listed(document: &Value, name: &str, others: &[&str], wo
     }
 }
 
-fn registers(metadata: &Value) -> bool {
-    ClientMetadata::parse(&metadata.to_string()).is_ok()
+fn registers(app: &TestApp, metadata: &Value) -> bool {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let id = format!("registered-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let parsed = ClientMetadata::parse(&metadata.to_string());
+    parsed.is_ok_and(|(_, metadata)| clients::create(&app.app, &id, metadata).is_ok())
 }
 
 #[test]
@@ -108,18 +114,30 @@ fn grant_types_are_taken_as_the_metadata_says() {
 
 #[test]
 fn clients_are_registered_as_the_metadata_says() {
-    let app = TestApp::start();
-    let document = document(&app);
+    registered_as_the_metadata_says(&TestApp::start());
+}
+
+#[test]
+fn clients_of_a_server_that_signs_by_ps256_are_registered_as_its_metadata_says() {
+    let settings = [("keys.algorithm", "PS256")];
+    registered_as_the_metadata_says(&TestApp::on(Arc::new(TestDatabase::empty()), Clock::manual(BEGINNING), &settings));
+}
+
+#[track_caller]
+fn registered_as_the_metadata_says(app: &TestApp) {
+    let document = document(app);
     let key = ClientKey::p256();
     let client = |name: &'static str| {
         let jwks = key.jwks();
         move |value: &str| {
             registers(
+                app,
                 &json!({ "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK], "jwks": jwks, name: value }),
             )
         }
     };
-    let algorithms = ["none", "HS256", "HS512", "ES384", "ES512", "PS384", "RS384", "RS512", "ES256K"];
+    let algorithms =
+        ["none", "HS256", "HS512", "ES256", "ES384", "ES512", "PS256", "PS384", "RS256", "RS384", "RS512", "ES256K"];
     each_works_or_is_not_listed(&document, "subject_types_supported", &["ephemeral", "Public"], client("subject_type"));
     for (list, member) in [
         ("userinfo_signing_alg_values_supported", "userinfo_signed_response_alg"),

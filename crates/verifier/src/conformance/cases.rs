@@ -15,8 +15,9 @@ type Members = Map<String, Value>;
 impl Trial {
     /// All cases, the good ones first.
     pub fn cases(&self) -> Vec<Case> {
-        let parts = [self.good(), self.algorithms(), self.headers(), self.keys(), self.issuers(), self.audiences()];
-        let more = [self.kids(), self.times(), self.members(), self.shapes(), self.status()];
+        let parts =
+            [self.good(), self.algorithms(), self.mixed_algorithms(), self.headers(), self.keys(), self.issuers()];
+        let more = [self.audiences(), self.kids(), self.times(), self.members(), self.shapes(), self.status()];
         parts.into_iter().chain(more).flatten().collect()
     }
 

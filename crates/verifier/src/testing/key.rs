@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -61,11 +63,14 @@ impl TestKey {
         json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.kid, "n": n, "e": e })
     }
 
-    /// A compact JWS of exactly these texts.
+    /// A compact JWS of exactly these texts, by PS256 if the header says so and by RS256 otherwise.
     pub(super) fn sign(&self, header: &str, payload: &str) -> String {
+        let says: Option<Value> = serde_json::from_str(header).ok();
+        let by_ps256 = says.is_some_and(|header| header.get("alg").is_some_and(|alg| alg == "PS256"));
+        let encoding: &dyn RsaEncoding = if by_ps256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
         let message = format!("{}.{}", base64url::encode(header.as_bytes()), base64url::encode(payload.as_bytes()));
         let mut signature = vec![0; self.pair.public_modulus_len()];
-        let signed = self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature);
+        let signed = self.pair.sign(encoding, &SystemRandom::new(), message.as_bytes(), &mut signature);
         if signed.is_err() {
             misused("a test key cannot sign");
         }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::status::Follower;
 use crate::testing::{TestIssuer, TokenBuilder};
-use crate::{NoOtherClaims, StatusSource};
+use crate::{NoOtherClaims, StatusSource, base64url};
 
 fn issuer() -> TestIssuer {
     TestIssuer::new("https://as.example", "https://orders.example")
@@ -59,6 +59,40 @@ fn another_type_or_algorithm_is_refused() {
     }
     assert_eq!(with(|_, token| token.header("crit", json!([])).sign()), Err(Rejected::WrongHeader));
     assert_eq!(with(|_, token| token.header("jku", "https://evil.example").sign()), Ok(()));
+}
+
+#[test]
+fn the_algorithm_is_the_keys_and_never_the_headers() {
+    let issuer = issuer();
+    let said = |set: &str| KeySet::parse(set.as_bytes()).unwrap();
+    // The same key, once for each algorithm (RFC 8725 §3.1).
+    let by_rs256 = issuer.jwks();
+    let by_ps256 = by_rs256.replace("RS256", "PS256");
+    let verifier = issuer.verifier();
+    let token = |alg: &str| issuer.token().header("alg", alg).sign();
+    for (keys, own, other) in [(&by_rs256, "RS256", "PS256"), (&by_ps256, "PS256", "RS256")] {
+        verifier.replace_keys(said(keys));
+        assert_eq!(outcome(&verifier, &token(own)), Ok(()), "{own}");
+        // The key did make that signature, by an algorithm that it is not for.
+        assert_eq!(outcome(&verifier, &token(other)), Err(Rejected::WrongHeader), "{other} with a key for {own}");
+        // The header says the key's algorithm, and the signature is the other's.
+        let header = |alg: &str| {
+            base64url::encode(format!(r#"{{"alg":"{alg}","typ":"at+jwt","kid":"{}"}}"#, issuer.kid()).as_bytes())
+        };
+        let (whole, forged) = (token(other), header(own));
+        let (_, rest) = whole.split_once('.').unwrap();
+        assert_eq!(outcome(&verifier, &format!("{forged}.{rest}")), Err(Rejected::BadSignature), "{own}");
+    }
+    // While an issuer moves from one to the other, each of its keys has its own.
+    let mut both: serde_json::Value = serde_json::from_str(&by_rs256).unwrap();
+    both["keys"][1]["alg"] = json!("PS256");
+    verifier.replace_keys(said(&both.to_string()));
+    assert_eq!(outcome(&verifier, &token("RS256")), Ok(()));
+    assert_eq!(outcome(&verifier, &token("PS256")), Err(Rejected::WrongHeader));
+    issuer.rotate();
+    verifier.replace_keys(said(&both.to_string()));
+    assert_eq!(outcome(&verifier, &token("PS256")), Ok(()));
+    assert_eq!(outcome(&verifier, &token("RS256")), Err(Rejected::WrongHeader));
 }
 
 #[test]

@@ -8,11 +8,7 @@ use super::{Refuse, RefuseIfStrict, case, members, text};
 
 impl Trial {
     pub(super) fn algorithms(&self) -> Vec<Case> {
-        let of = |alg: &str| {
-            let mut header = self.header();
-            header.insert("alg".to_owned(), alg.into());
-            text(header)
-        };
+        let of = |alg: &str| self.header_of(alg);
         let claims = text(self.claims());
         let none = |alg: &str| format!("{}.", message(&of(alg), &claims));
         let hmac = |secret: &[u8]| hs256(secret, &of("HS256"), &claims);
@@ -72,13 +68,39 @@ impl Trial {
                 "RFC 7515 §4.1.1: names of algorithms are case-sensitive",
                 self.signer.rs256(&of("rs256"), &claims),
             ),
+        ]
+    }
+
+    /// The header says one algorithm, the signature is by another.
+    pub(super) fn mixed_algorithms(&self) -> Vec<Case> {
+        let of = |alg: &str| self.header_of(alg);
+        let claims = text(self.claims());
+        vec![
             case(
                 "alg_says_rs256_signed_rs512",
                 Refuse,
                 "RFC 7515 §5.2: the signature is another algorithm's",
                 self.signer.rs512(&of("RS256"), &claims),
             ),
+            case(
+                "alg_says_rs256_signed_ps256",
+                Refuse,
+                "RFC 7515 §5.2: the signature is another algorithm's",
+                self.signer.ps256(&of("RS256"), &claims),
+            ),
+            case(
+                "alg_says_ps256_signed_rs256",
+                Refuse,
+                "RFC 8725 §3.1: another algorithm than the key's, and than the signature's",
+                self.signer.rs256(&of("PS256"), &claims),
+            ),
         ]
+    }
+
+    fn header_of(&self, alg: &str) -> String {
+        let mut header = self.header();
+        header.insert("alg".to_owned(), alg.into());
+        text(header)
     }
 
     pub(super) fn headers(&self) -> Vec<Case> {
