@@ -27,10 +27,10 @@ use crate::store::migrate::{self, MigrateError};
 use crate::store::signing_keys::{self, KeyState, StoredKey};
 use crate::store::{self, Db};
 
-/// Threads for refreshes. More than processors, since each waits for its commit to be durable, and on SQLite those that
+/// Threads for whatever reads or writes rows, refreshes above all. More than processors, since each waits for its commit to be durable, and on SQLite those that
 /// wait together share one.
 const TOKEN_THREADS: usize = 16;
-/// The most refreshes that wait for a thread.
+/// The most requests that wait for such a thread.
 const TOKEN_QUEUE: usize = 256;
 /// How long one may wait.
 const TOKEN_PATIENCE: Duration = Duration::from_millis(250);
