@@ -55,7 +55,7 @@ const DOORS: [(&str, &[&str]); 28] = [
     ("fastrand", &["keys"]),
     ("reqwest", &["fetch", "web", "cli"]),
     ("flate2", &["token"]),
-    ("countersign_verifier", &["metrics", "store", "keys", "status", "token", "oauth", "web", "cli"]),
+    ("countersign_verifier", &["protocol", "metrics", "store", "keys", "status", "token", "oauth", "web", "cli"]),
     ("argon2", &["password_hash"]),
     ("config", &["settings"]),
     ("clap", &["cli"]),

@@ -6,6 +6,8 @@ mod key;
 mod proof;
 mod seen;
 
+pub use address::is_same_address;
+
 use crate::clock::Clock;
 use crate::issuer_url::{self, UrlError};
 use crate::request::Request;

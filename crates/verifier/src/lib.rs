@@ -74,6 +74,7 @@ pub use bearer::bearer;
 pub use builder::{BuildError, OnStale, StatusSource, VerifierBuilder};
 pub use challenge::Challenge;
 pub use claims::{Claims, NoOtherClaims, Scope};
+pub use dpop::is_same_address;
 #[cfg(feature = "fetch")]
 pub use fetch::{Endpoints, Secret};
 pub use issuer_url::UrlError;

@@ -173,7 +173,7 @@ fn a_proof_is_for_one_request_by_one_key_at_one_moment() {
     assert_eq!(send(&[&good, &proof(json!({}))]).error(), "invalid_dpop_proof", "two of them");
     assert_eq!(send(&[&good]).status, 200);
     assert_eq!(send(&[&good]).json()["error_description"], "the DPoP proof was used before");
-    let query = proof(json!({ "htu": format!("{}/token?x=1", app.base) }));
+    let query = proof(json!({ "htu": format!("{}/%74oken?x=1", app.base) }));
     assert_eq!(send(&[&query]).status, 200, "RFC 9449 §4.3 no. 9");
 }
 

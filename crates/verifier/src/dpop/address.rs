@@ -1,10 +1,22 @@
 //! Whether a proof names the address of a request (RFC 9449 §4.3 no. 9): without query and fragment, in one spelling
 //! (RFC 3986 §6.2.2, §6.2.3).
 
+/// Whether the `htu` of a proof (RFC 9449 §4.2) names an address: without query and fragment, in whatever spelling (§4.3 no. 9).
+///
+/// ```
+/// use countersign_verifier::is_same_address;
+///
+/// assert!(is_same_address("HTTPS://as.example:443/%74oken?x=1", "https://as.example/token"));
+/// assert!(!is_same_address("https://as.example.evil/token", "https://as.example/token"));
+/// ```
+pub fn is_same_address(htu: &str, address: &str) -> bool {
+    normal(htu).is_some_and(|said| Some(said) == normal(address))
+}
+
 /// Whether `htu` names the `path` of the service that clients call by `base`.
 pub(super) fn is_same(htu: &str, base: &str, path: &str) -> bool {
     // A path that begins with nothing could go on with the host.
-    path.starts_with('/') && normal(htu).is_some_and(|said| Some(said) == normal(&format!("{base}{path}")))
+    path.starts_with('/') && is_same_address(htu, &format!("{base}{path}"))
 }
 
 /// The one spelling of an address; none for what is none. What shows two readers two hosts is none that we are called by.
