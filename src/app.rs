@@ -15,7 +15,7 @@ use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, Kind, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
-use crate::limits::{AddressFailures, Begun, Codes, DevicePace, UserCodeGuesses};
+use crate::limits::{AddressFailures, Begun, ClientFailures, Codes, DevicePace, UserCodeGuesses};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
 use crate::protocol::discovery_document::{DiscoveryDocument, With};
@@ -168,6 +168,8 @@ pub struct App {
     pub device_codes: Begun,
     /// The rule for networks that type codes of no device.
     pub user_code_guesses: UserCodeGuesses,
+    /// Wrong secrets of clients.
+    pub client_failures: ClientFailures,
     /// How often a device may ask.
     pub device_pace: DevicePace,
     /// Counters and timings.
@@ -249,6 +251,7 @@ impl App {
             registrations: registers("registrations"),
             registration_changes: registers("registration_changes"),
             device_codes: begun("device_codes", limits.device_codes, limits.device_codes_everywhere),
+            client_failures: ClientFailures::new(limits.client_failures),
             user_code_guesses: UserCodeGuesses {
                 allowed: limits.user_codes,
                 allowed_everywhere: limits.user_codes_everywhere,

@@ -1,6 +1,10 @@
 //! How often something may be tried, by named rule. Failures that guard an account live in the database (they must
 //! survive Redis); those that guard against a network, and what is being tried at this moment, live in the cache.
 
+mod client_failures;
+
+pub use client_failures::ClientFailures;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

@@ -139,6 +139,8 @@ refusals! {
         Unknown = "client.unknown", InvalidClient, Some("client authentication failed"), Suspicious;
         /// The secret is none of the client's.
         WrongSecret = "client.wrong_secret", InvalidClient, Some("client authentication failed"), Suspicious;
+        /// OAuth 2.1 §7.7: one wrong secret too many from that network.
+        TooManySecrets = "client.too_many_secrets", TemporarilyUnavailable as 429, Some("too many attempts: wait and try again"), Suspicious;
         /// RFC 6749 §2.3.1, ASVS 10.4.10: a confidential client must prove itself by its registered method.
         WrongMethod = "client.wrong_method", InvalidClient, Some("client authentication failed"), Suspicious;
         /// RFC 7523 §3: the assertion is no JWS of ours to verify, or its signature is none of the client's.

@@ -186,6 +186,8 @@ pub struct Limits {
     pub user_codes: u32,
     /// The same from all networks together.
     pub user_codes_everywhere: u32,
+    /// Wrong secrets of one client a minute from one network.
+    pub client_failures: u32,
 }
 
 /// `[fetch]`.

@@ -37,6 +37,11 @@ pub fn authenticate(app: &App, presented: &PresentedClient, context: &RequestCon
             secret_fits(&app.secrets.load().client_secret_hash, found.as_deref(), &presented.client_id, secret)
         }
     };
+    // OAuth 2.1 §7.7: the same for a client that nobody knows.
+    if !secret_proven {
+        let counted = app.client_failures.count(&presented.client_id, context.network, app.clock.monotonic());
+        counted.map_err(|rest| name(Refusal::from(ClientRefusal::TooManySecrets).retry_after(rest)))?;
+    }
     let client = found.ok_or_else(|| refuse(ClientRefusal::Unknown))?;
     // RFC 7591 §2, ASVS 10.4.10: the registered method and no other; a confidential client never goes unproven.
     if !is_registered(&client, &presented.method) {

@@ -172,6 +172,7 @@ impl TestDatabase {
             ("limits.device_codes_everywhere", "100000"),
             ("limits.user_codes", "10000"),
             ("limits.user_codes_everywhere", "10000"),
+            ("limits.client_failures", "100000"),
         ];
         all.retain(|(key, _)| !overrides.iter().any(|(other, _)| other == key));
         all.extend(overrides);

@@ -8,6 +8,7 @@ use countersign::secret::Random;
 use super::registration::{public, send, text};
 use crate::app::TestApp;
 use crate::browser::{Browser, CodeRequest, Form};
+use crate::relying_party::basic;
 
 /// A site that no other test is in, since they share what counts, and one of its networks.
 fn network() -> impl Fn(u16) -> String {
@@ -95,4 +96,25 @@ fn wrong_passwords_and_wrong_codes_of_devices_count_by_site() {
     let statuses: Vec<_> = (0..6).map(|nth| typed(&here(nth))).collect();
     assert_eq!(statuses, [400, 400, 400, 400, 429, 429], "four networks' worth");
     assert_eq!(typed(&neighbour(0)), 400);
+}
+
+#[test]
+fn wrong_secrets_are_answered_so_often_a_minute_and_lock_nobody_out() {
+    let app = TestApp::with(&[("limits.client_failures", "3"), ("http.trusted_proxies", "127.0.0.1/32")]);
+    let (secret, party, network) = (app.confidential_client(), app.relying_party(), network());
+    let ask = |client: &str, secret: &str, nth: u16| {
+        let (header, from) = (basic(client, secret), network(nth));
+        let headers = [("Authorization", header.as_str()), ("X-Forwarded-For", from.as_str())];
+        party.form("/token", &headers, &[("grant_type", "client_credentials")])
+    };
+    // A client that nobody knows is answered like one that is there.
+    for client in ["svc", "unknown"] {
+        assert_eq!([1, 2, 3, 4].map(|_| ask(client, "css_wrong", 1).status), [401, 401, 401, 429], "{client}");
+        let wait: u64 = ask(client, "css_wrong", 1).header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        assert_eq!(ask(client, "css_wrong", 2).status, 401, "another network");
+    }
+    assert_eq!((ask("svc", &secret, 1).status, ask("svc", &secret, 2).status), (200, 200));
+    app.advance(Duration::from_secs(60));
+    assert_eq!(ask("svc", "css_wrong", 1).status, 401);
 }
