@@ -115,12 +115,12 @@ impl ClientKeys {
         let _fetch = Fetch { keys: self, client };
         match fetcher.get(uri, caller(client)) {
             Ok(body) => self.end(client, parse(&body).ok_or("no JWK Set".to_owned()), now),
-            // It was not asked: the next one tries, and what is known is good until then.
+            // It was not asked: the next one tries, and what is known is good until then, if the key is there.
             Err(FetchError::Busy) => {
                 let mut entries = self.lock(client);
                 let entry = entries.entry(client.id.clone()).or_default();
                 entry.asked_at = None;
-                entry.kept(now).ok_or(KeysAway::BeingFetched)
+                entry.kept(now).filter(|set| fits(set)).ok_or(KeysAway::BeingFetched)
             }
             Err(error) => self.end(client, Err(error.to_string()), now),
         }

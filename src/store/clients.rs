@@ -194,7 +194,8 @@ pub fn count_registered(tx: &mut Write<'_>) -> Result<i64, Error> {
 /// whoever wants to could keep it for ever.
 const POSTPONED_FOR: Duration = Duration::from_hours(7 * 24);
 
-const POSTPONE: &str = "UPDATE clients SET unused_since = ? WHERE id = ? AND unused_since IS NOT NULL AND created_at > ?";
+const POSTPONE: &str =
+    "UPDATE clients SET unused_since = ? WHERE id = ? AND unused_since IS NOT NULL AND created_at > ?";
 
 /// Notes that somebody has begun to use a client that nobody has allowed anything yet: it is left until that has come to
 /// something, in the first week after its registration.
@@ -202,8 +203,8 @@ const POSTPONE: &str = "UPDATE clients SET unused_since = ? WHERE id = ? AND unu
 /// # Errors
 /// The store's own reasons.
 pub fn postpone(tx: &mut Write<'_>, id: &ClientId, now: Timestamp) -> Result<(), Error> {
+    // CWE-770: nobody need log in to begin, and that keeps nothing for ever.
     let made_after = now.minus(POSTPONED_FOR).as_micros();
-    // CWE-770.
     let binds = vec![Bind::Big(now.as_micros()), Bind::Text(id.as_str()), Bind::Big(made_after)];
     Statement::new(POSTPONE, binds).execute(tx.conn())?;
     Ok(())

@@ -226,7 +226,8 @@ mod tests {
     fn no_more_is_kept_of_a_registrant_than_a_few_pages() {
         let key = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
         let with = |uris: usize, more: &str| {
-            let uris: Vec<_> = (0..uris).map(|nth| format!(r#""https://{nth}.example/{}""#, "a".repeat(1500))).collect();
+            let uris: Vec<_> =
+                (0..uris).map(|nth| format!(r#""https://{nth}.example/{}""#, "a".repeat(1500))).collect();
             let uris = uris.join(",");
             parse(&format!(r#"{{"redirect_uris":[{uris}],"jwks":{{"keys":[{key}{more}}}]}}}}"#))
         };
