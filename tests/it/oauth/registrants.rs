@@ -54,12 +54,22 @@ fn eventually(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Says that it is over, however it ended.
+struct Over<'o>(&'o AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Does something while registrants have every way out that they may have.
 fn while_none_may_call<T>(app: &TestApp, work: impl FnOnce() -> T) -> T {
     let slow = DocumentServer::start(&json!("x"));
     slow.says("hang");
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = Over(&over);
         for _ in 0..8 {
             scope.spawn(|| {
                 while !over.load(Ordering::SeqCst) {
@@ -69,9 +79,7 @@ fn while_none_may_call<T>(app: &TestApp, work: impl FnOnce() -> T) -> T {
             });
         }
         eventually("they call", || slow.asked.load(Ordering::SeqCst) >= 3);
-        let done = work();
-        over.store(true, Ordering::SeqCst);
-        done
+        work()
     })
 }
 
