@@ -148,7 +148,7 @@ pub struct App {
     pub address_failures: AddressFailures,
     /// The rule for networks that begin log-ins at a browser.
     pub authorize_requests: Begun,
-    /// The same for requests that public clients push.
+    /// The same for requests that clients push that are anybody's.
     pub pushed_requests: Begun,
     /// The same for what apps begin without a browser.
     pub challenges: Begun,
@@ -156,12 +156,14 @@ pub struct App {
     pub account_requests: Begun,
     /// The same for what follows a device's code.
     pub device_steps: Begun,
-    /// The rule for networks whose public clients prove keys.
+    /// The rule for networks whose clients prove keys, or themselves by what they sign, and are anybody's.
     pub proofs: Begun,
     /// The rule for log-ins that ask for codes.
     pub codes: Codes,
     /// The rule for networks that register clients.
     pub registrations: Begun,
+    /// The same for lists of sectors that are fetched for them.
+    pub sector_lists: Begun,
     /// The same for changes of a registration.
     pub registration_changes: Begun,
     /// The rule for networks whose devices ask for codes.
@@ -249,6 +251,7 @@ impl App {
             proofs: Begun { what: "proofs", allowed: limits.proofs, allowed_everywhere: None },
             codes: Codes { allowed: limits.codes },
             registrations: registers("registrations"),
+            sector_lists: registers("sector_lists"),
             registration_changes: registers("registration_changes"),
             device_codes: begun("device_codes", limits.device_codes, limits.device_codes_everywhere),
             client_failures: ClientFailures::new(limits.client_failures),

@@ -17,7 +17,7 @@ const FRESH_FOR: Duration = Duration::from_mins(5);
 const KEPT_FOR: Duration = Duration::from_hours(1);
 /// A client is asked no more often, whatever names of keys come.
 const BETWEEN_FETCHES: Duration = Duration::from_mins(1);
-/// The most clients whose keys are remembered.
+/// The most clients of operators whose keys are remembered, and the most that registered themselves.
 const MAX_CLIENTS: usize = 1000;
 
 /// Why a client's keys cannot be had.
@@ -41,21 +41,33 @@ struct Entry {
     is_being_fetched: bool,
 }
 
+impl Entry {
+    /// What was fetched before, as long as it may be used.
+    fn kept(&self, now: Duration) -> Option<JwkSet> {
+        let kept = self.set.as_ref().filter(|(_, at)| now.saturating_sub(*at) < KEPT_FOR);
+        kept.map(|(set, _)| set.clone())
+    }
+}
+
+type Entries = Mutex<HashMap<ClientId, Entry>>;
+
 /// What was fetched, by client.
 #[derive(Default)]
 pub struct ClientKeys {
-    entries: Mutex<HashMap<ClientId, Entry>>,
+    known: Entries,
+    /// CWE-770: apart, so that whoever registers many closes the door to none that an operator made.
+    registrants: Entries,
 }
 
 /// A fetch under way; whatever becomes of it, the next one may begin when it is dropped.
 struct Fetch<'k> {
     keys: &'k ClientKeys,
-    client_id: &'k ClientId,
+    client: &'k Client,
 }
 
 impl Drop for Fetch<'_> {
     fn drop(&mut self) {
-        if let Some(entry) = self.keys.lock().get_mut(self.client_id) {
+        if let Some(entry) = self.keys.lock(self.client).get_mut(&self.client.id) {
             entry.is_being_fetched = false;
         }
     }
@@ -94,37 +106,43 @@ impl ClientKeys {
     ) -> Result<JwkSet, KeysAway> {
         let uri = match &client.metadata.proof.keys {
             None => return Err(KeysAway::None),
-            Some(Keys::Registered { set, .. }) => return Ok(set.clone()),
+            Some(Keys::Registered(set)) => return Ok(set.clone()),
             Some(Keys::At(uri)) => uri,
         };
-        if let Some(known) = self.begin(&client.id, uri, fits, now)? {
+        if let Some(known) = self.begin(client, uri, fits, now)? {
             return Ok(known);
         }
-        let _fetch = Fetch { keys: self, client_id: &client.id };
+        let _fetch = Fetch { keys: self, client };
         match fetcher.get(uri, caller(client)) {
             Ok(body) => self.end(client, parse(&body).ok_or("no JWK Set".to_owned()), now),
-            // It was not asked: the next one tries.
+            // It was not asked: the next one tries, and what is known is good until then, if the key is there.
             Err(FetchError::Busy) => {
-                self.lock().entry(client.id.clone()).or_default().asked_at = None;
-                Err(KeysAway::BeingFetched)
+                let mut entries = self.lock(client);
+                let entry = entries.entry(client.id.clone()).or_default();
+                entry.asked_at = None;
+                entry.kept(now).filter(|set| fits(set)).ok_or(KeysAway::BeingFetched)
             }
             Err(error) => self.end(client, Err(error.to_string()), now),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClientId, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self, client: &Client) -> MutexGuard<'_, HashMap<ClientId, Entry>> {
+        let entries = match caller(client) {
+            Caller::Known => &self.known,
+            Caller::Registrant => &self.registrants,
+        };
+        entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known and good enough; or nothing, and whoever asks fetches it.
     fn begin(
         &self,
-        client_id: &ClientId,
+        client: &Client,
         uri: &str,
         fits: &dyn Fn(&JwkSet) -> bool,
         now: Duration,
     ) -> Result<Option<JwkSet>, KeysAway> {
-        let mut entries = self.lock();
+        let (mut entries, client_id) = (self.lock(client), &client.id);
         let age = |at: Duration| now.saturating_sub(at);
         if entries.len() >= MAX_CLIENTS && !entries.contains_key(client_id) {
             entries.retain(|_, entry| entry.asked_at.is_some_and(|at| age(at) < FRESH_FOR));
@@ -156,7 +174,7 @@ impl ClientKeys {
     }
 
     fn end(&self, client: &Client, fetched: Result<JwkSet, String>, now: Duration) -> Result<JwkSet, KeysAway> {
-        let mut entries = self.lock();
+        let mut entries = self.lock(client);
         let entry = entries.entry(client.id.clone()).or_default();
         match fetched {
             Ok(set) => {
@@ -165,8 +183,7 @@ impl ClientKeys {
             }
             Err(why) => {
                 tracing::warn!(client_id = %client.id, why, "a client's keys could not be fetched");
-                let old = entry.set.as_ref().filter(|(_, at)| now.saturating_sub(*at) < KEPT_FOR);
-                old.map(|(set, _)| set.clone()).ok_or(KeysAway::Unusable)
+                entry.kept(now).ok_or(KeysAway::Unusable)
             }
         }
     }

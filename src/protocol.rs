@@ -3,6 +3,7 @@
 
 pub mod authorize_request;
 pub mod authorize_response;
+pub mod bearer;
 pub mod claims_request;
 pub mod client_assertion;
 pub mod client_certificate;

@@ -371,6 +371,8 @@ refusals! {
         RedirectUri = "registration.redirect_uri", InvalidRedirectUri, Some("a value of the member cannot be registered"), Routine;
         /// RFC 7591 §3.2.2.
         Member = "registration.member", InvalidClientMetadata, Some("the value of the member cannot be registered"), Routine;
+        /// RFC 7591 §3.2.2: every instance would keep it in memory.
+        TooLarge = "registration.too_large", InvalidClientMetadata, Some("the metadata is more than 16 KiB"), Routine;
         /// RFC 7591 §5: an operator's to give.
         NotForRegistrants = "registration.not_for_registrants", InvalidClientMetadata, Some("the member, or its value, is not for clients that register themselves"), Routine;
         /// RFC 7592 §2.2: what is changed must be who asks.

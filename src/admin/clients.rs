@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::oauth::client_auth;
-use crate::oauth::register::Replacement;
+use crate::oauth::register::replacement::Replacement;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::ClientMetadata;
 use crate::secret::PlainSecret;
@@ -91,25 +91,24 @@ pub fn replace(
     metadata: ClientMetadata,
     actor: &str,
 ) -> Result<(Client, Option<PlainSecret>), AdminError> {
-    let client = find(app, client_id)?;
     metadata.subjects.refuse_other_algorithms(&app.keyring.algorithms())?;
-    let changed = changed_members(&client.metadata, &metadata);
-    let (replacement, secret) = Replacement::plan(app, &client, metadata).ok_or(NO_SECRET)?;
-    let event = AuditEvent {
-        actor: actor.to_owned(),
-        event: "client_replaced",
-        subject: client.id.to_string(),
-        details: json!({ "changed": changed, "secret_made": secret.is_some() }),
-    };
-    let (id, event_id) = (client.id, app.random.bytes());
+    let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
+    let (replacement, secret) = Replacement::new(app, &id, metadata.clone()).ok_or(NO_SECRET)?;
+    let (actor, event_id) = (actor.to_owned(), app.random.bytes());
     let replaced = app.db.write(move |tx| {
-        if !replacement.carry_out(tx, &id, &Word::Operators)? {
-            return Ok(None);
-        }
+        let Some(replaced) = replacement.carry_out(tx, &id, &Word::Operators)? else { return Ok(None) };
+        let changed = changed_members(&replaced.before.metadata, &metadata);
+        let event = AuditEvent {
+            actor: actor.clone(),
+            event: "client_replaced",
+            subject: id.to_string(),
+            details: json!({ "changed": changed, "secret_made": replaced.has_new_secret }),
+        };
         audit_log::record(tx, event_id, &event)?;
-        clients::find(tx, &id)
+        Ok(clients::find(tx, &id)?.map(|client| (client, replaced.has_new_secret)))
     })?;
-    Ok((replaced.ok_or(AdminError::NotFound("client"))?, secret))
+    let (client, has_new_secret) = replaced.ok_or(AdminError::NotFound("client"))?;
+    Ok((client, secret.filter(|_| has_new_secret)))
 }
 
 /// The names of the members in which two metadata differ.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::client_keys;
+use crate::fetch::FetchError;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::logout::LogoutUri;
 use crate::store;
@@ -119,11 +120,20 @@ fn tell_next(app: &App, client_id: &ClientId) -> Result<bool, store::Error> {
         app.db.write(move |tx| logout_notices::remove(tx, grant_id))?;
         return Ok(true);
     };
-    let Err(why) = call(app, &client, &notice) else {
-        tracing::info!(event = "logout_told", %client_id, %grant_id);
-        app.metrics.record_logout_notice("sent");
-        app.db.write(move |tx| logout_notices::remove(tx, grant_id))?;
-        return Ok(true);
+    let why = match call(app, &client, &notice) {
+        Ok(()) => {
+            tracing::info!(event = "logout_told", %client_id, %grant_id);
+            app.metrics.record_logout_notice("sent");
+            app.db.write(move |tx| logout_notices::remove(tx, grant_id))?;
+            return Ok(true);
+        }
+        Err(Untold::NotCalled) => {
+            // The client has done nothing wrong; those that have waited longer come first.
+            let soon = app.clock.now().plus(BEAT);
+            app.db.write(move |tx| logout_notices::give_back(tx, &notice, soon))?;
+            return Ok(false);
+        }
+        Err(Untold::Failed(why)) => why,
     };
     tracing::warn!(%client_id, %grant_id, attempts = notice.attempts, why, "a client was not told of a log-out");
     app.metrics.record_logout_notice("failed");
@@ -141,16 +151,30 @@ fn tell_next(app: &App, client_id: &ClientId) -> Result<bool, store::Error> {
     Ok(false)
 }
 
+/// Why a client was not told.
+enum Untold {
+    /// There were too many calls out at once.
+    NotCalled,
+    /// It did not answer, or could not be called.
+    Failed(String),
+}
+
 /// Back-Channel Logout §2.5: a form with the token alone; any 2xx is a yes (§2.8).
-fn call(app: &App, client: &Client, notice: &LogoutNotice) -> Result<(), String> {
+fn call(app: &App, client: &Client, notice: &LogoutNotice) -> Result<(), Untold> {
     let uri = client.metadata.backchannel_logout.as_ref().map(LogoutUri::as_str).unwrap_or_default();
+    let token = token(app, client, notice).map_err(Untold::Failed)?;
+    // base64url and dots need no encoding.
+    let called = app.fetcher.post_form(uri, format!("logout_token={token}"), client_keys::caller(client));
+    called.map(drop).map_err(|error| {
+        if matches!(error, FetchError::Busy) { Untold::NotCalled } else { Untold::Failed(error.to_string()) }
+    })
+}
+
+fn token(app: &App, client: &Client, notice: &LogoutNotice) -> Result<String, String> {
     // OpenID Connect Core §8.1: by the name that the client knew the person by, whatever it is registered with since.
     let grant = app.db.read(|tx| grants::find(tx, notice.grant_id)).map_err(|error| error.to_string())?;
     let subject = grant.ok_or("the grant is gone")?.grant.subject_text();
-    let token = logout_token::issue(app, &client.id, (&subject, notice.grant_id)).map_err(|error| error.to_string())?;
-    // base64url and dots need no encoding.
-    let caller = client_keys::caller(client);
-    app.fetcher.post_form(uri, format!("logout_token={token}"), caller).map(drop).map_err(|error| error.to_string())
+    logout_token::issue(app, &client.id, (&subject, notice.grant_id)).map_err(|error| error.to_string())
 }
 
 fn pause_after(attempts: i16) -> Duration {

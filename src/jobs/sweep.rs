@@ -44,8 +44,9 @@ const DEVICE_CODES_TTL: Duration = Duration::from_mins(5);
 const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
 const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 
-/// How long a client that registered itself is kept while nobody allows it anything: no longer than somebody takes who has
-/// just installed it.
+/// How long a client that registered itself is kept while nobody allows it anything, after it was registered or somebody last
+/// began to use it: no longer than somebody takes who has just installed it. Whoever begins is believed for the first week
+/// alone (`store/clients.rs`), so that it is gone after eight days.
 const UNUSED_CLIENTS_TTL: Duration = Duration::from_hours(24);
 
 type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;

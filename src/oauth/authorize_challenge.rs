@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::authorize::sources::{self, Source};
 use super::authorize::{Asked, LogIn, MAX_WAITING_BYTES, new_code, read_request};
-use super::pushed_request::bind;
+use super::possession::bind;
 use super::{RequestContext, client_auth};
 use crate::app::App;
 use crate::identity::login::{self, ProvenPassword};

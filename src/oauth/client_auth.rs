@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::RequestContext;
 use crate::app::App;
 use crate::client_keys::KeysAway;
-use crate::clock::Deadline;
 use crate::id::ClientSecretId;
 use crate::keys::{Purpose, peer};
 use crate::protocol::client_assertion::{Assertion, Audience};
@@ -59,7 +58,7 @@ pub fn authenticate(app: &App, presented: &PresentedClient, context: &RequestCon
     // Last, since it uses the assertion up.
     if let Method::Assertion(jws) = &presented.method {
         let jws = jws.as_deref().ok_or_else(|| refuse(ClientRefusal::AssertionSignature))?;
-        redeem_assertion(app, &client, jws, &context.deadline).map_err(name)?;
+        redeem_assertion(app, &client, jws, context).map_err(name)?;
     }
     Ok(client)
 }
@@ -96,7 +95,7 @@ fn certificate_fits(app: &App, client: &Client, shown: Option<&ClientCertificate
 }
 
 /// RFC 7523 §3: signed by the client, for us, now, once.
-fn redeem_assertion(app: &App, client: &Client, jws: &UnverifiedJws, deadline: &Deadline) -> Result<(), Refusal> {
+fn redeem_assertion(app: &App, client: &Client, jws: &UnverifiedJws, context: &RequestContext) -> Result<(), Refusal> {
     let proof = &client.metadata.proof;
     let keys = keys_for(app, client, &jws.header)?;
     // RFC 8725 §3.11: said to be an assertion, or nothing; never another kind of JWT.
@@ -113,8 +112,12 @@ fn redeem_assertion(app: &App, client: &Client, jws: &UnverifiedJws, deadline: &
     let assertion = Assertion::parse(&jws.payload, &client.id, audience, app.clock.now())?;
     let name = Digest::sha256_of(&[b"client assertion", client.id.as_str().as_bytes(), assertion.jti.as_bytes()]);
     let refused_at = assertion.refused_at;
+    // ASVS 2.4.1: each assertion that is used up is a row.
+    if client.is_anybodys() {
+        app.proofs.admit(&app.cache, context.network)?;
+    }
     // RFC 7523 §3 no. 7: once, whichever instance it comes to.
-    if app.db.write_before(deadline, move |tx| one_time_values::claim(tx, &name, refused_at))? {
+    if app.db.write_before(&context.deadline, move |tx| one_time_values::claim(tx, &name, refused_at))? {
         Ok(())
     } else {
         Err(ClientRefusal::AssertionReplayed.into())

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::keys::peer;
 use crate::protocol::confirmation::Confirmation;
 use crate::protocol::dpop::{Target, UnverifiedProof, WINDOW};
+use crate::protocol::params::Params;
 use crate::reason::{ClientRefusal, DpopRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, PurposeKey, decode_base64url, encode_base64url};
 use crate::store::clients::Client;
@@ -29,11 +30,7 @@ pub fn prove(
     context: &RequestContext,
 ) -> Result<Option<Confirmation>, Refusal> {
     let proof = &client.metadata.proof;
-    // ASVS 2.4.1: a public client is anybody, and each proof that is used up is a row.
-    if client.metadata.is_public() && !context.keys.proofs.is_empty() {
-        app.proofs.admit(&app.cache, context.network)?;
-    }
-    if let Some(jkt) = prove_key(app, ("POST", path, None), context)? {
+    if let Some(jkt) = prove_key(app, client, ("POST", path, None), context)? {
         return Ok(Some(Confirmation::Jkt(jkt)));
     }
     // RFC 9449 §5.2.
@@ -48,13 +45,33 @@ pub fn prove(
     Ok(Some(Confirmation::Certificate(certificate.thumbprint())))
 }
 
-/// The thumbprint of the key whose proof comes with the request, if there is one: made for this method, path and access token,
-/// now, and never seen before.
+/// RFC 9449 §10.1: a proof binds the code that is asked for to its key, as `dpop_jkt` does; with both, they must agree.
 ///
 /// # Errors
 /// A [`DpopRefusal`].
+pub fn bind(
+    app: &App,
+    client: &Client,
+    params: &mut Params,
+    path: &str,
+    context: &RequestContext,
+) -> Result<(), Refusal> {
+    let Some(jkt) = prove_key(app, client, ("POST", path, None), context)? else { return Ok(()) };
+    if params.find("dpop_jkt").is_some_and(|named| named != jkt) {
+        return Err(DpopRefusal::OtherRequest.into());
+    }
+    params.set("dpop_jkt", &jkt);
+    Ok(())
+}
+
+/// The thumbprint of the key whose proof comes with the request of a client, if there is one: made for this method, path and access token,
+/// now, and never seen before.
+///
+/// # Errors
+/// A [`DpopRefusal`]; too many of them.
 pub fn prove_key(
     app: &App,
+    client: &Client,
     (method, path, access_token): (&str, &str, Option<&str>),
     context: &RequestContext,
 ) -> Result<Option<String>, Refusal> {
@@ -64,6 +81,10 @@ pub fn prove_key(
         // RFC 9449 §4.3 no. 1: not more than one.
         [_, _, ..] => return Err(DpopRefusal::Malformed.into()),
     };
+    // ASVS 2.4.1: each proof that is used up is a row.
+    if client.is_anybodys() {
+        app.proofs.admit(&app.cache, context.network)?;
+    }
     let proof = UnverifiedProof::parse(text.expose())?;
     // RFC 9449 §4.3 nos. 5 and 6: signed by the key that it carries.
     if !peer::is_signed_by(&proof.jws, &proof.jwk) {

@@ -11,9 +11,9 @@ use crate::protocol::authorize_request::PARAMETERS;
 use crate::protocol::client_credentials::{ClientId, PresentedClient};
 use crate::protocol::params::Params;
 use crate::protocol::token_response::PushedResponse;
-use crate::reason::{DpopRefusal, Refusal, RequestRefusal};
+use crate::reason::{Refusal, RequestRefusal};
 use crate::secret::{Digest, encode_base64url};
-use crate::store::clients::{self, Client};
+use crate::store::clients;
 use crate::store::pushed_requests::{self, PushedRequest};
 
 /// How long a browser may take to bring it (FAPI 2.0 §5.3.2.2: less than 600 s; ASVS 10.4.13: as short as can be).
@@ -55,14 +55,14 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     let client = client_auth::authenticate(app, &presented, context)?;
     let refuse = |refusal: Refusal| refusal.of_client(&client.id);
     refuse_nested(&params).map_err(refuse)?;
-    // ASVS 2.4.1: a public client is anybody, and each request is a row. One that has proven itself asks for all its people from
-    // one network.
-    if client.metadata.is_public() {
+    // ASVS 2.4.1: each request is a row. A client of an operator's that has proven itself asks for all its people from one
+    // network.
+    if client.is_anybodys() {
         app.pushed_requests.admit(&app.cache, context.network).map_err(refuse)?;
     }
     params.set("client_id", client.id.as_str());
     let mut resolved = resolve_object(app, params).map_err(refuse)?;
-    bind(app, &client, &mut resolved.params, PATH, context).map_err(refuse)?;
+    possession::bind(app, &client, &mut resolved.params, PATH, context).map_err(refuse)?;
     refuse_unsigned(&client, &resolved.source).map_err(refuse)?;
     // RFC 9126 §2.1 no. 3: as it would be judged at the authorization endpoint.
     address(app, &resolved.params).map_err(refuse)?;
@@ -86,24 +86,4 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
         pushed_requests::insert(tx, &row)
     })?;
     Ok(PushedResponse { request_uri: format!("{PREFIX}{name}"), expires_in: TTL.as_secs() })
-}
-
-/// RFC 9449 §10.1: a proof binds the code to its key, as `dpop_jkt` does; with both, they must agree.
-pub(super) fn bind(
-    app: &App,
-    client: &Client,
-    params: &mut Params,
-    path: &str,
-    context: &RequestContext,
-) -> Result<(), Refusal> {
-    // ASVS 2.4.1: whoever has no secret is anybody.
-    if client.metadata.is_public() && !context.keys.proofs.is_empty() {
-        app.proofs.admit(&app.cache, context.network)?;
-    }
-    let Some(jkt) = possession::prove_key(app, ("POST", path, None), context)? else { return Ok(()) };
-    if params.find("dpop_jkt").is_some_and(|named| named != jkt) {
-        return Err(DpopRefusal::OtherRequest.into());
-    }
-    params.set("dpop_jkt", &jkt);
-    Ok(())
 }

@@ -1,12 +1,15 @@
 //! Clients that register themselves (RFC 7591, OpenID Connect Dynamic Client Registration 1.0) and look after their
 //! registration (RFC 7592). What they may not have is said in `protocol/client_metadata/registrant.rs`.
 
+pub mod replacement;
+
+use self::replacement::Replacement;
 use super::RequestContext;
 use super::client_auth::{new_secret, secret_fits};
-use super::userinfo::bearer;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::fetch::Caller;
+use crate::protocol::bearer::bearer;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::registrant::Registrant;
 use crate::protocol::client_metadata::{ClientMetadata, MetadataError};
@@ -16,8 +19,8 @@ use crate::protocol::token_request::GrantType;
 use crate::reason::{BearerRefusal, CapacityRefusal, Refusal, RegistrationRefusal};
 use crate::secret::{Digest, PlainSecret, encode_base64url, new_registration_token};
 use crate::settings::RegistrationMode;
-use crate::store::clients::{self, Client, ClientSecret, Word};
-use crate::store::{self, Write, consents, initial_access_tokens, status_positions};
+use crate::store::clients::{self, Client, Word};
+use crate::store::{initial_access_tokens, status_positions};
 
 /// Random bytes of a `client_id`: 128 bits, so that none is ever given twice.
 const CLIENT_ID_BYTES: usize = 16;
@@ -53,7 +56,7 @@ pub fn register(app: &App, call: &RegistrationCall, context: &RequestContext) ->
             other?
         }
     };
-    let metadata = read(app, call)?.metadata;
+    let metadata = read(app, call, context)?.metadata;
     let id = encode_base64url(&app.random.bytes::<CLIENT_ID_BYTES>());
     let id = ClientId::parse(&id).ok_or(CapacityRefusal::Defect)?;
     let secret =
@@ -116,7 +119,7 @@ fn presented(call: &RegistrationCall) -> Result<PlainSecret, Refusal> {
     Ok(PlainSecret::new(bearer(header).ok_or(BearerRefusal::Invalid)?))
 }
 
-fn read(app: &App, call: &RegistrationCall) -> Result<Registrant, Refusal> {
+fn read(app: &App, call: &RegistrationCall, context: &RequestContext) -> Result<Registrant, Refusal> {
     let content_type = call.content_type.as_deref().unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     // RFC 7591 §3.1: a form that another site's page sends cannot say so (WHATWG Fetch, CORS-safelisted types).
@@ -126,7 +129,7 @@ fn read(app: &App, call: &RegistrationCall) -> Result<Registrant, Refusal> {
     let registrant =
         Registrant::parse(&call.body, &app.settings.registration.allowed).map_err(|error| refusal(&error))?;
     registrant.metadata.subjects.refuse_other_algorithms(&app.keyring.algorithms()).map_err(|error| refusal(&error))?;
-    refuse_other_sector(app, &registrant.metadata)?;
+    refuse_other_sector(app, &registrant.metadata, context)?;
     Ok(registrant)
 }
 
@@ -138,6 +141,7 @@ fn refusal(error: &MetadataError) -> Refusal {
             Refusal::from(RegistrationRefusal::RedirectUri).about("redirect_uris")
         }
         MetadataError::Member { member, .. } => Refusal::from(RegistrationRefusal::Member).about(member),
+        MetadataError::TooLarge => RegistrationRefusal::TooLarge.into(),
         MetadataError::NotForRegistrants { member } => {
             Refusal::from(RegistrationRefusal::NotForRegistrants).about(member)
         }
@@ -146,8 +150,10 @@ fn refusal(error: &MetadataError) -> Refusal {
 
 /// OpenID Connect Registration §5: whoever wants the names that people have in a sector is listed there, by all of its
 /// redirect URIs. Waits for the sector's server.
-fn refuse_other_sector(app: &App, metadata: &ClientMetadata) -> Result<(), Refusal> {
+fn refuse_other_sector(app: &App, metadata: &ClientMetadata, context: &RequestContext) -> Result<(), Refusal> {
     let Some(uri) = &metadata.subjects.sector_identifier_uri else { return Ok(()) };
+    // ASVS 2.4.1: there are few ways out for registrants, and whoever has a good initial access token is counted nowhere else.
+    app.sector_lists.admit(&app.cache, context.network)?;
     let listed = app.fetcher.get(uri, Caller::Registrant).ok();
     let listed: Vec<String> = listed.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
     if metadata.redirect_uris.iter().all(|own| listed.iter().any(|one| one == own.as_str())) {
@@ -178,7 +184,7 @@ pub fn replace(
     let (mut client, digest, token) = own(app, id, call)?;
     // ASVS 2.4.1: every instance takes all clients anew after a change.
     app.registration_changes.admit(&app.cache, context.network)?;
-    let registrant = read(app, call)?;
+    let registrant = read(app, call, context)?;
     let other = |member| Err(Refusal::from(RegistrationRefusal::OtherClient).about(member).of_client(&client.id));
     // RFC 7592 §2.2: the client_id MUST be that of the client, and so must a secret.
     if registrant.client_id.as_deref() != Some(client.id.as_str()) {
@@ -189,13 +195,13 @@ pub fn replace(
     if registrant.client_secret.as_ref().is_some_and(|secret| !fits(secret)) {
         return other("client_secret");
     }
+    client.metadata = registrant.metadata;
     let (replacement, secret) =
-        Replacement::plan(app, &client, registrant.metadata).ok_or(CapacityRefusal::CannotSign)?;
-    client.metadata = replacement.metadata.clone();
-    let id = client.id.clone();
-    let replaced =
-        app.db.write_before(&context.deadline, move |tx| replacement.carry_out(tx, &id, &Word::Own(digest)))?;
-    if !replaced {
+        Replacement::new(app, &client.id, client.metadata.clone()).ok_or(CapacityRefusal::CannotSign)?;
+    let (id, word) = (client.id.clone(), Word::Own(digest));
+    let replaced = app.db.write_before(&context.deadline, move |tx| replacement.carry_out(tx, &id, &word))?;
+    let secret = secret.filter(|_| replaced.as_ref().is_some_and(|replaced| replaced.has_new_secret));
+    if replaced.is_none() {
         return Err(BearerRefusal::Invalid.into());
     }
     app.clients.reload(&app.db)?;
@@ -203,57 +209,14 @@ pub fn replace(
     Ok(respond(app, &client, secret.as_ref(), &token))
 }
 
-/// A client as it is to be registered from now on, whoever says so.
-pub struct Replacement {
-    /// With what.
-    pub metadata: ClientMetadata,
-    /// The secret that it needs for that and has not.
-    secret: Option<ClientSecret>,
-    /// Whether what people allowed it is forgotten.
-    asks_anew: bool,
-}
-
-impl Replacement {
-    /// What has to change for other metadata, and the secret that is made for it, which is shown once; `None` when none can be made.
-    pub fn plan(app: &App, client: &Client, metadata: ClientMetadata) -> Option<(Self, Option<PlainSecret>)> {
-        // RFC 7592 §2.2: a client that proves itself by a secret from now on gets one.
-        let needs_secret = metadata.has_secret() && client.secrets.is_empty();
-        let made = if needs_secret { Some(new_secret(app, &client.id)?) } else { None };
-        let (secret, plain) = made.unzip();
-        // What people allowed, they allowed to that name at that place.
-        let asks_anew =
-            metadata.name != client.metadata.name || metadata.redirect_uris != client.metadata.redirect_uris;
-        Some((Self { metadata, secret, asks_anew }, plain))
-    }
-
-    /// Makes it so, if it is for whoever says so to change; `false` otherwise.
-    ///
-    /// # Errors
-    /// The store's own reasons.
-    pub fn carry_out(&self, tx: &mut Write<'_>, id: &ClientId, word: &Word) -> Result<bool, store::Error> {
-        if !clients::replace_metadata(tx, (id, word), &self.metadata)? {
-            return Ok(false);
-        }
-        // A secret that is no longer asked for would be good again one day, and nobody would know who has it by then.
-        if !self.metadata.has_secret() {
-            clients::remove_secrets(tx, id)?;
-        }
-        if let Some(secret) = &self.secret {
-            clients::insert_secret(tx, id, secret)?;
-        }
-        if self.asks_anew {
-            consents::remove_of_client(tx, id)?;
-        }
-        Ok(true)
-    }
-}
-
 /// Ends a registration for good, and with it whatever the client was granted (RFC 7592 §2.3).
 ///
 /// # Errors
-/// A [`BearerRefusal`] without the token of this very client.
+/// A [`BearerRefusal`] without the token of this very client; too many of them.
 pub fn remove(app: &App, id: &str, call: &RegistrationCall, context: &RequestContext) -> Result<(), Refusal> {
     let (client, digest, _) = own(app, id, call)?;
+    // ASVS 2.4.1: every instance takes all clients anew, and looks for what this one was granted.
+    app.registration_changes.admit(&app.cache, context.network)?;
     let (now, random, id) = (app.clock.now(), app.random, client.id.clone());
     let removed = app.db.write_before(&context.deadline, move |tx| {
         Ok(clients::give_up_registration(tx, &id, &digest)? && clients::disable(tx, &id, now, random)?)

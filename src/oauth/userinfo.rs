@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::id::GrantId;
 use crate::keys::OwnClaims;
 use crate::metrics::Endpoint;
+use crate::protocol::bearer::{Scheme, presented};
 use crate::protocol::client_certificate::ClientCertificate;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::confirmation::Confirmation;
@@ -18,6 +19,7 @@ use crate::protocol::standard_claims::SCOPES;
 use crate::reason::{BearerRefusal, DpopRefusal, Reason, Refusal};
 use crate::secret::decode_base64url;
 use crate::store::accounts::Account;
+use crate::store::clients::Client;
 use crate::store::{accounts, grants};
 use crate::token::issue::sign_userinfo;
 use crate::token::refuse_dead;
@@ -87,7 +89,7 @@ fn answer(
     // OpenID Connect Core §5.3.3: nothing of a grant that is over.
     refuse_dead(&client, &found, app.clock.now()).map_err(|_| refuse())?;
     // Last, since it uses the proof up.
-    refuse_unproven(app, (method, scheme, token), claims, context)?;
+    refuse_unproven(app, &client, (method, scheme, token), claims, context)?;
     let account = app.db.read(|tx| accounts::find(tx, found.grant.account_id))?.ok_or_else(refuse)?;
     let scope = Scope::from_stored(&claims.scope.to_string()).unwrap_or_default();
     let asked = &found.grant.claims.userinfo;
@@ -103,6 +105,7 @@ fn answer(
 /// RFC 9449 §7.1, RFC 8705 §3: a token that is bound to a key opens nothing without it, and one that is not comes as a bearer's.
 fn refuse_unproven(
     app: &App,
+    client: &Client,
     (method, scheme, token): (&str, Scheme, &str),
     claims: &Claims<OwnClaims>,
     context: &RequestContext,
@@ -114,7 +117,8 @@ fn refuse_unproven(
             if shown.as_ref() == Some(thumbprint) { Ok(()) } else { Err(BearerRefusal::Invalid.into()) }
         }
         (Some(Confirmation::Jkt(jkt)), Scheme::Dpop) => {
-            let proven = possession::prove_key(app, (method, PATH, Some(token)), context).map_err(as_bearer)?;
+            let proven = possession::prove_key(app, client, (method, PATH, Some(token)), context);
+            let proven = proven.map_err(as_bearer)?;
             if proven.as_ref() == Some(jkt) { Ok(()) } else { Err(BearerRefusal::Unproven.into()) }
         }
         // RFC 9449 §7.2: not downgraded to a bearer's.
@@ -152,32 +156,4 @@ pub(super) fn claims_of(known: &Map<String, Value>, wanted: impl Fn(&str) -> boo
 /// OpenID Connect Core §5.4: whether the scope stands for the claim.
 fn is_allowed(scope: &Scope, claim: &str) -> bool {
     SCOPES.iter().any(|(name, claims)| scope.contains(name) && claims.contains(&claim))
-}
-
-/// How a token is presented.
-#[derive(Clone, Copy)]
-enum Scheme {
-    /// RFC 6750 §2.1.
-    Bearer,
-    /// RFC 9449 §7.1.
-    Dpop,
-}
-
-/// RFC 6750 §2.1: the header alone; a token that is bound to nothing.
-pub(super) fn bearer(authorization: &[u8]) -> Option<&str> {
-    match presented(authorization)? {
-        (Scheme::Bearer, token) => Some(token),
-        (Scheme::Dpop, _) => None,
-    }
-}
-
-/// RFC 6750 §2.1, RFC 9449 §7.1: the header alone; neither form nor query is read.
-fn presented(authorization: &[u8]) -> Option<(Scheme, &str)> {
-    let (scheme, token) = std::str::from_utf8(authorization).ok()?.split_once(' ')?;
-    let scheme = match scheme {
-        name if name.eq_ignore_ascii_case("Bearer") => Scheme::Bearer,
-        name if name.eq_ignore_ascii_case("DPoP") => Scheme::Dpop,
-        _ => return None,
-    };
-    Some((scheme, token.trim_matches(' '))).filter(|(_, token)| !token.is_empty())
 }

@@ -78,6 +78,9 @@ pub enum MetadataError {
         /// The rule it broke.
         rule: &'static str,
     },
+    /// More than a client that registers itself may have kept.
+    #[error("client metadata: more than {} KiB", registrant::MAX_BYTES / 1024)]
+    TooLarge,
     /// A member, or a value of it, that is an operator's to give.
     #[error("client metadata: {member}: not for a client that registers itself")]
     NotForRegistrants {
@@ -212,7 +215,7 @@ impl ClientMetadata {
         let (proof, requests) = (&self.proof, &self.requests);
         let (jwks, jwks_uri) = match &proof.keys {
             None => (None, None),
-            Some(Keys::Registered { json, .. }) => (Some(json.clone()), None),
+            Some(Keys::Registered(set)) => (Some(set.to_json()), None),
             Some(Keys::At(uri)) => (None, Some(uri.clone())),
         };
         let name = |kind: fn(&CertificateName) -> Option<&String>| proof.certificate.as_ref().and_then(kind).cloned();

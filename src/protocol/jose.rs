@@ -1,8 +1,10 @@
 //! What clients sign (RFC 7515) and the keys they sign with (RFC 7517): taken apart and checked for form. Refuses to know
 //! whether a signature is right; `keys` does.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::secret::{Digest, decode_base64url, encode_base64url};
@@ -201,6 +203,26 @@ impl Jwk {
         Some(Self { kid: json.kid, alg, key, certificate })
     }
 
+    /// The key with what is known of it, and nothing else that whoever showed it said.
+    fn to_json(&self) -> Value {
+        let mut jwk = match &self.key {
+            PublicKey::Rsa { n, e } => json!({ "kty": "RSA", "n": encode_base64url(n), "e": encode_base64url(e) }),
+            PublicKey::P256 { x, y } => {
+                json!({ "kty": "EC", "crv": "P-256", "x": encode_base64url(x), "y": encode_base64url(y) })
+            }
+            PublicKey::Ed25519 { x } => json!({ "kty": "OKP", "crv": "Ed25519", "x": encode_base64url(x) }),
+        };
+        let more = [
+            ("kid", self.kid.as_ref().map(|kid| json!(kid))),
+            ("alg", self.alg.map(|alg| json!(alg))),
+            ("x5c", self.certificate.as_ref().map(|der| json!([STANDARD.encode(der)]))),
+        ];
+        if let Value::Object(members) = &mut jwk {
+            members.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        }
+        jwk
+    }
+
     /// Whether the key is of the kind that the algorithm wants, and not meant for another (RFC 8725 §3.1).
     pub fn fits(&self, algorithm: Algorithm) -> bool {
         let kind = match (&self.key, algorithm) {
@@ -228,8 +250,7 @@ impl Jwk {
 
 /// RFC 7517 §4.7: base64, not base64url.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(text).ok()
+    STANDARD.decode(text).ok()
 }
 
 /// A JWK Set (RFC 7517 §5): the keys in it that we verify with; others are left out.
@@ -248,6 +269,11 @@ impl JwkSet {
         (!keys.is_empty()).then_some(Self(keys))
     }
 
+    /// The set, as it is kept: what we verify with (CWE-770: and nothing else that came with it).
+    pub fn to_json(&self) -> Value {
+        json!({ "keys": self.0.iter().map(Jwk::to_json).collect::<Vec<_>>() })
+    }
+
     /// The keys that could have made such a signature: that of the name, or all of the kind if none is named.
     pub fn candidates(&self, header: &JwsHeader) -> impl Iterator<Item = &Jwk> {
         let named = move |jwk: &&Jwk| header.kid.is_none() || jwk.kid == header.kid;
@@ -262,8 +288,6 @@ impl JwkSet {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn compact(header: &Value) -> String {
@@ -330,6 +354,27 @@ mod tests {
         assert!(JwkSet::parse(&json!({ "keys": [good, { "kty": "oct", "k": "AA" }] })).is_none(), "a secret is shown");
         assert!(JwkSet::parse(&json!({ "keys": [] })).is_none());
         assert!(JwkSet::parse(&json!([])).is_none());
+    }
+
+    #[test]
+    fn of_a_set_nothing_is_kept_but_what_is_verified_with() {
+        let n = encode_base64url(&[0xff; 256]);
+        let keys = json!([
+            { "kty": "RSA", "n": n, "e": "AQAB", "alg": "PS256", "kid": "r", "x5t": "AA", "deep": { "er": [1, 2] } },
+            { "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "use": "sig" },
+            { "kty": "EC", "crv": "P-256", "x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
+                "y": "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA", "x5c": ["AQID", "BAUG"], "z": null },
+            { "kty": "EC", "crv": "P-384" },
+        ]);
+        let parsed = JwkSet::parse(&json!({ "keys": keys, "more": "x" })).unwrap();
+        let kept = json!({ "keys": [
+            { "kty": "RSA", "n": n, "e": "AQAB", "alg": "PS256", "kid": "r" },
+            { "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" },
+            { "kty": "EC", "crv": "P-256", "x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
+                "y": "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA", "x5c": ["AQID"] },
+        ] });
+        assert_eq!(parsed.to_json(), kept);
+        assert_eq!(JwkSet::parse(&kept), Some(parsed));
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Rows of clients and their secrets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use countersign_verifier::feed::CutKind;
-use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 use super::epochs::{self, Topic};
 use super::outbox::{self, Task};
 use super::prepared::{Bind, Statement};
-use super::schema::{client_secrets, clients, consents};
+use super::schema::{client_secrets, clients};
 use super::status_changes::{self, Over};
 use super::{Error, Read, Write, status_positions};
 use crate::clock::Timestamp;
@@ -41,6 +41,14 @@ pub struct Client {
     pub registration: Option<Digest>,
     /// If it registered itself and nobody has allowed it anything yet: when somebody last began to, or it was registered.
     pub unused_since: Option<Timestamp>,
+}
+
+impl Client {
+    /// Whether anybody may be behind it, so that it proves nothing of whoever uses it that it proves itself: it has no secret, or
+    /// registered itself and gave itself one.
+    pub fn is_anybodys(&self) -> bool {
+        self.metadata.is_public() || self.registration.is_some()
+    }
 }
 
 /// The digest of nothing that anybody could show: a client that deleted itself is nobody's to change.
@@ -182,15 +190,23 @@ pub fn count_registered(tx: &mut Write<'_>) -> Result<i64, Error> {
         .get_result(tx.conn())?)
 }
 
-const POSTPONE: &str = "UPDATE clients SET unused_since = ? WHERE id = ? AND unused_since IS NOT NULL";
+/// How long after its registration a client is left for those who begin to use it: it takes nobody's word to begin, so that
+/// whoever wants to could keep it for ever.
+const POSTPONED_FOR: Duration = Duration::from_hours(7 * 24);
+
+const POSTPONE: &str =
+    "UPDATE clients SET unused_since = ? WHERE id = ? AND unused_since IS NOT NULL AND created_at > ?";
 
 /// Notes that somebody has begun to use a client that nobody has allowed anything yet: it is left until that has come to
-/// something.
+/// something, in the first week after its registration.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn postpone(tx: &mut Write<'_>, id: &ClientId, now: Timestamp) -> Result<(), Error> {
-    Statement::new(POSTPONE, vec![Bind::Big(now.as_micros()), Bind::Text(id.as_str())]).execute(tx.conn())?;
+    // CWE-770: nobody need log in to begin, and that keeps nothing for ever.
+    let made_after = now.minus(POSTPONED_FOR).as_micros();
+    let binds = vec![Bind::Big(now.as_micros()), Bind::Text(id.as_str()), Bind::Big(made_after)];
+    Statement::new(POSTPONE, binds).execute(tx.conn())?;
     Ok(())
 }
 
@@ -205,8 +221,21 @@ pub fn keep(tx: &mut Write<'_>, id: &ClientId) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a client registered itself and nobody has allowed it anything yet.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn is_unused(tx: &mut Read<'_>, id: &str) -> Result<bool, Error> {
+    let since: Option<Option<i64>> =
+        clients::table.find(id).select(clients::unused_since).get_result(tx.conn()).optional()?;
+    Ok(since.flatten().is_some())
+}
+
 const HOLD_UNUSED: &str = "UPDATE clients SET unused_since = unused_since \
     WHERE id = ? AND unused_since < ? AND unused_since < database_now()";
+// A server from before the column notes nothing there; what somebody allowed and took back leaves a grant for a while.
+const KEEP_USED: &str = "UPDATE clients SET unused_since = NULL WHERE id = ? \
+    AND (EXISTS (SELECT 1 FROM consents WHERE client_id = ?) OR EXISTS (SELECT 1 FROM grants WHERE client_id = ?))";
 const REMOVE_SECRETS: &str = "DELETE FROM client_secrets WHERE client_id = ?";
 const REMOVE: &str = "DELETE FROM clients WHERE id = ?";
 
@@ -218,8 +247,6 @@ const REMOVE: &str = "DELETE FROM clients WHERE id = ?";
 pub fn remove_unused(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
     let due: Vec<String> = clients::table
         .filter(clients::unused_since.lt(before.as_micros()))
-        // A server from before the column notes nothing there.
-        .filter(not(exists(consents::table.filter(consents::client_id.eq(clients::id)))))
         .order(clients::unused_since)
         .limit(limit)
         .select(clients::id)
@@ -228,7 +255,9 @@ pub fn remove_unused(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Resul
     for id in due {
         let held = vec![Bind::Text(&id), Bind::Big(before.as_micros())];
         // Whoever allows it something, or begins to, has its row until then, and it stays; or finds it gone.
-        if Statement::new(HOLD_UNUSED, held).execute(tx.conn())? == 1 {
+        let is_unused = Statement::new(HOLD_UNUSED, held).execute(tx.conn())? == 1;
+        let of_it = vec![Bind::Text(&id), Bind::Text(&id), Bind::Text(&id)];
+        if is_unused && Statement::new(KEEP_USED, of_it).execute(tx.conn())? == 0 {
             Statement::new(REMOVE_SECRETS, vec![Bind::Text(&id)]).execute(tx.conn())?;
             removed += Statement::new(REMOVE, vec![Bind::Text(&id)]).execute(tx.conn())?;
         }
@@ -247,29 +276,34 @@ pub enum Word {
     Operators,
 }
 
-/// Registers a client with other metadata, if it is there and for whoever says so to change; `false` otherwise.
+/// The client as it is now, if it is there and for whoever says so to change; nobody else changes it until this transaction
+/// ends.
 ///
 /// # Errors
-/// The store's own reasons.
-pub fn replace_metadata(
-    tx: &mut Write<'_>,
-    (id, word): (&ClientId, &Word),
-    metadata: &ClientMetadata,
-) -> Result<bool, Error> {
-    let metadata = serde_json::to_string(&metadata.to_json()).map_err(|_| Error::Corrupt { table: TABLE })?;
-    let with = clients::metadata.eq(metadata);
-    let changed = match word {
+/// [`Error::Corrupt`] when its row cannot be read; the store's own reasons.
+pub fn hold(tx: &mut Write<'_>, id: &ClientId, word: &Word) -> Result<Option<Client>, Error> {
+    let as_it_is = clients::not_before.eq(clients::not_before);
+    let held = match word {
         Word::Own(registration) => {
             let own = clients::table
                 .find(id.as_str())
                 .filter(clients::registration_digest.eq(registration.as_bytes().as_slice()))
                 .filter(clients::disabled_at.is_null());
-            diesel::update(own).set(with).execute(tx.conn())?
+            diesel::update(own).set(as_it_is).execute(tx.conn())?
         }
-        Word::Operators => diesel::update(clients::table.find(id.as_str())).set(with).execute(tx.conn())?,
+        Word::Operators => diesel::update(clients::table.find(id.as_str())).set(as_it_is).execute(tx.conn())?,
     };
-    epochs::advance(tx, Topic::Clients)?;
-    Ok(changed == 1)
+    if held == 1 { find(tx, id) } else { Ok(None) }
+}
+
+/// Registers a client with other metadata.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn replace_metadata(tx: &mut Write<'_>, id: &ClientId, metadata: &ClientMetadata) -> Result<(), Error> {
+    let metadata = serde_json::to_string(&metadata.to_json()).map_err(|_| Error::Corrupt { table: TABLE })?;
+    diesel::update(clients::table.find(id.as_str())).set(clients::metadata.eq(metadata)).execute(tx.conn())?;
+    epochs::advance(tx, Topic::Clients)
 }
 
 /// Takes from a client what lets it change itself, which works once; `false` otherwise.

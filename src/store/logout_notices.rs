@@ -157,6 +157,23 @@ pub fn claim(tx: &mut Write<'_>, notice: &LogoutNotice, next: Timestamp) -> Resu
     Ok(Statement::new(CLAIM, binds).execute(tx.conn())? == 1)
 }
 
+const GIVE_BACK: &str = "UPDATE logout_notices SET attempts = ?, due_at = ? WHERE grant_id = ? AND attempts = ?";
+
+/// Gives back a notice that was claimed, since nobody was called: that was no try, and the next is at `next`.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn give_back(tx: &mut Write<'_>, notice: &LogoutNotice, next: Timestamp) -> Result<(), Error> {
+    let binds = vec![
+        Bind::Small(notice.attempts),
+        Bind::Big(next.as_micros()),
+        Bind::Bytes(notice.grant_id.as_bytes()),
+        Bind::Small(notice.attempts.saturating_add(1)),
+    ];
+    Statement::new(GIVE_BACK, binds).execute(tx.conn())?;
+    Ok(())
+}
+
 const REMOVE: &str = "DELETE FROM logout_notices WHERE grant_id = ?";
 
 /// Removes a notice: the client was told, or will not be.

@@ -7,8 +7,8 @@ use diesel::prelude::*;
 
 use super::dialect::database_now;
 use super::prepared::{Bind, Statement};
-use super::schema::{clients, outbox};
-use super::{Error, Read, Write, accounts, grants, instances};
+use super::schema::{self, outbox};
+use super::{Error, Read, Write, accounts, clients, grants, instances};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::secret::Random;
@@ -92,9 +92,9 @@ fn insert_one(tx: &mut Write<'_>, random: Random, task: &Task, due_at: Timestamp
 /// Up to when grants of a client are to be ended: all there are while it is disabled, whatever clock their maker had; of one
 /// that was enabled again, none that is later than it was disabled.
 fn believable(tx: &mut Read<'_>, client_id: &str, until: Timestamp) -> Result<Timestamp, Error> {
-    let row: Option<(Option<i64>, i64)> = clients::table
+    let row: Option<(Option<i64>, i64)> = schema::clients::table
         .find(client_id)
-        .select((clients::disabled_at, clients::not_before))
+        .select((schema::clients::disabled_at, schema::clients::not_before))
         .get_result(tx.conn())
         .optional()?;
     Ok(match row {
@@ -156,6 +156,8 @@ pub fn step(tx: &mut Write<'_>, due: &Due, now: Timestamp) -> Result<(), Error> 
             grants::end_outdated(tx, *id, by, now)?;
             None
         }
+        // Nobody has ever allowed it anything, so that there is nothing to look for among all grants.
+        Task::EndGrantsOfClient(client_id, _) if clients::is_unused(tx, client_id)? => None,
         Task::EndGrantsOfClient(client_id, until) => {
             let until = believable(tx, client_id, *until)?;
             grants::end_of_client(tx, (client_id, until), (&due.done_to, STEP), now)?

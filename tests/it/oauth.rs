@@ -25,6 +25,7 @@ mod request_objects;
 mod logout;
 mod metadata;
 mod refresh_cookie;
+mod registrants;
 mod registration;
 mod remembered;
 mod revocation;

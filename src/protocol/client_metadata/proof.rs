@@ -2,7 +2,6 @@
 //! RFC 9126, RFC 9101).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use url::{Host, Url};
 use utoipa::ToSchema;
 
@@ -57,12 +56,7 @@ impl AuthMethod {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// Here.
-    Registered {
-        /// Those that we verify with.
-        set: JwkSet,
-        /// As they were registered.
-        json: Value,
-    },
+    Registered(JwkSet),
     /// At a URI of the client's.
     At(String),
 }
@@ -134,7 +128,7 @@ fn parse_keys(json: &ClientMetadataJson) -> Result<Option<Keys>, MetadataError> 
         // RFC 7591 §2: MUST NOT both be present.
         (Some(_), Some(_)) => refuse("jwks", "jwks or jwks_uri, not both"),
         (Some(jwks), None) => match JwkSet::parse(jwks) {
-            Some(set) => Ok(Some(Keys::Registered { set, json: jwks.clone() })),
+            Some(set) => Ok(Some(Keys::Registered(set))),
             None => refuse("jwks", "a JWK Set of 1 to 16 public keys: RSA of 2048 to 4096 bits, P-256 or Ed25519"),
         },
         (None, Some(uri)) if is_callable(uri) => Ok(Some(Keys::At(uri.clone()))),

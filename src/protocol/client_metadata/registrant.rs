@@ -66,6 +66,9 @@ const TAKEN: [&str; 29] = [
 const NOT_DONE: [&str; 3] =
     ["id_token_encrypted_response_alg", "userinfo_encrypted_response_alg", "request_object_encryption_alg"];
 
+/// The most bytes of what is kept of a registrant, as JSON: every instance holds all clients in memory.
+pub(super) const MAX_BYTES: usize = 16 * 1024;
+
 /// What an operator lets clients have that register themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Registrable {
@@ -116,6 +119,10 @@ impl Registrant {
         }
         let metadata = ClientMetadata::try_from(json)?;
         refuse_beyond(&metadata, allowed)?;
+        // CWE-770.
+        if serde_json::to_string(&metadata.to_json()).map_or(true, |kept| kept.len() > MAX_BYTES) {
+            return Err(MetadataError::TooLarge);
+        }
         Ok(Self { client_id, client_secret, metadata })
     }
 }
@@ -213,6 +220,22 @@ mod tests {
         let json = r#"{"redirect_uris":["https://app.example/cb"],"client_name#de":"Beispiel","logo_uri":7,"x":{"y":[]},
             "scope":null,"first_party":null,"software_statement":"e30.e30.e30","id_token_signed_response_alg":"RS256"}"#;
         assert_eq!(parse(json).map(|read| read.metadata.scope.to_string()).unwrap(), "email openid");
+    }
+
+    #[test]
+    fn no_more_is_kept_of_a_registrant_than_a_few_pages() {
+        let key = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+        let with = |uris: usize, more: &str| {
+            let uris: Vec<_> =
+                (0..uris).map(|nth| format!(r#""https://{nth}.example/{}""#, "a".repeat(1500))).collect();
+            let uris = uris.join(",");
+            parse(&format!(r#"{{"redirect_uris":[{uris}],"jwks":{{"keys":[{key}{more}}}]}}}}"#))
+        };
+        let kept = with(1, &format!(r#","more":[{}0]"#, "0,".repeat(20_000))).unwrap();
+        let kept = serde_json::to_string(&kept.metadata.to_json()).unwrap();
+        assert!(kept.len() < 2500, "what is not known of a key is not kept: {}", kept.len());
+        assert!(with(9, "").is_ok());
+        assert_eq!(with(11, "").map(drop).unwrap_err(), "client metadata: more than 16 KiB");
     }
 
     #[test]

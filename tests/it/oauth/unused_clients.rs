@@ -128,6 +128,27 @@ fn one_that_somebody_is_about_to_use_stays_for_a_day_more() {
 }
 
 #[test]
+fn one_that_somebody_always_begins_to_use_leaves_after_eight_days() {
+    let app = open();
+    let (_, json) = registered(&app, &public());
+    let id = text(&json, "client_id");
+    let visits = |days: u32| {
+        for _ in 0..days {
+            app.advance(DAY - SECOND);
+            Browser::new(&app).get(&CodeRequest::of(id, CALLBACK).path());
+            sweep(&app);
+        }
+    };
+    visits(7);
+    assert_eq!(ids(&app), [id]);
+    visits(1);
+    assert_eq!(ids(&app), [id], "the last day has begun");
+    app.advance(SECOND * 30);
+    sweep(&app);
+    assert_eq!(ids(&app).len(), 0);
+}
+
+#[test]
 fn a_no_is_no_use() {
     let app = open();
     let (_, json) = registered(&app, &public());
