@@ -92,9 +92,9 @@ impl AddressFailures {
     }
 }
 
-/// What anybody may begin, so often in a minute from one network, from one site, and from everywhere: each is a row. Each
+/// What anybody may do, so often in a minute from one network, from one site, and from everywhere: most of it leaves a row. Each
 /// endpoint has one of its own, so that whoever floods one closes no other.
-pub struct Begun {
+pub struct PerMinute {
     /// What it is, by the name that it is counted under.
     pub what: &'static str,
     /// How many are let through from one network.
@@ -103,7 +103,7 @@ pub struct Begun {
     pub allowed_everywhere: Option<u32>,
 }
 
-impl Begun {
+impl PerMinute {
     /// Counts one, whatever comes of it.
     ///
     /// # Errors
@@ -287,7 +287,7 @@ mod tests {
     fn requests_that_wait_are_limited_by_network_and_altogether() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
-        let rule = Begun { what: "requests", allowed: 2, allowed_everywhere: Some(5) };
+        let rule = PerMinute { what: "requests", allowed: 2, allowed_everywhere: Some(5) };
         let network = |nth: u8| Network::of([192, 0, nth, 1].into());
         let mut admitted = 0;
         for nth in [0, 0, 0, 1, 1, 2, 3] {
@@ -302,7 +302,7 @@ mod tests {
     fn one_household_has_many_networks_and_counts_as_one_site() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
-        let rule = Begun { what: "requests", allowed: 2, allowed_everywhere: None };
+        let rule = PerMinute { what: "requests", allowed: 2, allowed_everywhere: None };
         let network = |site: u16, nth: u16| Network::of(Ipv6Addr::new(0x2001, 0xdb8, site, nth, 0, 0, 0, 1).into());
         let admitted = (0..256).filter(|nth| rule.admit(&cache, network(1, *nth)).is_ok()).count();
         assert_eq!(admitted, 8, "four networks' worth");
@@ -343,7 +343,7 @@ mod tests {
     fn a_flood_of_one_thing_closes_no_other() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
-        let rule = |what| Begun { what, allowed: 1, allowed_everywhere: Some(3) };
+        let rule = |what| PerMinute { what, allowed: 1, allowed_everywhere: Some(3) };
         let (flooded, other) = (rule("flooded"), rule("other"));
         let admitted = |nth: u8| flooded.admit(&cache, Network::of([192, 0, nth, 1].into())).is_ok();
         assert_eq!((0..9).filter(|nth| admitted(*nth)).count(), 3);
