@@ -16,6 +16,9 @@ const MINUTE: Duration = Duration::from_mins(1);
 const NETWORKS_OF_SITE: u32 = 4;
 /// Log-ins restored from one series in a minute: a browser opens all of its tabs at once.
 const RESTORED: u32 = 60;
+/// And in a day, in which they are rows: each time that a browser is opened, or has rested.
+const RESTORED_IN_A_DAY: u32 = 300;
+const DAY: Duration = Duration::from_hours(24);
 
 /// The network that an address is counted under: /24 of IPv4, /64 of IPv6, since the rest is its holder's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,13 +122,16 @@ impl PerMinute {
 }
 
 /// Counts a log-in that a browser restores from a series, each of which is a row. Whoever shows its secret has logged in once,
-/// so that it is counted for that series and neither for its network nor with what anybody may begin.
+/// so that it is counted for that series and neither for its network nor with what anybody may begin. `false` when it is one too
+/// many today: a password is asked for.
 ///
 /// # Errors
 /// [`CapacityRefusal::TooManyWait`].
-pub fn admit_restored(cache: &Cache, series: &Digest) -> Result<(), Refusal> {
+pub fn admit_restored(cache: &Cache, series: &Digest) -> Result<bool, Refusal> {
+    let series = encode_base64url(series.as_bytes());
     // ASVS 2.4.1: a browser that repeats itself without end fills nothing.
-    admit(cache, &format!("countersign:restored:{}", encode_base64url(series.as_bytes())), RESTORED)
+    admit(cache, &format!("countersign:restored:{series}"), RESTORED)?;
+    Ok(cache.add(&format!("countersign:restored_today:{series}"), 1, DAY) <= i64::from(RESTORED_IN_A_DAY))
 }
 
 /// Authorization codes of one log-in in a minute, each of which may become a grant.

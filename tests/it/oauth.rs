@@ -27,6 +27,7 @@ mod metadata;
 mod refresh_cookie;
 mod registration;
 mod remembered;
+mod remembered_ends;
 mod revocation;
 mod rotation;
 mod rotation_model;
