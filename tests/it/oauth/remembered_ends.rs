@@ -245,6 +245,16 @@ fn of_two_who_have_the_same_secret_one_alone_goes_on() {
     }
 }
 
+/// A code that a thief got half a minute after the log-in was restored, by the session's cookie alone, so that nobody knows yet.
+fn unnoticed(app: &TestApp, thief: &Browser) -> (CodeRequest, String) {
+    assert!(is_logged_in(thief));
+    thief.set_cookie(REMEMBERED, "");
+    app.advance(Duration::from_secs(30));
+    let request = silent();
+    let kept = code(&thief.get(&request.path()));
+    (request, kept)
+}
+
 #[test]
 fn a_code_is_a_use_though_its_cookie_never_comes_back() {
     let app = TestApp::start();
@@ -263,11 +273,40 @@ fn a_code_is_a_use_though_its_cookie_never_comes_back() {
     let thief = copy(&app, &owner);
     app.advance(DAY);
     close(&owner);
-    let kept = code(&thief.get(&silent().path()));
-    app.advance(Duration::from_secs(61));
+    let (request, kept) = unnoticed(&app, &thief);
+    app.advance(Duration::from_secs(31));
     assert!(is_logged_in(&owner));
-    assert_eq!(silent().redeem(&app.relying_party(), &kept, &[]).error(), "invalid_grant");
+    assert_eq!(request.redeem(&app.relying_party(), &kept, &[]).error(), "invalid_grant");
     assert!(goes_on(&app, &mut tokens));
+}
+
+#[test]
+fn a_use_and_a_repeat_at_once_do_not_both_go_through() {
+    let app = TestApp::start();
+    app.code_client();
+    let mut outcomes = Vec::new();
+    for nth in 0..12 {
+        let (owner, ..) = again(&app);
+        let thief = copy(&app, &owner);
+        app.advance(DAY);
+        close(&owner);
+        let (request, kept) = unnoticed(&app, &thief);
+        app.advance(Duration::from_secs(31));
+        let (bought, is_in) = std::thread::scope(|scope| {
+            let bought = scope.spawn(|| request.redeem(&app.relying_party(), &kept, &[]));
+            let is_in = scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(nth));
+                is_logged_in(&owner)
+            });
+            (bought.join().unwrap(), is_in.join().unwrap())
+        });
+        // Either the use was first, and the repeat found it out, or the repeat, and the code is worth nothing.
+        let goes_on = bought.status == 200 && goes_on(&app, &mut bought.tokens());
+        assert!(!goes_on, "the thief has nothing: {} {is_in}", bought.status);
+        assert_eq!(is_in, bought.status != 200, "{}", bought.body);
+        outcomes.push(is_in);
+    }
+    eprintln!("the repeat was first in {} of 12", outcomes.iter().filter(|first| **first).count());
 }
 
 #[test]
