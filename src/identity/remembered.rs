@@ -262,8 +262,8 @@ pub fn restore(app: &App, visitor: &mut Visitor, deadline: &Deadline) -> Result<
         }
         let (session, cookie) = SessionToken::new(app);
         let new = NewSession::restored(app, &row, &session, read_at.plus(deadline.remaining()));
-        let turn = Turn { from: row.secret, to: next.digest() };
-        match log_in_again(app, (row.id, way), turn, new, deadline)? {
+        let answer = Answer { id: row.id, way, turn: Turn { from: row.secret, to: next.digest() } };
+        match log_in_again(app, answer, new, deadline)? {
             Made::Session => {
                 tracing::info!(event = "log_in_restored", account_id = %row.account_id);
                 visitor.session = Some(session);
@@ -278,6 +278,14 @@ pub fn restore(app: &App, visitor: &mut Visitor, deadline: &Deadline) -> Result<
     Err(CapacityRefusal::Contended.into())
 }
 
+/// What a series is to be given.
+struct Answer {
+    id: RememberedId,
+    way: Way,
+    /// From the secret that is good to the one that is given; they are the same if it is repeated.
+    turn: Turn,
+}
+
 /// What came of making the session.
 #[derive(Clone, Copy)]
 enum Made {
@@ -289,14 +297,8 @@ enum Made {
 }
 
 /// Gives the secret and makes the session, both or neither.
-fn log_in_again(
-    app: &App,
-    (id, way): (RememberedId, Way),
-    turn: Turn,
-    session: NewSession,
-    deadline: &Deadline,
-) -> Result<Made, Refusal> {
-    let now = app.clock.now();
+fn log_in_again(app: &App, answer: Answer, session: NewSession, deadline: &Deadline) -> Result<Made, Refusal> {
+    let (Answer { id, way, turn }, now) = (answer, app.clock.now());
     let made = app.db.write_before(deadline, move |tx| {
         let first = match way {
             Way::MoveOn => remembered_log_ins::move_on(tx, id, &turn, now)?,
