@@ -15,7 +15,7 @@ use crate::keys::life::Life;
 use crate::keys::schedule::Schedule;
 use crate::keys::{Document, Keyring, KeysError, Kind, MasterKey, MasterKeyError, Purpose};
 use crate::lane::{Lane, LaneShape};
-use crate::limits::{AddressFailures, Begun, ClientFailures, Codes, DevicePace, UserCodeGuesses};
+use crate::limits::{AddressFailures, ClientFailures, Codes, DevicePace, PerMinute, UserCodeGuesses};
 use crate::metrics::{Metrics, MetricsError};
 use crate::password_hash::{HashError, HashMemory, Hasher};
 use crate::protocol::discovery_document::{DiscoveryDocument, With};
@@ -147,27 +147,27 @@ pub struct App {
     /// The rule for networks that fail to log in.
     pub address_failures: AddressFailures,
     /// The rule for networks that begin log-ins at a browser.
-    pub authorize_requests: Begun,
+    pub authorize_requests: PerMinute,
     /// The same for requests that clients push that are anybody's.
-    pub pushed_requests: Begun,
+    pub pushed_requests: PerMinute,
     /// The same for what apps begin without a browser.
-    pub challenges: Begun,
+    pub challenges: PerMinute,
     /// The same for whoever wants to see an account and is not logged in.
-    pub account_requests: Begun,
+    pub account_requests: PerMinute,
     /// The same for what follows a device's code.
-    pub device_steps: Begun,
+    pub device_steps: PerMinute,
     /// The rule for networks whose clients prove keys, or themselves by what they sign, and are anybody's.
-    pub proofs: Begun,
+    pub proofs: PerMinute,
     /// The rule for log-ins that ask for codes.
     pub codes: Codes,
     /// The rule for networks that register clients.
-    pub registrations: Begun,
+    pub registrations: PerMinute,
     /// The same for lists of sectors that are fetched for them.
-    pub sector_lists: Begun,
+    pub sector_lists: PerMinute,
     /// The same for changes of a registration.
-    pub registration_changes: Begun,
+    pub registration_changes: PerMinute,
     /// The rule for networks whose devices ask for codes.
-    pub device_codes: Begun,
+    pub device_codes: PerMinute,
     /// The rule for networks that type codes of no device.
     pub user_code_guesses: UserCodeGuesses,
     /// Wrong secrets of clients.
@@ -232,9 +232,9 @@ impl App {
         };
         keyring.confirm(clock.monotonic());
         let limits = settings.limits.clone();
-        let begun = |what, allowed, everywhere| Begun { what, allowed, allowed_everywhere: Some(everywhere) };
-        let waits = |what| begun(what, limits.authorize_requests, limits.authorize_requests_everywhere);
-        let registers = |what| begun(what, limits.registrations, limits.registrations_everywhere);
+        let per_minute = |what, allowed, everywhere| PerMinute { what, allowed, allowed_everywhere: Some(everywhere) };
+        let waits = |what| per_minute(what, limits.authorize_requests, limits.authorize_requests_everywhere);
+        let registers = |what| per_minute(what, limits.registrations, limits.registrations_everywhere);
         Ok(Self {
             clients: Clients::open(&db)?,
             client_keys: ClientKeys::default(),
@@ -248,12 +248,12 @@ impl App {
             challenges: waits("challenges"),
             account_requests: waits("account_requests"),
             device_steps: waits("device_steps"),
-            proofs: Begun { what: "proofs", allowed: limits.proofs, allowed_everywhere: None },
+            proofs: PerMinute { what: "proofs", allowed: limits.proofs, allowed_everywhere: None },
             codes: Codes { allowed: limits.codes },
             registrations: registers("registrations"),
             sector_lists: registers("sector_lists"),
             registration_changes: registers("registration_changes"),
-            device_codes: begun("device_codes", limits.device_codes, limits.device_codes_everywhere),
+            device_codes: per_minute("device_codes", limits.device_codes, limits.device_codes_everywhere),
             client_failures: ClientFailures::new(limits.client_failures),
             user_code_guesses: UserCodeGuesses {
                 allowed: limits.user_codes,

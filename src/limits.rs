@@ -20,6 +20,9 @@ const MINUTE: Duration = Duration::from_mins(1);
 const NETWORKS_OF_SITE: u32 = 4;
 /// Log-ins restored from one series in a minute: a browser opens all of its tabs at once.
 const RESTORED: u32 = 60;
+/// And in a day, in which they are rows: each time that a browser is opened, or has rested.
+const RESTORED_IN_A_DAY: u32 = 300;
+const DAY: Duration = Duration::from_hours(24);
 
 /// The network that an address is counted under: /24 of IPv4, /64 of IPv6, since the rest is its holder's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,9 +99,9 @@ impl AddressFailures {
     }
 }
 
-/// What anybody may begin, so often in a minute from one network, from one site, and from everywhere: each is a row. Each
+/// What anybody may do, so often in a minute from one network, from one site, and from everywhere: most of it leaves a row. Each
 /// endpoint has one of its own, so that whoever floods one closes no other.
-pub struct Begun {
+pub struct PerMinute {
     /// What it is, by the name that it is counted under.
     pub what: &'static str,
     /// How many are let through from one network.
@@ -107,7 +110,7 @@ pub struct Begun {
     pub allowed_everywhere: Option<u32>,
 }
 
-impl Begun {
+impl PerMinute {
     /// Counts one, whatever comes of it.
     ///
     /// # Errors
@@ -123,13 +126,16 @@ impl Begun {
 }
 
 /// Counts a log-in that a browser restores from a series, each of which is a row. Whoever shows its secret has logged in once,
-/// so that it is counted for that series and neither for its network nor with what anybody may begin.
+/// so that it is counted for that series and neither for its network nor with what anybody may begin. `false` when it is one too
+/// many today: a password is asked for.
 ///
 /// # Errors
 /// [`CapacityRefusal::TooManyWait`].
-pub fn admit_restored(cache: &Cache, series: &Digest) -> Result<(), Refusal> {
+pub fn admit_restored(cache: &Cache, series: &Digest) -> Result<bool, Refusal> {
+    let series = encode_base64url(series.as_bytes());
     // ASVS 2.4.1: a browser that repeats itself without end fills nothing.
-    admit(cache, &format!("countersign:restored:{}", encode_base64url(series.as_bytes())), RESTORED)
+    admit(cache, &format!("countersign:restored:{series}"), RESTORED)?;
+    Ok(cache.add(&format!("countersign:restored_today:{series}"), 1, DAY) <= i64::from(RESTORED_IN_A_DAY))
 }
 
 /// Authorization codes of one log-in in a minute, each of which may become a grant.
@@ -291,7 +297,7 @@ mod tests {
     fn requests_that_wait_are_limited_by_network_and_altogether() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
-        let rule = Begun { what: "requests", allowed: 2, allowed_everywhere: Some(5) };
+        let rule = PerMinute { what: "requests", allowed: 2, allowed_everywhere: Some(5) };
         let network = |nth: u8| Network::of([192, 0, nth, 1].into());
         let mut admitted = 0;
         for nth in [0, 0, 0, 1, 1, 2, 3] {
@@ -306,7 +312,7 @@ mod tests {
     fn one_household_has_many_networks_and_counts_as_one_site() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
-        let rule = Begun { what: "requests", allowed: 2, allowed_everywhere: None };
+        let rule = PerMinute { what: "requests", allowed: 2, allowed_everywhere: None };
         let network = |site: u16, nth: u16| Network::of(Ipv6Addr::new(0x2001, 0xdb8, site, nth, 0, 0, 0, 1).into());
         let admitted = (0..256).filter(|nth| rule.admit(&cache, network(1, *nth)).is_ok()).count();
         assert_eq!(admitted, 8, "four networks' worth");
@@ -347,7 +353,7 @@ mod tests {
     fn a_flood_of_one_thing_closes_no_other() {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let cache = Cache::open(&CacheUrl::Memory, &clock).unwrap();
-        let rule = |what| Begun { what, allowed: 1, allowed_everywhere: Some(3) };
+        let rule = |what| PerMinute { what, allowed: 1, allowed_everywhere: Some(3) };
         let (flooded, other) = (rule("flooded"), rule("other"));
         let admitted = |nth: u8| flooded.admit(&cache, Network::of([192, 0, nth, 1].into())).is_ok();
         assert_eq!((0..9).filter(|nth| admitted(*nth)).count(), 3);

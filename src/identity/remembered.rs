@@ -1,6 +1,8 @@
 //! Log-ins that a browser remembers after it was closed (ASVS 7.3): a series of secrets, of which each use makes the next. One
 //! that was spent and comes back is somebody else's copy, or the browser is not the one that it was given to: the series ends
-//! with all that came from it. What is restored is as old as the log-in itself, so that whoever wants a fresh one still asks.
+//! with all that came from it, but for an answer that was lost: while nothing of it was used, whoever repeats itself is given
+//! another, and whoever had the one after all is found out by that. What is restored is as old as the log-in itself, so that whoever
+//! wants a fresh one still asks.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,23 +10,24 @@ use std::time::Duration;
 use super::browser::Visitor;
 use super::login::ProvenPassword;
 use super::place::Place;
-use super::session::{self, SessionToken};
+use super::session::{self, NewSession, SessionToken};
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
-use crate::id::{RememberedId, SessionId};
+use crate::id::RememberedId;
 use crate::limits;
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
-use crate::store::browser_sessions::{self, BrowserSession};
-use crate::store::remembered_log_ins::{self, RememberedLogIn};
-use crate::store::{self, DatabaseTime};
+use crate::store::grants::EndedBy;
+use crate::store::remembered_log_ins::{self, RememberedLogIn, Turn};
 
 /// Bytes of a secret: 256 bits.
 const SECRET_BYTES: usize = 32;
 /// Bytes of a series' name.
 const ID_BYTES: usize = 16;
-/// How long a spent secret may be repeated: the answer was lost, or two tabs were opened at once.
+/// How long a spent secret may be repeated for the same answer: it was lost, or two tabs were opened at once.
 const LEEWAY: Duration = Duration::from_mins(1);
+/// How many other answers a secret has, after that, while none is used.
+const MOST_ANEW: u8 = 15;
 
 /// What people and logs call a series. Its identifier stands in the cookie: whoever knows that ends the series with any secret
 /// behind it, so that nothing shows it. It has 74 random bits (RFC 9562 §5.7), which no digest tells.
@@ -84,14 +87,36 @@ impl RememberedToken {
         Some(Self { id: RememberedId::from_slice(id).ok()?, secret: Secret(secret.try_into().ok()?) })
     }
 
-    /// The secrets that may follow, one for each version of the master key, the one that is made now last. The same secret
-    /// has the same next one, so that whoever repeats itself gets what it lost.
-    fn next(&self, app: &App) -> Vec<Secret> {
+    /// The secrets that may follow in the `nth` answer, from 0, one for each version of the master key, the one that is made now
+    /// last. They follow from this one, so that whoever repeats itself gets what it lost.
+    fn next(&self, app: &App, nth: u8) -> Vec<Secret> {
         let secrets = app.secrets.load();
-        let next = |(_, key): &(u8, crate::secret::PurposeKey)| {
-            Secret(*key.mac(&[self.id.as_bytes(), &self.secret.0]).as_bytes())
-        };
-        secrets.remembered_mac.iter().map(next).collect()
+        let (first, anew): (&[&[u8]], &[&[u8]]) =
+            (&[self.id.as_bytes(), &self.secret.0], &[self.id.as_bytes(), &self.secret.0, &[nth]]);
+        let parts = if nth == 0 { first } else { anew };
+        secrets.remembered_mac.iter().map(|(_, key)| Secret(*key.mac(parts).as_bytes())).collect()
+    }
+
+    /// The secret of that digest that was given for this one, and in which answer. `None` when the version of the master key is gone
+    /// by which it was made.
+    fn find_given(&self, app: &App, given: &Digest) -> Option<(u8, Secret)> {
+        (0..=MOST_ANEW).find_map(|nth| {
+            let secret = self.next(app, nth).into_iter().find(|next| next.digest() == *given)?;
+            Some((nth, secret))
+        })
+    }
+
+    /// The secret of the answer that is due, if there is one.
+    fn choose(&self, app: &App, row: &RememberedLogIn, way: Way) -> Option<Secret> {
+        let given = || self.find_given(app, &row.secret);
+        match way {
+            Way::MoveOn => self.next(app, 0).pop(),
+            Way::Repeat => given().map(|(_, secret)| secret),
+            Way::Anew => {
+                let nth = given().map(|(nth, _)| nth + 1).filter(|nth| *nth <= MOST_ANEW)?;
+                self.next(app, nth).pop()
+            }
+        }
     }
 }
 
@@ -126,7 +151,7 @@ pub(super) fn find_brought(
     let found = app.db.read(|tx| remembered_log_ins::find(tx, token.id))?;
     let Some((row, _)) = found else { return Ok(None) };
     match decide(&row, &token.secret.digest(), app.clock.now()) {
-        Decision::MoveOn | Decision::Repeat => Ok(Some(row)),
+        Decision::Answer(_) => Ok(Some(row)),
         Decision::Over => Ok(None),
         Decision::Replayed => replayed(app, &row, deadline).map(|_| None),
     }
@@ -145,6 +170,7 @@ pub(super) fn begin(app: &App, proven: &ProvenPassword, place: &Place) -> (Remem
         amr: proven.amr(),
         auth_time: proven.auth_time,
         moved_at: now,
+        kept_at: None,
         expires_at: now.plus(ttl),
         ended_at: None,
         network: place.network.to_string(),
@@ -171,14 +197,23 @@ pub enum Restored {
 /// What is to be done about a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Decision {
-    /// The next one takes its place.
-    MoveOn,
-    /// It is the one before, just now: whoever has it gets what follows from it, once more.
-    Repeat,
+    /// Whoever has it is logged in.
+    Answer(Way),
     /// It lets nobody in.
     Over,
     /// It was spent.
     Replayed,
+}
+
+/// Which secret whoever is logged in is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The next one, which takes the place of the one that is good.
+    MoveOn,
+    /// The same once more: the one before came back just now.
+    Repeat,
+    /// Another: the one before came back, and nothing was used of the answer to it.
+    Anew,
 }
 
 fn decide(row: &RememberedLogIn, presented: &Digest, now: Timestamp) -> Decision {
@@ -186,12 +221,16 @@ fn decide(row: &RememberedLogIn, presented: &Digest, now: Timestamp) -> Decision
         return Decision::Over;
     }
     if row.secret == *presented {
-        return Decision::MoveOn;
+        return Decision::Answer(Way::MoveOn);
     }
-    if row.spent.as_ref() == Some(presented) && now <= row.moved_at.plus(LEEWAY) {
-        return Decision::Repeat;
+    if row.spent.as_ref() != Some(presented) {
+        return Decision::Replayed;
     }
-    Decision::Replayed
+    if now <= row.moved_at.plus(LEEWAY) {
+        return Decision::Answer(Way::Repeat);
+    }
+    // First use wins, as for refresh tokens: of two who had answers, whoever comes second is found out.
+    if row.kept_at.is_none() { Decision::Answer(Way::Anew) } else { Decision::Replayed }
 }
 
 /// Logs whoever a browser remembers in again, if nobody is logged in there; `visitor` is that person from then on.
@@ -203,7 +242,8 @@ pub fn restore(app: &App, visitor: &mut Visitor, deadline: &Deadline) -> Result<
     if app.settings.sessions.remember_ttl.is_zero() {
         return Ok(Restored::Forget);
     }
-    if session::find(app, visitor.session.as_ref(), None)?.is_some() {
+    if let Some(found) = session::find(app, visitor.session.as_ref(), None)? {
+        session::note_first_use(app, &found.session, deadline)?;
         return Ok(Restored::Nothing);
     }
     let presented = token.secret.digest();
@@ -211,26 +251,25 @@ pub fn restore(app: &App, visitor: &mut Visitor, deadline: &Deadline) -> Result<
     for _ in 0..2 {
         let found = app.db.read(|tx| remembered_log_ins::find(tx, token.id))?;
         let Some((row, read_at)) = found else { return Ok(Restored::Forget) };
-        let decision = decide(&row, &presented, app.clock.now());
-        let next = match decision {
+        let way = match decide(&row, &presented, app.clock.now()) {
             Decision::Over => return Ok(Restored::Forget),
             Decision::Replayed => return replayed(app, &row, deadline),
-            Decision::MoveOn => token.next(app).pop().ok_or(CapacityRefusal::CannotSign)?,
-            // Only under the version of the master key by which it was made.
-            Decision::Repeat => match token.next(app).into_iter().find(|next| next.digest() == row.secret) {
-                Some(next) => next,
-                None => return Ok(Restored::Forget),
-            },
+            Decision::Answer(way) => way,
         };
-        limits::admit_restored(&app.cache, &SeriesName::of(row.id).0)?;
-        let not_after = read_at.plus(deadline.remaining());
-        match log_in_again(app, (&row, decision), (&presented, &next.digest()), (not_after, deadline))? {
-            Made::Session(token, session) => {
+        let Some(next) = token.choose(app, &row, way) else { return Ok(Restored::Forget) };
+        if !limits::admit_restored(&app.cache, &SeriesName::of(row.id).0)? {
+            return Ok(Restored::Nothing);
+        }
+        let (session, cookie) = SessionToken::new(app);
+        let new = NewSession::restored(app, &row, &session, read_at.plus(deadline.remaining()));
+        let answer = Answer { id: row.id, way, turn: Turn { from: row.secret, to: next.digest() } };
+        match log_in_again(app, answer, new, deadline)? {
+            Made::Session => {
                 tracing::info!(event = "log_in_restored", account_id = %row.account_id);
-                visitor.session = Some(token);
+                visitor.session = Some(session);
                 let max_age = row.expires_at.since(app.clock.now());
                 let remembered = RememberedCookie { value: next.cookie(row.id), max_age };
-                return Ok(Restored::LoggedIn { session, remembered });
+                return Ok(Restored::LoggedIn { session: cookie, remembered });
             }
             Made::Nothing => return Ok(Restored::Forget),
             Made::Late => {}
@@ -239,64 +278,44 @@ pub fn restore(app: &App, visitor: &mut Visitor, deadline: &Deadline) -> Result<
     Err(CapacityRefusal::Contended.into())
 }
 
+/// What a series is to be given.
+struct Answer {
+    id: RememberedId,
+    way: Way,
+    /// From the secret that is good to the one that is given; they are the same if it is repeated.
+    turn: Turn,
+}
+
 /// What came of making the session.
+#[derive(Clone, Copy)]
 enum Made {
-    Session(SessionToken, PlainSecret),
+    Session,
     /// The account is not what it was.
     Nothing,
     /// Somebody else was first.
     Late,
 }
 
-fn log_in_again(
-    app: &App,
-    (row, decision): (&RememberedLogIn, Decision),
-    (presented, next): (&Digest, &Digest),
-    (not_after, deadline): (DatabaseTime, &Deadline),
-) -> Result<Made, Refusal> {
-    let now = app.clock.now();
-    let (token, cookie) = SessionToken::new(app);
-    let session = BrowserSession {
-        id: SessionId::new(now, &app.random),
-        account_id: row.account_id,
-        amr: row.amr.clone(),
-        // OpenID Connect Core §2: when the person logged in, which was not now.
-        auth_time: row.auth_time,
-        created_at: now,
-        seen_at: now,
-        expires_at: now.plus(app.settings.sessions.absolute_ttl).min(row.expires_at),
-        ended_at: None,
-        network: Some(row.network.clone()),
-        user_agent: Some(row.user_agent.clone()),
-        remembered_id: Some(row.id),
-    };
-    let (id, version, digest) = (row.id, row.credentials_version, token.digest());
-    let (presented, next) = (*presented, *next);
+/// Gives the secret and makes the session, both or neither.
+fn log_in_again(app: &App, answer: Answer, session: NewSession, deadline: &Deadline) -> Result<Made, Refusal> {
+    let (Answer { id, way, turn }, now) = (answer, app.clock.now());
     let made = app.db.write_before(deadline, move |tx| {
-        let first = match decision {
-            Decision::MoveOn => remembered_log_ins::move_on(tx, id, (&presented, &next), now)?,
-            Decision::Repeat | Decision::Over | Decision::Replayed => remembered_log_ins::hold(tx, id, &next)?,
+        let first = match way {
+            Way::MoveOn => remembered_log_ins::move_on(tx, id, &turn, now)?,
+            Way::Repeat => remembered_log_ins::hold(tx, id, &turn.to)?,
+            Way::Anew => remembered_log_ins::answer_anew(tx, id, &turn, now)?,
         };
         if !first {
-            return Ok(None);
+            return Ok(Made::Late);
         }
-        if browser_sessions::insert(tx, &session, &digest, version, not_after)? {
-            return Ok(Some(true));
-        }
-        // Too late is not changed.
-        let unchanged = store::accounts::are_credentials(tx, session.account_id, version)?;
-        if unchanged { Err(store::Error::Expired) } else { Ok(Some(false)) }
+        Ok(if session.insert(tx)? { Made::Session } else { Made::Nothing })
     })?;
-    Ok(match made {
-        None => Made::Late,
-        Some(false) => Made::Nothing,
-        Some(true) => Made::Session(token, cookie),
-    })
+    Ok(made)
 }
 
 fn replayed(app: &App, row: &RememberedLogIn, deadline: &Deadline) -> Result<Restored, Refusal> {
     let (id, now) = (row.id, app.clock.now());
-    app.db.write_before(deadline, move |tx| remembered_log_ins::end(tx, id, now))?;
+    app.db.write_before(deadline, move |tx| remembered_log_ins::end(tx, id, EndedBy::Replay, now))?;
     tracing::warn!(event = "remembered_log_in_replayed", account_id = %row.account_id, "a spent secret came back");
     Ok(Restored::Forget)
 }
@@ -308,7 +327,7 @@ mod tests {
     use crate::secret::Random;
 
     #[test]
-    fn a_spent_secret_is_good_for_a_minute_and_a_theft_after_it() {
+    fn a_spent_secret_is_good_for_a_minute_or_until_its_answer_is_used_and_a_theft_after_it() {
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         let (old, spent, good) = (Digest::sha256(b"old"), Digest::sha256(b"spent"), Digest::sha256(b"good"));
         let row = RememberedLogIn {
@@ -320,14 +339,22 @@ mod tests {
             amr: Vec::new(),
             auth_time: at(0),
             moved_at: at(100),
+            kept_at: Some(at(101)),
             expires_at: at(1000),
             ended_at: None,
             network: String::new(),
             user_agent: String::new(),
         };
         let decided = |presented, seconds| decide(&row, presented, at(seconds));
-        assert!(decided(&good, 100) == Decision::MoveOn && decided(&good, 999) == Decision::MoveOn);
-        assert!(decided(&spent, 160) == Decision::Repeat && decided(&spent, 161) == Decision::Replayed);
+        assert!(
+            decided(&good, 100) == Decision::Answer(Way::MoveOn)
+                && decided(&good, 999) == Decision::Answer(Way::MoveOn)
+        );
+        assert!(decided(&spent, 160) == Decision::Answer(Way::Repeat) && decided(&spent, 161) == Decision::Replayed);
+        let lost = RememberedLogIn { kept_at: None, ..row.clone() };
+        assert!(decide(&lost, &spent, at(160)) == Decision::Answer(Way::Repeat));
+        assert!(decide(&lost, &spent, at(999)) == Decision::Answer(Way::Anew));
+        assert!(decide(&lost, &old, at(999)) == Decision::Replayed);
         assert!(decided(&old, 100) == Decision::Replayed);
         assert!(decided(&good, 1000) == Decision::Over && decided(&spent, 1000) == Decision::Over);
         let ended = RememberedLogIn { ended_at: Some(at(120)), ..row.clone() };

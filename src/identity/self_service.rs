@@ -192,7 +192,7 @@ pub fn end(
             // CWE-639: among those of that person, as for grants.
             let mine = remembered_log_ins::list_live(tx, owner, now, MOST_SHOWN)?;
             let meant = mine.iter().find(|series| SeriesName::of(series.id) == name);
-            meant.map_or(Ok(false), |series| remembered_log_ins::end(tx, series.id, now))
+            meant.map_or(Ok(false), |series| remembered_log_ins::end(tx, series.id, EndedBy::LogOut, now))
         }
         Wish::Grant(id) => end_grant(tx, (id, owner), now),
         Wish::Everything => {

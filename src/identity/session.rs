@@ -15,7 +15,9 @@ use crate::reason::{LoginRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
 use crate::settings::Binding;
 use crate::store::browser_sessions::{self, BrowserSession, SessionOfAccount};
-use crate::store::{self, DatabaseTime, Write, accounts, authorize_requests, remembered_log_ins};
+use crate::store::grants::EndedBy;
+use crate::store::remembered_log_ins::{self, RememberedLogIn};
+use crate::store::{self, DatabaseTime, Write, accounts, authorize_requests};
 
 /// Random bytes of what a cookie says: 256 bits (ASVS 7.2.3).
 const TOKEN_BYTES: usize = 32;
@@ -30,11 +32,6 @@ impl SessionToken {
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = decode_base64url(text)?;
         (bytes.len() == TOKEN_BYTES).then(|| Self(Digest::sha256(&bytes)))
-    }
-
-    /// What is kept of it.
-    pub(super) fn digest(&self) -> Digest {
-        self.0
     }
 
     /// A new one, and the value of its cookie.
@@ -112,12 +109,24 @@ pub fn is_fresh(app: &App, found: &SessionOfAccount) -> bool {
     app.clock.now() <= found.session.auth_time.plus(app.settings.sessions.fresh_for)
 }
 
+/// Notes the first use of a session that its browser remembers: the answer that brought its cookie was not lost.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn note_first_use(app: &App, session: &BrowserSession, deadline: &Deadline) -> Result<(), Refusal> {
+    if session.remembered_id.is_some() && session.seen_at <= session.created_at {
+        let (id, now) = (session.id, app.clock.now());
+        app.db.write_before(deadline, move |tx| browser_sessions::touch(tx, id, now))?;
+    }
+    Ok(())
+}
+
 /// Whether its use is worth writing down.
 pub fn wants_touch(app: &App, session: &BrowserSession) -> bool {
     app.clock.now() >= session.seen_at.plus(TOUCH_AFTER)
 }
 
-/// A session that a proven password is to begin.
+/// A session that a proven password, or what a browser remembers of one, is to begin.
 #[derive(Clone)]
 pub struct NewSession {
     row: BrowserSession,
@@ -127,7 +136,7 @@ pub struct NewSession {
 }
 
 impl NewSession {
-    fn new(app: &App, proven: &ProvenPassword, place: &Place, (token, deadline): (&SessionToken, &Deadline)) -> Self {
+    fn new(app: &App, proven: &ProvenPassword, place: &Place, token: &SessionToken, deadline: &Deadline) -> Self {
         let now = app.clock.now();
         let row = BrowserSession {
             id: SessionId::new(now, &app.random),
@@ -146,10 +155,30 @@ impl NewSession {
         Self { row, token: token.0, credentials_version: proven.account.credentials_version, not_after }
     }
 
+    /// One of a log-in that a browser remembers; nothing comes of it after `not_after`.
+    pub(super) fn restored(app: &App, of: &RememberedLogIn, token: &SessionToken, not_after: DatabaseTime) -> Self {
+        let now = app.clock.now();
+        let row = BrowserSession {
+            id: SessionId::new(now, &app.random),
+            account_id: of.account_id,
+            amr: of.amr.clone(),
+            // OpenID Connect Core §2: when the person logged in, which was not now.
+            auth_time: of.auth_time,
+            created_at: now,
+            seen_at: now,
+            expires_at: now.plus(app.settings.sessions.absolute_ttl).min(of.expires_at),
+            ended_at: None,
+            network: Some(of.network.clone()),
+            user_agent: Some(of.user_agent.clone()),
+            remembered_id: Some(of.id),
+        };
+        Self { row, token: token.0, credentials_version: of.credentials_version, not_after }
+    }
+
     /// One of a log-in without a browser: nobody has its cookie.
     pub fn without_browser(app: &App, proven: &ProvenPassword, place: &Place, deadline: &Deadline) -> Self {
         let (token, _) = SessionToken::new(app);
-        Self::new(app, proven, place, (&token, deadline))
+        Self::new(app, proven, place, &token, deadline)
     }
 
     /// Its identifier.
@@ -218,7 +247,7 @@ pub fn begin(
     let (current, request, account_id) = (beginning.current, beginning.request, proven.account.id);
     let (now, random) = (app.clock.now(), app.random);
     let (token, cookie) = SessionToken::new(app);
-    let mut session = NewSession::new(app, proven, beginning.place, (&token, deadline));
+    let mut session = NewSession::new(app, proven, beginning.place, &token, deadline);
     let same = current.filter(|current| current.session.account_id == account_id);
     let (renews, other) = (same.is_some(), current.filter(|_| same.is_none()).map(|other| other.session.id));
     if let Some(same) = same {
@@ -231,6 +260,8 @@ pub fn begin(
         Some(brought) if brought.account_id == account_id => (Some(brought.id), None),
         brought => (None, brought.map(|brought| brought.id)),
     };
+    // What the browser remembered of the log-ins before, by its cookie or by its session.
+    let before: Vec<_> = own.into_iter().chain(same.and_then(|same| same.session.remembered_id)).collect();
     session.row.remembered_id = series.as_ref().map(|series| series.id).or(own);
     let memory = match set {
         Some(cookie) => Memory::Set(cookie),
@@ -240,11 +271,8 @@ pub fn begin(
     let began = app.db.write_before(deadline, move |tx| {
         if let Some(series) = &series {
             accounts::lock(tx, series.account_id)?;
-            // What the browser remembered of the log-in before gives way.
-            own.map_or(Ok(false), |own| remembered_log_ins::forget(tx, own, now))?;
-            if renews {
-                remembered_log_ins::end_of_session(tx, session.id(), now)?;
-            }
+            // It gives way, and what came of it goes on under the new name: it ends with that.
+            before.iter().try_for_each(|before| remembered_log_ins::replace(tx, *before, series.id, now))?;
         }
         let mut session = session.clone();
         if !(renews && session.renew(tx)?) {
@@ -260,7 +288,7 @@ pub fn begin(
         // Last, since whoever else ends something waits from here to the commit. Nobody is logged in again at a browser where
         // somebody else has logged in since.
         if let Some(others) = others {
-            remembered_log_ins::end(tx, others, now)?;
+            remembered_log_ins::end(tx, others, EndedBy::LogOut, now)?;
         }
         if let Some(other) = other {
             browser_sessions::end(tx, other, now)?;

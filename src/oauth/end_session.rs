@@ -11,6 +11,7 @@ use crate::protocol::client_credentials::ClientId;
 use crate::protocol::params::Params;
 use crate::protocol::redirect_uri::{self, ValidatedRedirect};
 use crate::reason::{AuthorizeRefusal, CapacityRefusal, Refusal, RequestRefusal};
+use crate::store::browser_sessions::BrowserSession;
 use crate::store::grants::{self, EndedBy, listing};
 use crate::token::revoke::end_grant;
 
@@ -102,7 +103,7 @@ pub fn end_session(
         let email = session::is_live(app, &found).then_some(found.email);
         return Ok(Ended::Ask { form_token, email, form_action });
     }
-    let frames = frames(app, found.session.id)?;
+    let frames = frames(app, &found.session)?;
     session::end(app, found.session.id, &context.deadline)?;
     tracing::info!(event = "logged_out", account_id = %found.session.account_id);
     Ok(Ended::Done(asking.location(), frames))
@@ -114,12 +115,12 @@ pub fn end_session(
 /// The store's own reasons.
 pub fn frames_here(app: &App, visitor: &Visitor) -> Result<Vec<Frame>, Refusal> {
     let found = session::find_here(app, visitor, None)?;
-    found.map_or_else(|| Ok(Vec::new()), |found| frames(app, found.session.id))
+    found.map_or_else(|| Ok(Vec::new()), |found| frames(app, &found.session))
 }
 
 /// The clients' pages that are to be shown when a log-in ends.
-fn frames(app: &App, id: SessionId) -> Result<Vec<Frame>, Refusal> {
-    let grants = app.db.read(|tx| listing::of_session(tx, id, MOST_FRAMES))?;
+fn frames(app: &App, session: &BrowserSession) -> Result<Vec<Frame>, Refusal> {
+    let grants = app.db.read(|tx| listing::of_session(tx, session.id, session.remembered_id, MOST_FRAMES))?;
     let frame = |(grant_id, client_id): (GrantId, ClientId)| {
         let client = app.clients.find(&client_id).filter(|client| client.disabled_at.is_none())?;
         let uri = client.metadata.frontchannel_logout.as_ref()?;

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::dialect::{DatabaseTime, database_now};
+use super::grants::EndedBy;
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, browser_sessions, consents};
 use super::{Error, Read, Write, grants, logout_notices, remembered_log_ins};
@@ -146,8 +147,8 @@ const RENEW: &str = "UPDATE browser_sessions \
     AND accounts.credentials_version = browser_sessions.credentials_version AND accounts.disabled_at IS NULL)";
 
 /// Puts a later log-in of the same account, in the same browser, in the place of the one before: what came from the session
-/// stays bound to it, and what the browser's cookie said is worth nothing any more (ASVS 7.2.4). `false` as for [`insert`],
-/// or when the session was ended.
+/// stays bound to it, and belongs to what the browser remembers from now on; what the browser's cookie said is worth nothing any
+/// more (ASVS 7.2.4). `false` as for [`insert`], or when the session was ended.
 ///
 /// # Errors
 /// The store's own reasons.
@@ -172,7 +173,15 @@ pub fn renew(
         Bind::Big(seen_version),
         Bind::Big(not_after.0),
     ];
-    Ok(Statement::new(RENEW, binds).execute(tx.conn())? == 1)
+    if Statement::new(RENEW, binds).execute(tx.conn())? != 1 {
+        return Ok(false);
+    }
+    if let Some(remembered) = session.remembered_id {
+        grants::join_remembered(tx, session.id, remembered)?;
+    }
+    // Whoever renews a session has its cookie.
+    remembered_log_ins::keep_of_session(tx, session.id, session.seen_at)?;
+    Ok(true)
 }
 
 /// The session that a browser's cookie names, and what its account has allowed that client.
@@ -219,14 +228,18 @@ pub fn find(
 
 const TOUCH: &str = "UPDATE browser_sessions SET seen_at = ? WHERE id = ? AND ended_at IS NULL";
 
-/// Notes that a session was used. `false` when it was ended; otherwise whoever ends it waits until this transaction is over,
-/// and finds what it made.
+/// Notes that a session was used, and so that its cookie came to whoever it was made for. `false` when it was ended; otherwise
+/// whoever ends it waits until this transaction is over, and finds what it made.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn touch(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Error> {
     let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
-    Ok(Statement::new(TOUCH, binds).execute(tx.conn())? == 1)
+    if Statement::new(TOUCH, binds).execute(tx.conn())? != 1 {
+        return Ok(false);
+    }
+    remembered_log_ins::keep_of_session(tx, id, now)?;
+    Ok(true)
 }
 
 const END: &str = "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL";
@@ -240,57 +253,52 @@ pub fn end(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Er
     let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
     // Whoever makes a grant of it holds its row: after this, none is made.
     let ended = Statement::new(END, binds).execute(tx.conn())? == 1;
-    remembered_log_ins::end_of_session(tx, id, now)?;
     let of_same: Option<Option<Vec<u8>>> = browser_sessions::table
         .find(id.as_bytes())
         .select(browser_sessions::remembered_id)
         .get_result(tx.conn())
         .optional()?;
     let known = of_same.is_some();
-    let others = match of_same.flatten().and_then(|bytes| RememberedId::from_slice(&bytes).ok()) {
-        Some(remembered_id) => mark_of_remembered(tx, remembered_id, now)?,
-        None => Vec::new(),
-    };
+    let corrupt = |_| Error::Corrupt { table: TABLE };
+    let remembered = of_same.flatten().map(|bytes| RememberedId::from_slice(&bytes)).transpose().map_err(corrupt)?;
     // Whoever shows an old ID token again and again has nobody told again.
     if ended || !known {
         logout_notices::insert_of_session(tx, id, now)?;
     }
+    if let Some(remembered) = remembered {
+        // Also when it made room for another: its row is gone then.
+        if ended {
+            logout_notices::insert_of_remembered(tx, remembered, now)?;
+        }
+        remembered_log_ins::end(tx, remembered, EndedBy::LogOut, now)?;
+    }
     // Last, since whoever else ends something waits from here to the commit.
     grants::end_of_session(tx, id, now)?;
-    for id in others {
-        end_what_came_from(tx, id, now)?;
-    }
     Ok(ended)
 }
 
-/// Ends what came from a session that was just ended; all of its clients are told, also of what goes on.
-fn end_what_came_from(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
-    logout_notices::insert_of_session(tx, id, now)?;
-    grants::end_of_session(tx, id, now)?;
-    Ok(())
-}
+const END_OF_REMEMBERED: &str = "UPDATE browser_sessions SET ended_at = ? WHERE remembered_id = ? AND ended_at IS NULL";
 
-/// Ends the sessions that came from what a browser remembers, and what came from them.
+/// Ends the sessions that came from what a browser remembers; what came from them is for the caller to end.
 ///
 /// # Errors
 /// The store's own reasons.
-pub(super) fn end_of_remembered(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<(), Error> {
-    for session_id in mark_of_remembered(tx, id, now)? {
-        end_what_came_from(tx, session_id, now)?;
-    }
+pub fn end_of_remembered(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<(), Error> {
+    let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
+    Statement::new(END_OF_REMEMBERED, binds).execute(tx.conn())?;
     Ok(())
 }
 
-/// Ends these sessions, and says which they are.
-fn mark_of_remembered(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<Vec<SessionId>, Error> {
-    let live = browser_sessions::table
-        .filter(browser_sessions::remembered_id.eq(id.as_bytes()))
-        .filter(browser_sessions::ended_at.is_null());
-    let ended: Vec<Vec<u8>> = diesel::update(live)
-        .set(browser_sessions::ended_at.eq(now.as_micros()))
-        .returning(browser_sessions::id)
-        .get_results(tx.conn())?;
-    ended.iter().map(|id| SessionId::from_slice(id).map_err(|_| Error::Corrupt { table: TABLE })).collect()
+const FOLLOW: &str = "UPDATE browser_sessions SET remembered_id = ? WHERE remembered_id = ? AND ended_at IS NULL";
+
+/// Has the sessions of what a browser remembered belong to what has taken its place.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn follow_remembered(tx: &mut Write<'_>, from: RememberedId, to: RememberedId) -> Result<(), Error> {
+    let binds = vec![Bind::Bytes(to.as_bytes()), Bind::Bytes(from.as_bytes())];
+    Statement::new(FOLLOW, binds).execute(tx.conn())?;
+    Ok(())
 }
 
 /// The sessions of an account that let somebody in at `now`, the one that was used last first; those that were used last before

@@ -4,8 +4,9 @@ pub mod listing;
 pub mod rotation;
 
 use countersign_verifier::feed::CutKind;
-use diesel::dsl::AsSelect;
+use diesel::dsl::{AsSelect, sql};
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::dialect::{Conn, DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
@@ -13,7 +14,7 @@ use super::schema::{accounts, grants};
 use super::status_changes::{self, Over};
 use super::{Error, Read, Write, logout_notices};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, GrantId, SessionId};
+use crate::id::{AccountId, GrantId, RememberedId, SessionId};
 use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::confirmation::Confirmation;
@@ -45,7 +46,7 @@ pub struct Rotation {
 /// What ended a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// A spent refresh token came back.
+    /// What was spent came back: a refresh token, or the secret by which a browser remembered the log-in.
     Replay,
     /// The client asked (RFC 7009).
     Revocation,
@@ -244,12 +245,14 @@ fn parse_joined(row: Option<Joined>) -> Result<Option<GrantOfAccount>, Error> {
 
 const INSERT: &str = "INSERT INTO grants (id, handle, account_id, client_id, scope, audiences, amr, auth_time, created_at, \
     generation, winner, siblings, rotated_at, idle_expires_at, expires_at, status_position, session_id, confirmation, claims, \
-    subject, credentials_version) \
-    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, ?, ?, ?, ?, ?, credentials_version \
+    subject, remembered_id, credentials_version) \
+    SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, 1, 0, 1, ?, ?, ?, ?, ?, ?, ?, ?, \
+    (SELECT remembered_id FROM browser_sessions WHERE browser_sessions.id = ?), credentials_version \
     FROM accounts WHERE id = ? AND credentials_version = ? AND disabled_at IS NULL AND database_now() <= ? \
     AND NOT EXISTS (SELECT 1 FROM clients WHERE clients.id = ? AND clients.disabled_at IS NOT NULL)";
 
-/// Adds the grant of a log-in for which the account was read when its credentials had `seen_version`. `false` when the
+/// Adds the grant of a log-in for which the account was read when its credentials had `seen_version`; it belongs to what the
+/// browser remembers of that log-in, if it does. `false` when the
 /// account or the client was disabled or the password changed meanwhile, or when `not_after` has passed; of an account that
 /// is changed at this very moment, the grant is over as soon as it is there.
 ///
@@ -279,6 +282,7 @@ pub fn insert(tx: &mut Write<'_>, grant: &Grant, seen_version: i64, not_after: D
         Bind::MaybeText(confirmation.as_deref()),
         Bind::MaybeText(claims.as_deref()),
         Bind::MaybeText(grant.subject.as_deref()),
+        Bind::MaybeBytes(grant.session_id.as_ref().map(SessionId::as_bytes)),
         Bind::Bytes(grant.account_id.as_bytes()),
         Bind::Big(seen_version),
         Bind::Big(not_after.0),
@@ -365,20 +369,64 @@ pub fn end_of_account(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Times
 /// # Errors
 /// The store's own reasons.
 pub fn end_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<usize, Error> {
-    // OpenID Connect Back-Channel Logout §2.7: what was issued for offline access outlives the log-in.
-    let offline = |pattern: &'static str| grants::scope.not_like(pattern).escape('\\');
     let of_session = grants::table
         .filter(grants::session_id.eq(id.as_bytes()))
         .filter(grants::ended_at.is_null())
-        .filter(grants::scope.ne("offline_access"))
-        .filter(offline("offline\\_access %"))
-        .filter(offline("% offline\\_access"))
-        .filter(offline("% offline\\_access %"));
+        .filter(sql::<Bool>(ENDS_WITH_LOG_IN));
     let ended = diesel::update(of_session)
         .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(EndedBy::LogOut.as_str())))
         .returning(grants::status_position)
         .get_results(tx.conn())?;
     make_known(tx, ended, now)
+}
+
+/// OpenID Connect Back-Channel Logout §2.7: what was issued for offline access outlives the log-in.
+const ENDS_WITH_LOG_IN: &str = "(' ' || scope || ' ') NOT LIKE '% offline!_access %' ESCAPE '!'";
+
+/// Ends the grants that came from what a browser remembers, from whichever log-in; those that were meant to outlive it, too, if
+/// somebody else had it. Says how many that were.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn end_of_remembered(
+    tx: &mut Write<'_>,
+    id: RememberedId,
+    by: EndedBy,
+    now: Timestamp,
+) -> Result<usize, Error> {
+    let all = by == EndedBy::Replay;
+    let of_it = grants::table
+        .filter(grants::remembered_id.eq(id.as_bytes()))
+        .filter(grants::ended_at.is_null())
+        .filter(all.into_sql::<Bool>().or(sql::<Bool>(ENDS_WITH_LOG_IN)));
+    let ended = diesel::update(of_it)
+        .set((grants::ended_at.eq(now.as_micros()), grants::ended_by.eq(by.as_str())))
+        .returning(grants::status_position)
+        .get_results(tx.conn())?;
+    make_known(tx, ended, now)
+}
+
+const JOIN: &str = "UPDATE grants SET remembered_id = ? WHERE session_id = ? AND ended_at IS NULL";
+const FOLLOW: &str = "UPDATE grants SET remembered_id = ? WHERE remembered_id = ? AND ended_at IS NULL";
+
+/// Has the grants of a log-in belong to what the browser remembers of it from now on.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn join_remembered(tx: &mut Write<'_>, id: SessionId, remembered: RememberedId) -> Result<(), Error> {
+    let binds = vec![Bind::Bytes(remembered.as_bytes()), Bind::Bytes(id.as_bytes())];
+    Statement::new(JOIN, binds).execute(tx.conn())?;
+    Ok(())
+}
+
+/// Has the grants of what a browser remembered belong to what has taken its place.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn follow_remembered(tx: &mut Write<'_>, from: RememberedId, to: RememberedId) -> Result<(), Error> {
+    let binds = vec![Bind::Bytes(to.as_bytes()), Bind::Bytes(from.as_bytes())];
+    Statement::new(FOLLOW, binds).execute(tx.conn())?;
+    Ok(())
 }
 
 /// Ends those grants of an account that were made for credentials which it has no more, as one is that was being made while

@@ -8,7 +8,7 @@ use super::prepared::{Bind, Statement};
 use super::schema::logout_notices;
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, GrantId, SessionId};
+use crate::id::{AccountId, GrantId, RememberedId, SessionId};
 use crate::protocol::client_credentials::ClientId;
 
 /// A client that is to be told.
@@ -45,6 +45,7 @@ macro_rules! insert_where {
 
 const INSERT_OF_GRANT: &str = insert_where!("grants.id = ?");
 const INSERT_OF_SESSION: &str = insert_where!("grants.session_id = ?");
+const INSERT_OF_REMEMBERED: &str = insert_where!("grants.remembered_id = ?");
 const INSERT_OF_ACCOUNT: &str = insert_where!("grants.account_id = ?");
 const INSERT_OUTDATED: &str = insert_where!("grants.account_id = ? AND grants.credentials_version <> ?");
 
@@ -69,6 +70,14 @@ pub(super) fn insert_of_grant(tx: &mut Write<'_>, id: GrantId, now: Timestamp) -
 /// The store's own reasons.
 pub(super) fn insert_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
     insert(tx, INSERT_OF_SESSION, vec![Bind::Bytes(id.as_bytes())], now)
+}
+
+/// The clients of all that came from what a browser remembers are to be told.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn insert_of_remembered(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<(), Error> {
+    insert(tx, INSERT_OF_REMEMBERED, vec![Bind::Bytes(id.as_bytes())], now)
 }
 
 /// The clients of all that came from an account's log-ins at browsers are to be told.

@@ -3,9 +3,10 @@
 use diesel::prelude::*;
 
 use super::dialect::{DatabaseTime, database_now};
+use super::grants::{self, EndedBy};
 use super::prepared::{Bind, Statement};
 use super::schema::{accounts, remembered_log_ins};
-use super::{Error, Read, Write, browser_sessions};
+use super::{Error, Read, Write, browser_sessions, logout_notices};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, RememberedId, SessionId};
 use crate::secret::Digest;
@@ -33,6 +34,8 @@ pub struct RememberedLogIn {
     pub auth_time: Timestamp,
     /// When the secret before was used.
     pub moved_at: Timestamp,
+    /// When something showed first that the answer to that had come to its browser.
+    pub kept_at: Option<Timestamp>,
     /// Over then.
     pub expires_at: Timestamp,
     /// When it was ended, if it was.
@@ -58,6 +61,7 @@ struct Row {
     ended_at: Option<i64>,
     network: String,
     user_agent: String,
+    kept_at: Option<i64>,
 }
 
 impl Row {
@@ -77,6 +81,7 @@ impl Row {
             moved_at: Timestamp::from_micros(self.moved_at),
             expires_at: Timestamp::from_micros(self.expires_at),
             ended_at: self.ended_at.map(Timestamp::from_micros),
+            kept_at: self.kept_at.map(Timestamp::from_micros),
             network: self.network,
             user_agent: self.user_agent,
         })
@@ -148,27 +153,66 @@ pub fn list_live(tx: &mut Read<'_>, id: AccountId, now: Timestamp, limit: i64) -
     rows.into_iter().map(|row| row.parse().ok_or(Error::Corrupt { table: TABLE })).collect()
 }
 
-const MOVE_ON: &str = "UPDATE remembered_log_ins SET secret_digest = ?, spent_digest = ?, moved_at = ? \
+/// What takes the place of a secret, by its digest.
+#[derive(Clone, Copy)]
+pub struct Turn {
+    /// The secret that is good.
+    pub from: Digest,
+    /// The one that is good instead.
+    pub to: Digest,
+}
+
+const MOVE_ON: &str = "UPDATE remembered_log_ins SET secret_digest = ?, spent_digest = ?, moved_at = ?, kept_at = NULL \
     WHERE id = ? AND secret_digest = ? AND ended_at IS NULL";
 
-/// Puts the next secret in the place of `presented`, which only one can. `false` when somebody else has, or it was ended.
+/// Spends the secret that is good, which only one can. `false` when somebody else has, or it was ended.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn move_on(
-    tx: &mut Write<'_>,
-    id: RememberedId,
-    (presented, next): (&Digest, &Digest),
-    now: Timestamp,
-) -> Result<bool, Error> {
+pub fn move_on(tx: &mut Write<'_>, id: RememberedId, turn: &Turn, now: Timestamp) -> Result<bool, Error> {
     let binds = vec![
-        Bind::Bytes(next.as_bytes()),
-        Bind::Bytes(presented.as_bytes()),
+        Bind::Bytes(turn.to.as_bytes()),
+        Bind::Bytes(turn.from.as_bytes()),
         Bind::Big(now.as_micros()),
         Bind::Bytes(id.as_bytes()),
-        Bind::Bytes(presented.as_bytes()),
+        Bind::Bytes(turn.from.as_bytes()),
     ];
     Ok(Statement::new(MOVE_ON, binds).execute(tx.conn())? == 1)
+}
+
+const ANSWER_ANEW: &str = "UPDATE remembered_log_ins SET secret_digest = ?, moved_at = ? \
+    WHERE id = ? AND secret_digest = ? AND kept_at IS NULL AND ended_at IS NULL";
+
+/// Takes back a secret that came to nobody, as far as is known, with the sessions beside it, and has another follow the one that
+/// was spent. `false` when it came to somebody after all, somebody else was first, or it was ended.
+///
+/// # Errors
+/// The store's own reasons.
+pub fn answer_anew(tx: &mut Write<'_>, id: RememberedId, turn: &Turn, now: Timestamp) -> Result<bool, Error> {
+    let binds = vec![
+        Bind::Bytes(turn.to.as_bytes()),
+        Bind::Big(now.as_micros()),
+        Bind::Bytes(id.as_bytes()),
+        Bind::Bytes(turn.from.as_bytes()),
+    ];
+    if Statement::new(ANSWER_ANEW, binds).execute(tx.conn())? != 1 {
+        return Ok(false);
+    }
+    browser_sessions::end_of_remembered(tx, id, now)?;
+    Ok(true)
+}
+
+const KEEP_OF_SESSION: &str = "UPDATE remembered_log_ins SET kept_at = ? WHERE kept_at IS NULL \
+    AND id = (SELECT remembered_id FROM browser_sessions WHERE browser_sessions.id = ?)";
+
+/// Notes that a session was used of what its browser remembers: the answer that brought it was not lost.
+///
+/// # Errors
+/// The store's own reasons.
+pub(super) fn keep_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
+    let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
+    Statement::new(KEEP_OF_SESSION, binds).execute(tx.conn())?;
+    Ok(())
 }
 
 const HOLD: &str = "UPDATE remembered_log_ins SET moved_at = moved_at \
@@ -185,36 +229,37 @@ pub fn hold(tx: &mut Write<'_>, id: RememberedId, secret: &Digest) -> Result<boo
 
 const END: &str = "UPDATE remembered_log_ins SET ended_at = ? WHERE id = ? AND ended_at IS NULL";
 
-/// Ends one, with the sessions that came from it and what came from those. `false` when it was over already.
+/// Ends one, with the sessions that came from it and what came from those, however long they have been gone; all of their
+/// clients are told, also of what goes on. `false` when it was over already.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn end(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<bool, Error> {
+pub fn end(tx: &mut Write<'_>, id: RememberedId, by: EndedBy, now: Timestamp) -> Result<bool, Error> {
     let ended = forget(tx, id, now)?;
+    // Whoever makes a grant of a session holds its row: after this, none is made.
     browser_sessions::end_of_remembered(tx, id, now)?;
+    if ended {
+        logout_notices::insert_of_remembered(tx, id, now)?;
+    }
+    grants::end_of_remembered(tx, id, by, now)?;
     Ok(ended)
 }
 
-/// Ends one, and leaves the sessions that came from it. `false` when it was over already.
+/// Puts another in the place of one: what came from the one belongs to the other.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn forget(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<bool, Error> {
-    let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
-    Ok(Statement::new(END, binds).execute(tx.conn())? == 1)
+pub fn replace(tx: &mut Write<'_>, from: RememberedId, to: RememberedId, now: Timestamp) -> Result<(), Error> {
+    forget(tx, from, now)?;
+    // In this order, as in `end`: what is being made of a session is waited for.
+    browser_sessions::follow_remembered(tx, from, to)?;
+    grants::follow_remembered(tx, from, to)
 }
 
-const END_OF_SESSION: &str = "UPDATE remembered_log_ins SET ended_at = ? \
-    WHERE id = (SELECT remembered_id FROM browser_sessions WHERE browser_sessions.id = ?) AND ended_at IS NULL";
-
-/// Ends the one that a session came from, or that came from it.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn end_of_session(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
+/// Ends one, and leaves what came from it. `false` when it was over already.
+fn forget(tx: &mut Write<'_>, id: RememberedId, now: Timestamp) -> Result<bool, Error> {
     let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
-    Statement::new(END_OF_SESSION, binds).execute(tx.conn())?;
-    Ok(())
+    Ok(Statement::new(END, binds).execute(tx.conn())? == 1)
 }
 
 const END_OF_ACCOUNT: &str = "UPDATE remembered_log_ins SET ended_at = ? WHERE account_id = ? AND ended_at IS NULL";

@@ -139,6 +139,7 @@ diesel::table! {
         ended_at -> Nullable<BigInt>,
         network -> Text,
         user_agent -> Text,
+        kept_at -> Nullable<BigInt>,
     }
 }
 
@@ -210,6 +211,7 @@ diesel::table! {
         confirmation -> Nullable<Text>,
         claims -> Nullable<Text>,
         subject -> Nullable<Text>,
+        remembered_id -> Nullable<Binary>,
     }
 }
 

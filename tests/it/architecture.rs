@@ -200,6 +200,30 @@ fn files_can_be_read_in_one_go_and_say_what_they_are() {
     }
 }
 
+/// ASVS 11.2.4. No test measures time well enough, so that this one reads: digests know one equality, a verifier of PKCE meets
+/// its challenge by that alone, and nobody takes bytes out of a secret to compare them.
+#[test]
+fn secrets_are_compared_in_constant_time_by_one_function() {
+    let secret = production(Path::new("src/secret.rs"));
+    let derives = secret.split("pub struct Digest(").next().unwrap().rsplit("#[derive(").next().unwrap();
+    assert!(!derives.contains("PartialEq"), "Digest derives {derives}");
+    let equality =
+        secret.split("impl PartialEq for Digest {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    assert!(equality.contains("constant_time::verify_slices_are_equal(&self.0, &other.0)"), "{equality}");
+    assert!(!equality.contains("=="), "{equality}");
+    let pkce = production(Path::new("src/protocol/pkce.rs"));
+    assert!(pkce.contains("pub struct CodeChallenge(Digest);"), "what is compared is a digest");
+    assert!(pkce.contains("Digest::sha256(verifier.as_bytes()) == self.0"), "as a digest");
+    for path in sources(Path::new("src")) {
+        let code = production(&path);
+        for line in code.lines() {
+            let exposes = line.contains("expose()") || line.contains("digest().as_bytes()") || line.contains(".mac(");
+            let compares = line.contains("as_bytes() ==") || line.contains("expose() ==") || line.contains("== *");
+            assert!(!(exposes && compares), "{}: {line}", path.display());
+        }
+    }
+}
+
 #[test]
 fn the_law_is_cited_where_it_is_kept() {
     let (mut lines, mut citations) = (0, 0);

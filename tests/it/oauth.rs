@@ -28,6 +28,7 @@ mod refresh_cookie;
 mod registrants;
 mod registration;
 mod remembered;
+mod remembered_ends;
 mod revocation;
 mod rotation;
 mod rotation_model;

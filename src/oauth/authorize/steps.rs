@@ -156,7 +156,7 @@ pub struct LoggedIn {
 /// [`AuthorizeRefusal::StepUnknown`]; a [`crate::reason::LoginRefusal`], after which the same page asks again.
 pub fn log_in(
     app: &App,
-    memory: &mut HashMemory,
+    hash_memory: &mut HashMemory,
     form: &LogInForm,
     visitor: &Visitor,
     context: &RequestContext,
@@ -173,10 +173,12 @@ pub fn log_in(
         .map_err(|refusal| refusal.read_in(&ui_locales))?;
     let current = session::find_unended(app, visitor.session.as_ref())?;
     let proven =
-        login::prove_password(app, memory, &form.credentials, context.network).map_err(|refusal| match &client_id {
-            Some(client_id) => refusal.of_client(client_id),
-            None => refusal,
-        })?;
+        login::prove_password(app, hash_memory, &form.credentials, context.network).map_err(
+            |refusal| match &client_id {
+                Some(client_id) => refusal.of_client(client_id),
+                None => refusal,
+            },
+        )?;
     let beginning = Beginning {
         current: current.as_ref(),
         remembered: visitor.remembered.as_ref(),

@@ -4,19 +4,26 @@ use diesel::prelude::*;
 
 use super::TABLE;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, GrantId, SessionId};
+use crate::id::{AccountId, GrantId, RememberedId, SessionId};
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::scope::Scope;
 use crate::store::schema::{accounts, grants};
 use crate::store::{Error, Read};
 
-/// The grants that came from a log-in at a browser and were not ended, the oldest first, each with its client.
+/// The grants that came from a log-in at a browser, or from what that browser remembers, and were not ended, the oldest first, each
+/// with its client.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when one cannot be read; the store's own reasons.
-pub fn of_session(tx: &mut Read<'_>, id: SessionId, limit: i64) -> Result<Vec<(GrantId, ClientId)>, Error> {
+pub fn of_session(
+    tx: &mut Read<'_>,
+    id: SessionId,
+    remembered: Option<RememberedId>,
+    limit: i64,
+) -> Result<Vec<(GrantId, ClientId)>, Error> {
+    let remembered = remembered.map(|id| id.as_bytes().to_vec());
     let rows: Vec<(Vec<u8>, String)> = grants::table
-        .filter(grants::session_id.eq(id.as_bytes()))
+        .filter(grants::session_id.eq(id.as_bytes()).or(grants::remembered_id.eq(remembered)))
         .filter(grants::ended_at.is_null())
         .order(grants::id)
         .limit(limit)

@@ -205,7 +205,7 @@ async fn try_log_in(
 ) -> Result<(Vec<Cookie<'static>>, Outcome), Refusal> {
     let (visitor, _) = cookies::visitor(request, &state.app);
     let app = state.app.clone();
-    let work = move |memory: &mut HashMemory| steps::log_in(&app, memory, &sent, &visitor, &context);
+    let work = move |hash_memory: &mut HashMemory| steps::log_in(&app, hash_memory, &sent, &visitor, &context);
     let (cookies, outcome) = hop(request, state, &state.lanes.hash, work).await?;
     Ok((cookies::log_in(&state.app, &cookies.session, &cookies.memory), outcome))
 }

@@ -5,22 +5,22 @@ use std::time::Duration;
 use countersign::admin;
 use countersign::id::RememberedId;
 use countersign::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
-use countersign::store::remembered_log_ins;
+use countersign::store::remembered_log_ins::{self, Turn};
 
 use crate::app::{PASSWORD, TestApp};
 use crate::browser::{Browser, CodeRequest, Form, code, response};
 use crate::relying_party::{Answer, Tokens};
 
 const SESSION: &str = "countersign-session";
-const REMEMBERED: &str = "countersign-remembered";
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const REMEMBERED: &str = "countersign-remembered";
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[track_caller]
-fn is_logged_in(browser: &Browser) -> bool {
+pub(super) fn is_logged_in(browser: &Browser) -> bool {
     response(&browser.get(&silent().path())).contains_key("code")
 }
 
-fn silent() -> CodeRequest {
+pub(super) fn silent() -> CodeRequest {
     CodeRequest::new().with("prompt", "none")
 }
 
@@ -31,12 +31,12 @@ fn remembered(app: &TestApp) -> (Browser, String, Tokens) {
 }
 
 /// Closes a browser: what was to be forgotten then is.
-fn close(browser: &Browser) {
+pub(super) fn close(browser: &Browser) {
     browser.set_cookie(SESSION, "");
 }
 
 /// A copy of what a browser remembers, elsewhere.
-fn copy(app: &TestApp, browser: &Browser) -> Browser {
+pub(super) fn copy(app: &TestApp, browser: &Browser) -> Browser {
     let thief = Browser::new(app);
     thief.set_cookie(REMEMBERED, &browser.cookie(REMEMBERED).unwrap());
     thief
@@ -130,6 +130,7 @@ fn a_spent_secret_that_comes_back_ends_the_series_and_all_that_came_from_it() {
         close(&browser);
         let (first, second) = if thief_first { (&thief, &browser) } else { (&browser, &thief) };
         assert!(is_logged_in(first));
+        assert!(is_logged_in(first), "the answer came");
         app.advance(Duration::from_secs(61));
         assert!(!is_logged_in(second));
         assert_eq!(second.cookie(REMEMBERED).unwrap(), "");
@@ -141,7 +142,7 @@ fn a_spent_secret_that_comes_back_ends_the_series_and_all_that_came_from_it() {
 }
 
 /// The same as [`remembered`] for one more person.
-fn again(app: &TestApp) -> (Browser, String, Tokens) {
+pub(super) fn again(app: &TestApp) -> (Browser, String, Tokens) {
     let (_, email) = app.account();
     let (browser, request) = (Browser::new(app), CodeRequest::new());
     let form = Form::of(&browser.follow(&browser.get(&request.path())));
@@ -189,7 +190,8 @@ fn a_secret_is_moved_on_by_one_alone() {
             .map(|nth| {
                 let (db, next) = (&app.app.db, Digest::sha256(&[nth]));
                 scope.spawn(move || {
-                    db.write(move |tx| remembered_log_ins::move_on(tx, id, (&good, &next), now)).unwrap()
+                    db.write(move |tx| remembered_log_ins::move_on(tx, id, &Turn { from: good, to: next }, now))
+                        .unwrap()
                 })
             })
             .collect();
@@ -473,7 +475,7 @@ fn what_we_never_remembered_is_nobody() {
 
 impl CodeRequest {
     /// What a code that is had without a word is good for.
-    fn redeem_at(&self, app: &TestApp, browser: &Browser) -> Tokens {
+    pub(super) fn redeem_at(&self, app: &TestApp, browser: &Browser) -> Tokens {
         self.redeem(&app.relying_party(), &code(&browser.get(&self.path())), &[]).tokens()
     }
 }

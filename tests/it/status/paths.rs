@@ -1,16 +1,17 @@
 //! Every path that ends something, and what must be seen of it elsewhere.
 
 use countersign::admin;
-use countersign::secret::PlainSecret;
+use countersign::secret::{PlainSecret, decode_base64url, encode_base64url};
 use countersign::store::accounts::Account;
 use countersign::store::grants::EndedBy;
 use serde_json::Value;
 
 use super::{claims, eventually, feed, follower, head, is_over, place};
-use crate::app::{AUDIENCE, TestApp};
+use crate::app::{AUDIENCE, PASSWORD, TestApp};
 use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code};
 use crate::relying_party::{RelyingParty, Tokens};
 
+const REMEMBERED: &str = "countersign-remembered";
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// By which way a person lets a client in.
@@ -48,7 +49,7 @@ struct Path {
     cut: Option<&'static str>,
 }
 
-const PATHS: [Path; 14] = [
+const PATHS: [Path; 15] = [
     Path { name: "log-out by the refresh token", end: revoke_refresh, of_person: true, has_bit: true, cut: None },
     Path { name: "revocation by the access token", end: revoke_access, of_person: true, has_bit: true, cut: None },
     Path {
@@ -60,6 +61,7 @@ const PATHS: [Path; 14] = [
     },
     Path { name: "a spent refresh token comes back", end: replay, of_person: true, has_bit: true, cut: None },
     Path { name: "an authorization code comes back", end: replay_code, of_person: true, has_bit: true, cut: None },
+    Path { name: "a remembered browser is copied", end: copy_browser, of_person: true, has_bit: true, cut: None },
     Path { name: "the person logs out", end: log_out, of_person: true, has_bit: true, cut: None },
     Path { name: "the person ends a client's access", end: end_at_account, of_person: true, has_bit: true, cut: None },
     Path { name: "somebody else logs in there", end: take_browser, of_person: true, has_bit: true, cut: None },
@@ -105,6 +107,14 @@ fn replay(_: &TestApp, given: &Given) {
 
 fn replay_code(_: &TestApp, given: &Given) {
     assert_eq!(given.request.redeem(&given.party, &given.code, &[]).error(), "invalid_grant");
+}
+
+fn copy_browser(app: &TestApp, given: &Given) {
+    let remembered = decode_base64url(&given.browser.cookie(REMEMBERED).unwrap()).unwrap();
+    let thief = Browser::new(app);
+    // A secret of that series that it no longer has.
+    thief.set_cookie(REMEMBERED, &encode_base64url(&[&remembered[..16], &[7; 32]].concat()));
+    thief.get("/account");
 }
 
 fn log_out(_: &TestApp, given: &Given) {
@@ -166,7 +176,8 @@ fn given(app: &TestApp, way: Way) -> Given {
     let (account, email) = app.account();
     let (party, browser) = (app.relying_party(), Browser::new(app));
     let request = CodeRequest::of("web", CALLBACK).with("scope", "read write");
-    let code = code(&browser.log_in(&browser.get(&request.path()), &email));
+    let form = Form::of(&browser.follow(&browser.get(&request.path())));
+    let code = code(&form.send(&browser, &[("username", &email), ("password", PASSWORD), ("remember", "yes")]));
     let tokens = match way {
         Way::Code => request.redeem(&party, &code, &[]).tokens(),
         Way::Device => by_device(&party, &browser),
