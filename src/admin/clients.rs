@@ -14,7 +14,7 @@ use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::ClientMetadata;
 use crate::secret::PlainSecret;
 use crate::store::audit_log::{self, AuditEvent};
-use crate::store::clients::{self, Client, ClientSecret, Word};
+use crate::store::clients::{self, Client, ClientSecret, OLD_SECRET_TTL, Word};
 use crate::store::{Error, Read, status_positions};
 
 /// The most secrets that a client may have: the new one and the old one.
@@ -143,24 +143,38 @@ pub fn enable(app: &App, client_id: &str) -> Result<(), AdminError> {
     if found { Ok(()) } else { Err(AdminError::NotFound("client")) }
 }
 
-/// Gives a client a new secret beside the one it has; both are good until [`drop_old_secret`].
+/// A new secret of a client.
+pub struct RotatedSecret {
+    /// It, shown now and never again.
+    pub secret: PlainSecret,
+    /// How long the old one is good.
+    pub old_until: Timestamp,
+}
+
+/// Gives a client a new secret beside the one it has, which is good until [`OLD_SECRET_TTL`] from now or [`drop_old_secret`].
 ///
 /// # Errors
 /// [`AdminError::TwoSecretsInForce`], [`AdminError::PublicClientHasNoSecret`], [`AdminError::NotFound`].
-pub fn rotate_secret(app: &App, client_id: &str) -> Result<PlainSecret, AdminError> {
+pub fn rotate_secret(app: &App, client_id: &str) -> Result<RotatedSecret, AdminError> {
     let client = find(app, client_id)?;
     if !client.metadata.has_secret() {
         return Err(AdminError::PublicClientHasNoSecret);
     }
     let (kept, plain) = new_secret(app, &client.id)?;
+    let now = app.clock.now();
     let added = app.db.write(move |tx| {
-        if secrets_of(tx, &client.id)?.len() >= MAX_SECRETS {
+        let Some(client) = clients::find(tx, &client.id)? else { return Ok(false) };
+        if client.secrets_in_force(now).count() >= MAX_SECRETS {
             return Ok(false);
+        }
+        for over in client.secrets.iter().rev().skip(1) {
+            clients::remove_secret(tx, over.id)?;
         }
         clients::insert_secret(tx, &client.id, &kept)?;
         Ok(true)
     })?;
-    if added { Ok(plain) } else { Err(AdminError::TwoSecretsInForce) }
+    let rotated = RotatedSecret { secret: plain, old_until: now.plus(OLD_SECRET_TTL) };
+    if added { Ok(rotated) } else { Err(AdminError::TwoSecretsInForce) }
 }
 
 /// Drops the older of a client's two secrets.

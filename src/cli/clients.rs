@@ -170,8 +170,9 @@ pub(super) fn run(
             output.either(&json!({ "client_id": id, "enabled": true }), || format!("enabled {id}"));
         }
         ClientsCommand::RotateSecret { id, drop_old: false } => {
-            let secret = clients::rotate_secret(&open(Makes::Nothing)?, id)?;
-            output.row(&json!({ "client_id": id, "client_secret": secret.expose() }));
+            let rotated = clients::rotate_secret(&open(Makes::Nothing)?, id)?;
+            let (secret, until) = (rotated.secret.expose(), rotated.old_until.to_string());
+            output.row(&json!({ "client_id": id, "client_secret": secret, "old_secret_until": until }));
         }
         ClientsCommand::RotateSecret { id, drop_old: true } => {
             clients::drop_old_secret(&open(Makes::Nothing)?, id)?;

@@ -33,7 +33,7 @@ pub fn authenticate(app: &App, presented: &PresentedClient, context: &RequestCon
     let secret_proven = match &presented.method {
         Method::Bare | Method::Assertion(_) => true,
         Method::Basic(secret) | Method::Post(secret) => {
-            secret_fits(&app.secrets.load().client_secret_hash, found.as_deref(), &presented.client_id, secret)
+            secret_fits(app, found.as_deref(), &presented.client_id, secret)
         }
     };
     // OAuth 2.1 §7.7: the same for a client that nobody knows.
@@ -162,16 +162,11 @@ pub fn new_secret(app: &App, id: &ClientId) -> Option<(ClientSecret, PlainSecret
 }
 
 /// Compares with each of the client's secrets, without stopping at the first that fits.
-pub(super) fn secret_fits(
-    keys: &[(u8, PurposeKey)],
-    client: Option<&Client>,
-    id: &ClientId,
-    secret: &PlainSecret,
-) -> bool {
-    let mut fits = false;
-    for (version, key) in keys {
+pub(super) fn secret_fits(app: &App, client: Option<&Client>, id: &ClientId, secret: &PlainSecret) -> bool {
+    let (mut fits, now) = (false, app.clock.now());
+    for (version, key) in &app.secrets.load().client_secret_hash {
         let digest = secret_digest(key, id, secret);
-        for known in client.into_iter().flat_map(|client| &client.secrets) {
+        for known in client.into_iter().flat_map(|client| client.secrets_in_force(now)) {
             // ASVS 11.2.4: digests compare in constant time.
             fits |= known.key_version == *version && known.digest == digest;
         }

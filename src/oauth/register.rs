@@ -190,8 +190,7 @@ pub fn replace(
     if registrant.client_id.as_deref() != Some(client.id.as_str()) {
         return other("client_id");
     }
-    let keys = app.secrets.load();
-    let fits = |secret: &PlainSecret| secret_fits(&keys.client_secret_hash, Some(&client), &client.id, secret);
+    let fits = |secret: &PlainSecret| secret_fits(app, Some(&client), &client.id, secret);
     if registrant.client_secret.as_ref().is_some_and(|secret| !fits(secret)) {
         return other("client_secret");
     }

@@ -49,7 +49,18 @@ impl Client {
     pub fn is_anybodys(&self) -> bool {
         self.metadata.is_public() || self.registration.is_some()
     }
+
+    /// The secrets that are good at `now`, the oldest first. ASVS 13.3.4: one that has a successor has an end.
+    pub fn secrets_in_force(&self, now: Timestamp) -> impl Iterator<Item = &ClientSecret> {
+        let latest = self.secrets.iter().map(|secret| secret.created_at).max();
+        self.secrets.iter().filter(move |secret| {
+            latest.is_none_or(|latest| secret.created_at >= latest || now < latest.plus(OLD_SECRET_TTL))
+        })
+    }
 }
+
+/// How long a secret is good beside its successor.
+pub const OLD_SECRET_TTL: Duration = Duration::from_hours(30 * 24);
 
 /// The digest of nothing that anybody could show: a client that deleted itself is nobody's to change.
 const NOBODYS: [u8; 32] = [0; 32];

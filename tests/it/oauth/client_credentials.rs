@@ -1,5 +1,7 @@
 //! RFC 6749 §4.4: a client for itself.
 
+use std::time::Duration;
+
 use crate::app::{Backend, TestApp, backend};
 use crate::relying_party::basic;
 
@@ -70,8 +72,8 @@ fn a_new_and_an_old_secret_are_both_good_until_the_old_one_is_dropped() {
     let app = TestApp::start();
     let old = app.confidential_client();
     let party = app.relying_party();
-    app.advance(std::time::Duration::from_secs(1));
-    let new = clients::rotate_secret(&app.app, "svc").unwrap();
+    app.advance(Duration::from_secs(1));
+    let new = clients::rotate_secret(&app.app, "svc").unwrap().secret;
     assert!(matches!(clients::rotate_secret(&app.app, "svc"), Err(AdminError::TwoSecretsInForce)));
     app.app.clients.reload(&app.app.db).unwrap();
     party.client_credentials("svc", &old, &[]).tokens();
@@ -81,6 +83,32 @@ fn a_new_and_an_old_secret_are_both_good_until_the_old_one_is_dropped() {
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(party.client_credentials("svc", &old, &[]).error(), "invalid_client");
     party.client_credentials("svc", new.expose(), &[]).tokens();
+}
+
+#[test]
+fn an_old_secret_has_an_end() {
+    use countersign::admin::clients;
+    let app = TestApp::start();
+    let old = app.confidential_client();
+    let party = app.relying_party();
+    app.advance(Duration::from_hours(40 * 24));
+    party.client_credentials("svc", &old, &[]).tokens();
+    let rotated = clients::rotate_secret(&app.app, "svc").unwrap();
+    app.app.clients.reload(&app.app.db).unwrap();
+    app.advance(Duration::from_hours(30 * 24) - Duration::from_secs(1));
+    party.client_credentials("svc", &old, &[]).tokens();
+    assert!(rotated.old_until > app.app.clock.now());
+    app.advance(Duration::from_secs(1));
+    // ASVS 13.3.4.
+    assert_eq!(party.client_credentials("svc", &old, &[]).error(), "invalid_client");
+    party.client_credentials("svc", rotated.secret.expose(), &[]).tokens();
+    // And it makes room for another.
+    let third = clients::rotate_secret(&app.app, "svc").unwrap().secret;
+    app.app.clients.reload(&app.app.db).unwrap();
+    assert_eq!(party.client_credentials("svc", &old, &[]).error(), "invalid_client");
+    for good in [rotated.secret.expose(), third.expose()] {
+        party.client_credentials("svc", good, &[]).tokens();
+    }
 }
 
 #[test]
@@ -107,7 +135,7 @@ fn instances_notice_a_change_by_themselves() {
     party.client_credentials("svc", &secret, &[]).tokens();
     countersign::admin::clients::disable(&app.app, "svc").unwrap();
     let noticed = (0..30).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(100));
         party.client_credentials("svc", &secret, &[]).status == 401
     });
     assert!(noticed, "not within three seconds");
