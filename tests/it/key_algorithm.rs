@@ -338,10 +338,10 @@ fn a_row_whose_algorithm_somebody_else_changed_is_refused() {
 fn the_way_back_takes_keys_for_ps256_out_of_the_jwks() {
     let backend = if crate::app::backend() == Backend::Sqlite { "sqlite" } else { "postgres" };
     let down =
-        std::fs::read_to_string(format!("migrations/{backend}/2026-11-24-060000_key_algorithm/down.sql")).unwrap();
+        std::fs::read_to_string(format!("migrations/{backend}/2026-11-23-190000_key_algorithm/down.sql")).unwrap();
     let go_back = |database: &TestDatabase| {
         database.execute(&down);
-        database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261124060000'");
+        database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261123190000'");
     };
     let open = |database: &TestDatabase| {
         App::open(database.settings(&[]), "http://127.0.0.1".to_owned(), Clock::system()).unwrap()

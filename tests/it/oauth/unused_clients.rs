@@ -219,9 +219,9 @@ fn what_an_older_server_let_somebody_allow_stays() {
     // The migration marks those alone that nobody has allowed anything.
     let (_, third) = registered(&app, &public());
     let backend = if app.database.url.starts_with("sqlite:") { "sqlite" } else { "postgres" };
-    let down = Path::new("migrations").join(backend).join("2026-11-24-000000_unused_clients/down.sql");
+    let down = Path::new("migrations").join(backend).join("2026-11-23-180000_unused_clients/down.sql");
     app.database.execute(&std::fs::read_to_string(down).unwrap());
-    app.database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261124000000'");
+    app.database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261123180000'");
     migrate::apply(&app.app.settings.database).unwrap();
     let marked = app.database.lines("SELECT id AS line FROM clients WHERE unused_since IS NOT NULL");
     assert_eq!(marked, [text(&third, "client_id")]);
