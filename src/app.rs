@@ -27,8 +27,8 @@ use crate::store::migrate::{self, MigrateError};
 use crate::store::signing_keys::{self, KeyState, StoredKey};
 use crate::store::{self, Db};
 
-/// Threads for whatever reads or writes rows, refreshes above all. More than processors, since each waits for its commit to be durable, and on SQLite those that
-/// wait together share one.
+/// Threads for whatever reads or writes rows, refreshes above all. More than processors, since each waits for its commit to be
+/// durable, and on SQLite those that wait together share one.
 const TOKEN_THREADS: usize = 16;
 /// The most requests that wait for such a thread.
 const TOKEN_QUEUE: usize = 256;

@@ -1,6 +1,6 @@
 //! Private halves at rest: AES-256-GCM under a key derived from the master key, bound to the key's name, its purpose and
-//! the master key's version, so that no two rows can be swapped (ASVS 11.3.3). A key for
-//! another algorithm than RS256 is bound to that, too: nothing that does not know of it can sign with it. A standby is under a key of its own, so
+//! the master key's version, so that no two rows can be swapped (ASVS 11.3.3). A key for another algorithm than RS256 is bound
+//! to that, too: nothing that does not know of it can sign with it. A standby is under a key of its own, so
 //! that whoever gets hold of what opens the active key has not got the one that will replace it. The row of a verify-only
 //! key holds its thumbprint instead: proof that we wrote the row.
 

@@ -64,8 +64,8 @@ pub fn bind(
     Ok(())
 }
 
-/// The thumbprint of the key whose proof comes with the request of a client, if there is one: made for this method, path and access token,
-/// now, and never seen before.
+/// The thumbprint of the key whose proof comes with the request of a client, if there is one: made for this method, path and
+/// access token, now, and never seen before.
 ///
 /// # Errors
 /// A [`DpopRefusal`]; too many of them.

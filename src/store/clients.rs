@@ -20,6 +20,9 @@ use crate::secret::{Digest, Random};
 
 const TABLE: &str = "clients";
 
+/// How long a secret is good beside its successor.
+pub const OLD_SECRET_TTL: Duration = Duration::from_hours(30 * 24);
+
 /// A registered client.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -58,9 +61,6 @@ impl Client {
         })
     }
 }
-
-/// How long a secret is good beside its successor.
-pub const OLD_SECRET_TTL: Duration = Duration::from_hours(30 * 24);
 
 /// The digest of nothing that anybody could show: a client that deleted itself is nobody's to change.
 const NOBODYS: [u8; 32] = [0; 32];

@@ -137,14 +137,14 @@ pub(in crate::web) fn refresh(
     client_id: &ClientId,
     cookie: &refresh_cookie::Cookie,
 ) -> Option<Cookie<'static>> {
-    let build = |value| build(app, refresh_name(app, client_id), value).same_site(SameSite::Strict);
+    let strict = |value| build(app, refresh_name(app, client_id), value).same_site(SameSite::Strict);
     match cookie {
         refresh_cookie::Cookie::Kept => None,
         refresh_cookie::Cookie::Set(token, life) => {
             let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
-            Some(build(token).max_age(Age::seconds(seconds)).finish())
+            Some(strict(token).max_age(Age::seconds(seconds)).finish())
         }
-        refresh_cookie::Cookie::Cleared => Some(build(&PlainSecret::new("")).max_age(Age::ZERO).finish()),
+        refresh_cookie::Cookie::Cleared => Some(strict(&PlainSecret::new("")).max_age(Age::ZERO).finish()),
     }
 }
 
