@@ -15,7 +15,6 @@ use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
 use crate::oauth::userinfo::{claims_of, known};
 use crate::protocol::claims_request::ClaimsRequest;
-use crate::protocol::client_credentials::ClientId;
 use crate::protocol::confirmation::Confirmation;
 use crate::protocol::resource::Resources;
 use crate::protocol::scope::Scope;
@@ -47,27 +46,27 @@ impl ProvenClient {
 /// What a person allowed a client, and how the person had logged in.
 struct Allowed {
     account_id: AccountId,
-    client_id: ClientId,
+    /// The log-in, if it was at a browser.
+    session_id: Option<SessionId>,
     scope: Scope,
     audiences: Resources,
     amr: Vec<String>,
     auth_time: Timestamp,
-    session_id: Option<SessionId>,
-    confirmation: Option<Confirmation>,
     claims: ClaimsRequest,
-    subject: Option<String>,
 }
 
 /// The row of a grant that begins now.
-fn new_grant(app: &App, allowed: Allowed, status_position: i64) -> Grant {
+fn new_grant(app: &App, asking: &ProvenClient, allowed: Allowed) -> Result<Grant, Refusal> {
+    let client = &asking.client;
+    let status_position = app.status.take_position(&app.db, &app.clock, app.random)?;
     let now = app.clock.now();
     let tokens = &app.settings.tokens;
     let expires_at = now.plus(tokens.refresh_absolute_ttl);
-    Grant {
+    Ok(Grant {
         id: GrantId::new(now, &app.random),
         handle: Handle(app.random.bytes()),
         account_id: allowed.account_id,
-        client_id: allowed.client_id,
+        client_id: client.id.clone(),
         scope: allowed.scope,
         audiences: allowed.audiences,
         amr: allowed.amr,
@@ -79,10 +78,10 @@ fn new_grant(app: &App, allowed: Allowed, status_position: i64) -> Grant {
         ended_at: None,
         status_position,
         session_id: allowed.session_id,
-        confirmation: allowed.confirmation,
+        confirmation: asking.binds_grant(),
         claims: allowed.claims,
-        subject: allowed.subject,
-    }
+        subject: pairwise::subject(app, client, allowed.account_id)?,
+    })
 }
 
 /// The first refresh token of a grant, if its client may use one (RFC 6749 §5.1: optional).
@@ -95,43 +94,26 @@ fn first_refresh_token(app: &App, client: &Client, grant: &Grant) -> Result<Opti
     Ok(Some(sealed))
 }
 
-/// What a person approved at a browser.
-struct Approved {
-    account_id: AccountId,
-    session_id: SessionId,
-    scope: Scope,
+/// What the first tokens of a grant are.
+struct First {
+    grant_type: GrantType,
+    /// Those of the grant's resources that they are for.
     audiences: Resources,
-    amr: Vec<String>,
-    auth_time: Timestamp,
-    claims: ClaimsRequest,
     nonce: Option<String>,
 }
 
-/// The grant of an approval, and its first tokens for some of its resources: signed before whatever buys them is used up, so that
-/// whoever is told to come back can. `None` when its account is gone.
+/// The grant of what was allowed at a browser, and its first tokens: signed before whatever buys them is used up, so that whoever is
+/// told to come back can. `None` when its account is gone.
 fn prepare(
     app: &App,
     asking: &ProvenClient,
-    approved: Approved,
-    (grant_type, audiences): (GrantType, Resources),
+    allowed: Allowed,
+    First { grant_type, audiences, nonce }: First,
 ) -> Result<Option<(Grant, TokenResponse)>, Refusal> {
     let client = &asking.client;
-    let Some(account) = app.db.read(|tx| accounts::find(tx, approved.account_id))? else { return Ok(None) };
+    let Some(account) = app.db.read(|tx| accounts::find(tx, allowed.account_id))? else { return Ok(None) };
     refuse_large_claims(client, &account.roles)?;
-    let position = app.status.take_position(&app.db, &app.clock, app.random)?;
-    let allowed = Allowed {
-        account_id: approved.account_id,
-        client_id: client.id.clone(),
-        scope: approved.scope,
-        audiences: approved.audiences,
-        amr: approved.amr,
-        auth_time: approved.auth_time,
-        session_id: Some(approved.session_id),
-        confirmation: asking.binds_grant(),
-        claims: approved.claims,
-        subject: pairwise::subject(app, client, approved.account_id)?,
-    };
-    let grant = new_grant(app, allowed, position);
+    let grant = new_grant(app, asking, allowed)?;
     let refresh_token = first_refresh_token(app, client, &grant)?;
     let authorization = Authorization {
         grant_type,
@@ -139,7 +121,7 @@ fn prepare(
         scope: grant.scope.clone(),
         audiences,
         person: Some(Person::behind(&grant, account.roles.clone())),
-        nonce: approved.nonce,
+        nonce,
         id_claims: claims_of(&known(account), |name| grant.claims.id_token.contains(name)),
         confirmation: asking.confirmation.clone(),
         act: None,

@@ -4,7 +4,7 @@
 //! its minute. What fails before that changes nothing but the count of wrong verifiers.
 
 use super::refresh::narrow_resources;
-use super::{Approved, ProvenClient, insert_of_session, prepare};
+use super::{Allowed, First, ProvenClient, insert_of_session, prepare};
 use crate::app::App;
 use crate::id::GrantId;
 use crate::oauth::RequestContext;
@@ -58,17 +58,17 @@ pub fn redeem(
     // RFC 8707 §2.2, RFC 6749 §3.3: less than was granted may be asked for here.
     let audiences =
         narrow_resources(&code.audiences, &request.resources).map_err(|refusal| refusal.of_client(&client.id))?;
-    let approved = Approved {
+    let allowed = Allowed {
         account_id: code.account_id,
-        session_id: code.session_id,
+        session_id: Some(code.session_id),
         scope: code.scope.clone(),
         audiences: code.audiences.clone(),
         amr: code.amr.clone(),
         auth_time: code.auth_time,
         claims: code.claims.clone(),
-        nonce: code.nonce.clone(),
     };
-    let prepared = prepare(app, asking, approved, (GrantType::AuthorizationCode, audiences))?;
+    let first = First { grant_type: GrantType::AuthorizationCode, audiences, nonce: code.nonce.clone() };
+    let prepared = prepare(app, asking, allowed, first)?;
     let (grant, tokens) = prepared.ok_or_else(|| refuse(CodeRefusal::SessionOver))?;
     match make(app, &code, &grant, not_after, context)? {
         Made::Grant => {}

@@ -2,7 +2,7 @@
 //! and gets its grant once the answer is yes.
 
 use super::refresh::narrow_resources;
-use super::{Approved, ProvenClient, insert_of_session, prepare};
+use super::{Allowed, First, ProvenClient, insert_of_session, prepare};
 use crate::app::App;
 use crate::oauth::RequestContext;
 use crate::protocol::claims_request::ClaimsRequest;
@@ -38,17 +38,17 @@ pub fn redeem(
     // RFC 8707 §2.2: less than was granted may be asked for here.
     let audiences =
         narrow_resources(&device.audiences, &request.resources).map_err(|refusal| refusal.of_client(&client.id))?;
-    let approved = Approved {
+    let allowed = Allowed {
         account_id: by.account_id,
-        session_id: by.session_id,
+        session_id: Some(by.session_id),
         scope: device.scope.clone(),
         audiences: device.audiences.clone(),
         amr: by.amr.clone(),
         auth_time: by.auth_time,
         claims: ClaimsRequest::default(),
-        nonce: None,
     };
-    let prepared = prepare(app, asking, approved, (GrantType::DeviceCode, audiences))?;
+    let first = First { grant_type: GrantType::DeviceCode, audiences, nonce: None };
+    let prepared = prepare(app, asking, allowed, first)?;
     let (grant, tokens) = prepared.ok_or_else(|| refuse(DeviceRefusal::SessionOver))?;
     let not_after = read_at.plus(context.deadline.remaining());
     make(app, &device, by, (&grant, not_after), context)?.map_err(refuse)?;

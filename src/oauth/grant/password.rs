@@ -11,7 +11,7 @@ use crate::protocol::token_request::{Credentials, GrantType, TokenRequest};
 use crate::reason::{CapacityRefusal, LoginRefusal, Refusal};
 use crate::store::grants;
 use crate::token::issue::refuse_large_claims;
-use crate::token::{Authorization, Person, pairwise};
+use crate::token::{Authorization, Person};
 
 /// Logs a person in and makes a grant; the refresh token is there if the client may use one.
 ///
@@ -30,20 +30,16 @@ pub fn authorize(
     let proven = login::prove_password(app, memory, credentials, context.network)
         .map_err(|refusal| refusal.of_client(&client.id))?;
     refuse_large_claims(client, &proven.account.roles)?;
-    let status_position = app.status.take_position(&app.db, &app.clock, app.random)?;
     let allowed = Allowed {
         account_id: proven.account.id,
-        client_id: client.id.clone(),
+        session_id: None,
         scope,
         audiences,
         amr: proven.amr(),
         auth_time: proven.auth_time,
-        session_id: None,
-        confirmation: asking.binds_grant(),
         claims: ClaimsRequest::default(),
-        subject: pairwise::subject(app, client, proven.account.id)?,
     };
-    let grant = new_grant(app, allowed, status_position);
+    let grant = new_grant(app, asking, allowed)?;
     let roles = proven.account.roles.clone();
     let (row, seen_version) = (grant.clone(), proven.account.credentials_version);
     let not_after = proven.read_at.plus(context.deadline.remaining());
