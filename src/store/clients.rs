@@ -248,6 +248,8 @@ const HOLD_UNUSED: &str = "UPDATE clients SET unused_since = unused_since \
 const KEEP_USED: &str = "UPDATE clients SET unused_since = NULL WHERE id = ? \
     AND (EXISTS (SELECT 1 FROM consents WHERE client_id = ?) OR EXISTS (SELECT 1 FROM grants WHERE client_id = ?))";
 const REMOVE_SECRETS: &str = "DELETE FROM client_secrets WHERE client_id = ?";
+// CWE-770: whoever goes on pushing keeps neither its client nor those that leave with it.
+const REMOVE_PUSHED: &str = "DELETE FROM pushed_requests WHERE client_id = ?";
 const REMOVE: &str = "DELETE FROM clients WHERE id = ?";
 
 /// Removes at most `limit` clients that registered themselves and that nobody has used or begun to since before `before`; says
@@ -270,6 +272,7 @@ pub fn remove_unused(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Resul
         let of_it = vec![Bind::Text(&id), Bind::Text(&id), Bind::Text(&id)];
         if is_unused && Statement::new(KEEP_USED, of_it).execute(tx.conn())? == 0 {
             Statement::new(REMOVE_SECRETS, vec![Bind::Text(&id)]).execute(tx.conn())?;
+            Statement::new(REMOVE_PUSHED, vec![Bind::Text(&id)]).execute(tx.conn())?;
             removed += Statement::new(REMOVE, vec![Bind::Text(&id)]).execute(tx.conn())?;
         }
     }

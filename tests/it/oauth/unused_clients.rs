@@ -144,6 +144,10 @@ fn one_that_somebody_always_begins_to_use_leaves_after_eight_days() {
     visits(1);
     assert_eq!(ids(&app), [id], "the last day has begun");
     app.advance(SECOND * 30);
+    // Nor does it stay by what it pushes at this moment.
+    let request = CodeRequest::of(id, CALLBACK);
+    let pairs: Vec<_> = request.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(app.relying_party().form("/par", &[], &pairs).status, 201);
     sweep(&app);
     assert_eq!(ids(&app).len(), 0);
 }
