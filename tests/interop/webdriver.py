@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,30 @@ import urllib.error
 import urllib.request
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+STARTED = re.compile(r"started.* on port (\d+)")
 
 
 class WebDriverError(Exception):
     """What the driver says."""
+
+
+def started(driver, folder):
+    """A running driver and its port.
+
+    It takes a free port of one address family and then the same of the other, where somebody else may have it: then it ends at once,
+    and is started again.
+    """
+    for _ in range(5):
+        process = subprocess.Popen(
+            [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder
+        )
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if found := STARTED.search(line):
+                return process, int(found[1])
+        process.wait()
+    sys.exit(f"chromedriver ended with {process.returncode}: {''.join(said)}")
 
 
 class Browser:
@@ -25,15 +46,8 @@ class Browser:
         if not chromium or not driver:
             sys.exit("missing: chromium and chromium-driver (scripts/interop-install)")
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self.process = subprocess.Popen(
-            [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.profile.name
-        )
-        # It takes a free port and says which.
-        self.base = next(
-            f"http://127.0.0.1:{line.split(' on port ')[1].strip().rstrip('.')}"
-            for line in self.process.stdout
-            if " on port " in line and "started" in line
-        )
+        self.process, port = started(driver, self.profile.name)
+        self.base = f"http://127.0.0.1:{port}"
         options = {
             "binary": chromium,
             "args": [
