@@ -42,7 +42,7 @@ fn steps(criterion: &mut Criterion) {
         "grant_types": ["client_credentials"], "scope": "read write", "audiences": ["https://api.example"],
     }))
     .unwrap();
-    let (_, secret) = clients::create(&app, "svc", ClientMetadata::try_from(json).unwrap()).unwrap();
+    let (_, secret) = clients::create(&app, "svc", ClientMetadata::try_from(json).unwrap(), "test").unwrap();
     app.clients.reload(&app.db).unwrap();
     let pair = base64::engine::general_purpose::STANDARD.encode(format!("svc:{}", secret.unwrap().expose()));
     let authorization = format!("Basic {pair}");

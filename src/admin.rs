@@ -6,14 +6,17 @@ pub mod grants;
 pub mod keys;
 pub mod registration_tokens;
 
-use crate::app::StartError;
+use serde_json::Value;
+
+use crate::app::{App, StartError};
 use crate::keys::MasterKeyError;
 use crate::keys::life::LifeError;
 use crate::keys::situation::NotNow;
 use crate::login_name::NameError;
 use crate::password_hash::HashError;
 use crate::protocol::client_metadata::MetadataError;
-use crate::store;
+use crate::store::audit_log::{self, AuditEvent};
+use crate::store::{self, Write};
 
 /// Why an operator's action was refused; nothing was changed, but for [`AdminError::MasterKeyNotEverywhere`].
 #[derive(Debug, thiserror::Error)]
@@ -113,5 +116,29 @@ fn taken(what: &'static str) -> impl Fn(store::Error) -> AdminError {
         | store::Error::Unavailable(_)
         | store::Error::Expired
         | store::Error::Corrupt { .. } => error.into(),
+    }
+}
+
+/// What an operator's command leaves in the audit trail, for the transaction that does it.
+struct Trail {
+    id: [u8; 16],
+    actor: String,
+}
+
+impl Trail {
+    fn of(app: &App, actor: &str) -> Self {
+        Self { id: app.random.bytes(), actor: actor.to_owned() }
+    }
+
+    /// Notes what was done, once (OWASP ASVS 5.0 §16.3.3): it is there if the change is, and not if the change is not.
+    fn note(
+        &self,
+        tx: &mut Write<'_>,
+        event: &'static str,
+        subject: &impl ToString,
+        details: Value,
+    ) -> Result<(), store::Error> {
+        let event = AuditEvent { actor: self.actor.clone(), event, subject: subject.to_string(), details };
+        audit_log::record(tx, self.id, &event)
     }
 }

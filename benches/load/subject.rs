@@ -83,7 +83,7 @@ impl Ground {
         let client = |id: &str, json: serde_json::Value| {
             let json: ClientMetadataJson = serde_json::from_value(json).expect("client metadata");
             let metadata = ClientMetadata::try_from(json).expect("client metadata");
-            clients::create(&app, id, metadata).expect("a client").1
+            clients::create(&app, id, metadata, "test").expect("a client").1
         };
         client(
             PUBLIC_CLIENT,
@@ -277,7 +277,7 @@ fn person(app: &App, nth: usize) -> (Account, String) {
         password: PlainSecret::new(PASSWORD),
         claims: serde_json::Map::new(),
     };
-    (accounts::create(app, &new).expect("an account"), email)
+    (accounts::create(app, &new, "test").expect("an account"), email)
 }
 
 fn new_postgres_database(name: &str) -> String {

@@ -1,8 +1,8 @@
 //! Accounts, as operators handle them.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{AdminError, taken};
+use super::{AdminError, Trail, taken};
 use crate::app::App;
 use crate::id::AccountId;
 use crate::identity::login;
@@ -35,7 +35,7 @@ pub struct NewAccount {
 ///
 /// # Errors
 /// [`AdminError`], naming the rule that was broken or the name that is taken.
-pub fn create(app: &App, new: &NewAccount) -> Result<Account, AdminError> {
+pub fn create(app: &App, new: &NewAccount, actor: &str) -> Result<Account, AdminError> {
     let email_key = parse_email(&new.email)?;
     let username_key = new.username.as_deref().map(parse_username).transpose()?;
     if !new.roles.iter().all(|role| is_role(role)) {
@@ -55,9 +55,12 @@ pub fn create(app: &App, new: &NewAccount) -> Result<Account, AdminError> {
         credentials_version: 0,
         claims: new.claims.clone(),
     };
-    let row = account.clone();
+    let (row, trail) = (account.clone(), Trail::of(app, actor));
     app.db
-        .write(move |tx| accounts::insert(tx, &row, (&email_key, username_key.as_ref())))
+        .write(move |tx| {
+            accounts::insert(tx, &row, (&email_key, username_key.as_ref()))?;
+            trail.note(tx, "account_created", &row.id, json!({ "roles": row.roles }))
+        })
         .map_err(taken("the e-mail address or user name"))?;
     Ok(account)
 }
@@ -95,13 +98,15 @@ pub fn count_live_grants(app: &App, id: AccountId) -> Result<i64, AdminError> {
 ///
 /// # Errors
 /// [`AdminError::NotFound`]; the store's own reasons.
-pub fn disable(app: &App, id: AccountId) -> Result<usize, AdminError> {
-    let (now, random) = (app.clock.now(), app.random);
+pub fn disable(app: &App, id: AccountId, actor: &str) -> Result<usize, AdminError> {
+    let (now, random, trail) = (app.clock.now(), app.random, Trail::of(app, actor));
     let ended = app.db.write(move |tx| {
         if !accounts::set_disabled(tx, id, Some(now), random)? {
             return Ok(None);
         }
-        grants::end_of_account(tx, id, EndedBy::AccountDisabled, now).map(Some)
+        let ended = grants::end_of_account(tx, id, EndedBy::AccountDisabled, now)?;
+        trail.note(tx, "account_disabled", &id, json!({ "ended": ended }))?;
+        Ok(Some(ended))
     })?;
     ended.ok_or(AdminError::NotFound("account"))
 }
@@ -110,11 +115,15 @@ pub fn disable(app: &App, id: AccountId) -> Result<usize, AdminError> {
 ///
 /// # Errors
 /// [`AdminError::NotFound`]; the store's own reasons.
-pub fn enable(app: &App, id: AccountId) -> Result<(), AdminError> {
-    let (key, random) = (app.secrets.load().login_attempt.clone(), app.random);
+pub fn enable(app: &App, id: AccountId, actor: &str) -> Result<(), AdminError> {
+    let (key, random, trail) = (app.secrets.load().login_attempt.clone(), app.random, Trail::of(app, actor));
     let found = app.db.write(move |tx| {
         login::forgive(tx, &key, id)?;
-        accounts::set_disabled(tx, id, None, random)
+        let found = accounts::set_disabled(tx, id, None, random)?;
+        if found {
+            trail.note(tx, "account_enabled", &id, json!({}))?;
+        }
+        Ok(found)
     })?;
     if found { Ok(()) } else { Err(AdminError::NotFound("account")) }
 }
@@ -123,19 +132,21 @@ pub fn enable(app: &App, id: AccountId) -> Result<(), AdminError> {
 ///
 /// # Errors
 /// [`AdminError`], naming the rule that was broken.
-pub fn set_password(app: &App, account: &Account, password: &PlainSecret) -> Result<usize, AdminError> {
+pub fn set_password(app: &App, account: &Account, password: &PlainSecret, actor: &str) -> Result<usize, AdminError> {
     let names = [Some(LoginKey::of(&account.email)), account.username.as_deref().map(LoginKey::of)];
     refuse_bad_password(app, password, [names[0].as_ref(), names[1].as_ref()])?;
     let hash = app.hasher.hash(&mut HashMemory::default(), &app.random, password)?;
     let (id, now, key) = (account.id, app.clock.now(), app.secrets.load().login_attempt.clone());
-    let random = app.random;
+    let (random, trail) = (app.random, Trail::of(app, actor));
     // ASVS 7.4.3: whoever knew the old password is out.
     let ended = app.db.write(move |tx| {
         if !accounts::set_password(tx, id, &hash, random)? {
             return Ok(None);
         }
         login::forgive(tx, &key, id)?;
-        grants::end_of_account(tx, id, EndedBy::PasswordChange, now).map(Some)
+        let ended = grants::end_of_account(tx, id, EndedBy::PasswordChange, now)?;
+        trail.note(tx, "password_set", &id, json!({ "ended": ended }))?;
+        Ok(Some(ended))
     })?;
     ended.ok_or(AdminError::NotFound("account"))
 }

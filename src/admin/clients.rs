@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{AdminError, taken};
+use super::{AdminError, Trail, taken};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::AccountId;
@@ -13,7 +13,6 @@ use crate::oauth::register::replacement::Replacement;
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::ClientMetadata;
 use crate::secret::PlainSecret;
-use crate::store::audit_log::{self, AuditEvent};
 use crate::store::clients::{self, Client, ClientSecret, OLD_SECRET_TTL, Word};
 use crate::store::{Error, Read, status_positions};
 
@@ -31,6 +30,7 @@ pub fn create(
     app: &App,
     client_id: &str,
     metadata: ClientMetadata,
+    actor: &str,
 ) -> Result<(Client, Option<PlainSecret>), AdminError> {
     // RFC 9068 §5: a client_id that could be an account's sub would let a client pass as that account.
     let looks_like_a_sub = client_id.parse::<AccountId>().is_ok();
@@ -39,7 +39,7 @@ pub fn create(
     let secret = metadata.has_secret().then(|| new_secret(app, &id)).transpose()?;
     let now = app.clock.now();
     let kept: Vec<ClientSecret> = secret.iter().map(|(kept, _)| kept.clone()).collect();
-    let random = app.random;
+    let (random, trail) = (app.random, Trail::of(app, actor));
     let client = app
         .db
         .write(move |tx| {
@@ -56,6 +56,7 @@ pub fn create(
             };
             clients::insert(tx, &client)?;
             client.secrets.iter().try_for_each(|secret| clients::insert_secret(tx, &client.id, secret))?;
+            trail.note(tx, "client_created", &client.id, json!({ "secret_made": !client.secrets.is_empty() }))?;
             Ok(client)
         })
         .map_err(taken("the client_id"))?;
@@ -94,17 +95,12 @@ pub fn replace(
     metadata.subjects.refuse_other_algorithms(&app.keyring.algorithms())?;
     let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
     let (replacement, secret) = Replacement::new(app, &id, metadata.clone()).ok_or(NO_SECRET)?;
-    let (actor, event_id) = (actor.to_owned(), app.random.bytes());
+    let trail = Trail::of(app, actor);
     let replaced = app.db.write(move |tx| {
         let Some(replaced) = replacement.carry_out(tx, &id, &Word::Operators)? else { return Ok(None) };
         let changed = changed_members(&replaced.before.metadata, &metadata);
-        let event = AuditEvent {
-            actor: actor.clone(),
-            event: "client_replaced",
-            subject: id.to_string(),
-            details: json!({ "changed": changed, "secret_made": replaced.has_new_secret }),
-        };
-        audit_log::record(tx, event_id, &event)?;
+        let details = json!({ "changed": changed, "secret_made": replaced.has_new_secret });
+        trail.note(tx, "client_replaced", &id, details)?;
         Ok(clients::find(tx, &id)?.map(|client| (client, replaced.has_new_secret)))
     })?;
     let (client, has_new_secret) = replaced.ok_or(AdminError::NotFound("client"))?;
@@ -126,10 +122,16 @@ fn changed_members(before: &ClientMetadata, after: &ClientMetadata) -> Vec<Strin
 ///
 /// # Errors
 /// [`AdminError::NotFound`]; the store's own reasons.
-pub fn disable(app: &App, client_id: &str) -> Result<(), AdminError> {
+pub fn disable(app: &App, client_id: &str, actor: &str) -> Result<(), AdminError> {
     let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
-    let (now, random) = (app.clock.now(), app.random);
-    let found = app.db.write(move |tx| clients::disable(tx, &id, now, random))?;
+    let (now, random, trail) = (app.clock.now(), app.random, Trail::of(app, actor));
+    let found = app.db.write(move |tx| {
+        let found = clients::disable(tx, &id, now, random)?;
+        if found {
+            trail.note(tx, "client_disabled", &id, json!({}))?;
+        }
+        Ok(found)
+    })?;
     if found { Ok(()) } else { Err(AdminError::NotFound("client")) }
 }
 
@@ -137,9 +139,16 @@ pub fn disable(app: &App, client_id: &str) -> Result<(), AdminError> {
 ///
 /// # Errors
 /// [`AdminError::NotFound`]; the store's own reasons.
-pub fn enable(app: &App, client_id: &str) -> Result<(), AdminError> {
+pub fn enable(app: &App, client_id: &str, actor: &str) -> Result<(), AdminError> {
     let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
-    let found = app.db.write(move |tx| clients::enable(tx, &id))?;
+    let trail = Trail::of(app, actor);
+    let found = app.db.write(move |tx| {
+        let found = clients::enable(tx, &id)?;
+        if found {
+            trail.note(tx, "client_enabled", &id, json!({}))?;
+        }
+        Ok(found)
+    })?;
     if found { Ok(()) } else { Err(AdminError::NotFound("client")) }
 }
 
@@ -155,13 +164,13 @@ pub struct RotatedSecret {
 ///
 /// # Errors
 /// [`AdminError::TwoSecretsInForce`], [`AdminError::PublicClientHasNoSecret`], [`AdminError::NotFound`].
-pub fn rotate_secret(app: &App, client_id: &str) -> Result<RotatedSecret, AdminError> {
+pub fn rotate_secret(app: &App, client_id: &str, actor: &str) -> Result<RotatedSecret, AdminError> {
     let client = find(app, client_id)?;
     if !client.metadata.has_secret() {
         return Err(AdminError::PublicClientHasNoSecret);
     }
     let (kept, plain) = new_secret(app, &client.id)?;
-    let now = app.clock.now();
+    let (now, trail) = (app.clock.now(), Trail::of(app, actor));
     let added = app.db.write(move |tx| {
         let Some(client) = clients::find(tx, &client.id)? else { return Ok(false) };
         if client.secrets_in_force(now).count() >= MAX_SECRETS {
@@ -171,6 +180,7 @@ pub fn rotate_secret(app: &App, client_id: &str) -> Result<RotatedSecret, AdminE
             clients::remove_secret(tx, over.id)?;
         }
         clients::insert_secret(tx, &client.id, &kept)?;
+        trail.note(tx, "client_secret_made", &client.id, json!({}))?;
         Ok(true)
     })?;
     let rotated = RotatedSecret { secret: plain, old_until: now.plus(OLD_SECRET_TTL) };
@@ -181,11 +191,15 @@ pub fn rotate_secret(app: &App, client_id: &str) -> Result<RotatedSecret, AdminE
 ///
 /// # Errors
 /// [`AdminError::NoOldSecret`], [`AdminError::NotFound`].
-pub fn drop_old_secret(app: &App, client_id: &str) -> Result<(), AdminError> {
+pub fn drop_old_secret(app: &App, client_id: &str, actor: &str) -> Result<(), AdminError> {
     let client = find(app, client_id)?;
-    let dropped = app.db.write(move |tx| match secrets_of(tx, &client.id)?.as_slice() {
-        [old, _, ..] => clients::remove_secret(tx, old.id),
-        _ => Ok(false),
+    let trail = Trail::of(app, actor);
+    let dropped = app.db.write(move |tx| {
+        let secrets = secrets_of(tx, &client.id)?;
+        let [old, _, ..] = secrets.as_slice() else { return Ok(false) };
+        clients::remove_secret(tx, old.id)?;
+        trail.note(tx, "client_secret_dropped", &client.id, json!({}))?;
+        Ok(true)
     })?;
     if dropped { Ok(()) } else { Err(AdminError::NoOldSecret) }
 }

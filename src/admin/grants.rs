@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::AdminError;
+use super::{AdminError, Trail};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId};
-use crate::store::audit_log::{self, AuditEvent};
 use crate::store::grants::{self, EndedBy};
 use crate::store::status_receipts::{self, Receipt};
 use crate::store::{browser_sessions, instances, status_changes};
@@ -42,7 +41,7 @@ pub fn end(app: &App, whose: Whose, wait: bool, actor: &str) -> Result<Ended, Ad
     if let Whose::Grant(id) = whose {
         app.db.read(|tx| grants::find(tx, id))?.ok_or(AdminError::NotFound("grant"))?;
     }
-    let (now, actor, event_id) = (app.clock.now(), actor.to_owned(), app.random.bytes());
+    let (now, trail) = (app.clock.now(), Trail::of(app, actor));
     let ended = app.db.write(move |tx| {
         let grants = match whose {
             Whose::Grant(id) => usize::from(grants::end(tx, id, EndedBy::Operator, now)?),
@@ -56,8 +55,7 @@ pub fn end(app: &App, whose: Whose, wait: bool, actor: &str) -> Result<Ended, Ad
             Whose::Grant(id) => (id.to_string(), "grant_ended"),
             Whose::Account(id) => (id.to_string(), "grants_of_account_ended"),
         };
-        let details = json!({ "ended": grants });
-        audit_log::record(tx, event_id, &AuditEvent { actor: actor.clone(), event: what, subject, details })?;
+        trail.note(tx, what, &subject, json!({ "ended": grants }))?;
         if wait {
             status_changes::ask_for_receipts(tx)?;
         }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::AdminError;
+use serde_json::json;
+
+use super::{AdminError, Trail};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::secret::{Digest, PlainSecret, new_initial_access_token};
@@ -25,7 +27,7 @@ pub struct Created {
 ///
 /// # Errors
 /// [`AdminError::RegistrationToken`]; the store's own reasons.
-pub fn create(app: &App, uses: u32, life: Duration) -> Result<Created, AdminError> {
+pub fn create(app: &App, uses: u32, life: Duration, actor: &str) -> Result<Created, AdminError> {
     let Some(kept_uses) = i32::try_from(uses).ok().filter(|_| (1..=MAX_USES).contains(&uses)) else {
         return Err(AdminError::RegistrationToken("it is good for 1 to 10000 registrations"));
     };
@@ -34,8 +36,12 @@ pub fn create(app: &App, uses: u32, life: Duration) -> Result<Created, AdminErro
     }
     let token = new_initial_access_token(&app.random);
     let (digest, now) = (Digest::sha256(token.expose().as_bytes()), app.clock.now());
-    let expires_at = now.plus(life);
-    app.db.write(move |tx| initial_access_tokens::insert(tx, &digest, kept_uses, (now, expires_at)))?;
+    let (expires_at, trail) = (now.plus(life), Trail::of(app, actor));
+    app.db.write(move |tx| {
+        initial_access_tokens::insert(tx, &digest, kept_uses, (now, expires_at))?;
+        let details = json!({ "uses": uses, "expires_at": expires_at.to_string() });
+        trail.note(tx, "registration_token_made", &"", details)
+    })?;
     Ok(Created { token, expires_at })
 }
 
@@ -43,6 +49,12 @@ pub fn create(app: &App, uses: u32, life: Duration) -> Result<Created, AdminErro
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn revoke_all(app: &App) -> Result<usize, AdminError> {
-    Ok(app.db.write(initial_access_tokens::remove_all)?)
+pub fn revoke_all(app: &App, actor: &str) -> Result<usize, AdminError> {
+    let trail = Trail::of(app, actor);
+    let revoked = app.db.write(move |tx| {
+        let revoked = initial_access_tokens::remove_all(tx)?;
+        trail.note(tx, "registration_tokens_revoked", &"", json!({ "revoked": revoked }))?;
+        Ok(revoked)
+    })?;
+    Ok(revoked)
 }

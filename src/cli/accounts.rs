@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::output::Output;
-use super::{CommandError, Makes, password};
+use super::{CommandError, Makes, actor, password};
 use crate::admin::accounts::{self, NewAccount};
 use crate::app::App;
 use crate::id::AccountId;
@@ -78,7 +78,7 @@ pub(super) fn run(
             password,
             claims: claims.clone(),
         };
-        output.row(&describe(&accounts::create(&open(Makes::Database)?, &new)?));
+        output.row(&describe(&accounts::create(&open(Makes::Database)?, &new, &actor())?));
         return Ok(());
     }
     let app = &open(Makes::Nothing)?;
@@ -98,16 +98,16 @@ pub(super) fn run(
         }
         AccountsCommand::Disable { account } => {
             let id = accounts::find(app, account)?.id;
-            report_ended(output, "disabled", id, accounts::disable(app, id)?);
+            report_ended(output, "disabled", id, accounts::disable(app, id, &actor())?);
         }
         AccountsCommand::Enable { account } => {
             let id = accounts::find(app, account)?.id;
-            accounts::enable(app, id)?;
+            accounts::enable(app, id, &actor())?;
             output.either(&json!({ "id": id.to_string(), "enabled": true }), || format!("enabled {id}"));
         }
         AccountsCommand::SetPassword { account, password_stdin: _ } => {
             let account = accounts::find(app, account)?;
-            let ended = accounts::set_password(app, &account, &password::read()?)?;
+            let ended = accounts::set_password(app, &account, &password::read()?, &actor())?;
             report_ended(output, "password_set", account.id, ended);
         }
     }

@@ -136,7 +136,7 @@ pub(super) fn run(
         ClientsCommand::Create(arguments) => {
             // What is wrong with the arguments is said before a database is made.
             let (id, metadata) = arguments.client()?;
-            let (client, secret) = clients::create(&open(Makes::Database)?, &id, metadata)?;
+            let (client, secret) = clients::create(&open(Makes::Database)?, &id, metadata, &actor())?;
             output.row(&describe(&client, secret.as_ref()));
         }
         ClientsCommand::List => {
@@ -162,20 +162,20 @@ pub(super) fn run(
             output.row(&describe(&client, secret.as_ref()));
         }
         ClientsCommand::Disable { id } => {
-            clients::disable(&open(Makes::Nothing)?, id)?;
+            clients::disable(&open(Makes::Nothing)?, id, &actor())?;
             output.either(&json!({ "client_id": id, "disabled": true }), || format!("disabled {id}"));
         }
         ClientsCommand::Enable { id } => {
-            clients::enable(&open(Makes::Nothing)?, id)?;
+            clients::enable(&open(Makes::Nothing)?, id, &actor())?;
             output.either(&json!({ "client_id": id, "enabled": true }), || format!("enabled {id}"));
         }
         ClientsCommand::RotateSecret { id, drop_old: false } => {
-            let rotated = clients::rotate_secret(&open(Makes::Nothing)?, id)?;
+            let rotated = clients::rotate_secret(&open(Makes::Nothing)?, id, &actor())?;
             let (secret, until) = (rotated.secret.expose(), rotated.old_until.to_string());
             output.row(&json!({ "client_id": id, "client_secret": secret, "old_secret_until": until }));
         }
         ClientsCommand::RotateSecret { id, drop_old: true } => {
-            clients::drop_old_secret(&open(Makes::Nothing)?, id)?;
+            clients::drop_old_secret(&open(Makes::Nothing)?, id, &actor())?;
             output
                 .either(&json!({ "client_id": id, "dropped": true }), || format!("the old secret of {id} is dropped"));
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::json;
 
 use super::output::Output;
-use super::{CommandError, serve};
+use super::{CommandError, actor, serve};
 use crate::admin::{accounts, clients};
 use crate::app::App;
 use crate::protocol::client_metadata::{AuthMethod, ClientMetadata, ClientMetadataJson};
@@ -49,14 +49,14 @@ fn set_up(app: &App) -> Result<PlainSecret, CommandError> {
         password: password.clone(),
         claims: serde_json::Map::new(),
     };
-    accounts::create(app, &account)?;
+    accounts::create(app, &account, &actor())?;
     let metadata = ClientMetadata::try_from(ClientMetadataJson {
         token_endpoint_auth_method: AuthMethod::None,
         grant_types: vec!["password".to_owned(), "refresh_token".to_owned()],
         scope: "read write".to_owned(),
         ..ClientMetadataJson::default()
     })?;
-    clients::create(app, CLIENT_ID, metadata)?;
+    clients::create(app, CLIENT_ID, metadata, &actor())?;
     app.clients.reload(&app.db)?;
     Ok(password)
 }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::Output;
-use super::{CommandError, Makes};
+use super::{CommandError, Makes, actor};
 use crate::admin::registration_tokens;
 use crate::app::App;
 
@@ -32,7 +32,7 @@ pub(super) fn run(
 ) -> Result<(), CommandError> {
     match command {
         RegistrationTokensCommand::Create { uses, expires_in } => {
-            let created = registration_tokens::create(&open(Makes::Nothing)?, *uses, *expires_in)?;
+            let created = registration_tokens::create(&open(Makes::Nothing)?, *uses, *expires_in, &actor())?;
             output.row(&json!({
                 "initial_access_token": created.token.expose(),
                 "uses": uses,
@@ -40,7 +40,7 @@ pub(super) fn run(
             }));
         }
         RegistrationTokensCommand::RevokeAll => {
-            let revoked = registration_tokens::revoke_all(&open(Makes::Nothing)?)?;
+            let revoked = registration_tokens::revoke_all(&open(Makes::Nothing)?, &actor())?;
             output.either(&json!({ "revoked": revoked }), || format!("revoked {revoked}"));
         }
     }

@@ -370,13 +370,13 @@ impl TestApp {
             password: PlainSecret::new(PASSWORD),
             claims: serde_json::Map::new(),
         };
-        (accounts::create(&self.app, &new).unwrap(), email)
+        (accounts::create(&self.app, &new, "test").unwrap(), email)
     }
 
     /// A client of the given metadata, known to this instance at once; its secret if it has one.
     pub fn client(&self, id: &str, json: serde_json::Value) -> Option<String> {
         let json: ClientMetadataJson = serde_json::from_value(json).unwrap();
-        let (_, secret) = clients::create(&self.app, id, ClientMetadata::try_from(json).unwrap()).unwrap();
+        let (_, secret) = clients::create(&self.app, id, ClientMetadata::try_from(json).unwrap(), "test").unwrap();
         self.app.clients.reload(&self.app.db).unwrap();
         secret.map(|secret| secret.expose().to_owned())
     }

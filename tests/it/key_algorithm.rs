@@ -255,7 +255,7 @@ fn a_client_cannot_pick_another_algorithm_than_its_server_signs_by() {
         let create = |id: &str, member: &str, alg: &str| {
             let json = json!({ "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK], member: alg });
             let (_, metadata) = ClientMetadata::parse(&json.to_string()).unwrap();
-            clients::create(&app.app, id, metadata).map(|_| ()).map_err(|error| error.to_string())
+            clients::create(&app.app, id, metadata, "test").map(|_| ()).map_err(|error| error.to_string())
         };
         let register = |more: &Value| {
             let mut body = json!({ "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none" });

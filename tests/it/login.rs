@@ -23,7 +23,7 @@ fn every_spelling_of_a_name_is_the_same_account() {
         password: PlainSecret::new(PASSWORD),
         claims: serde_json::Map::new(),
     };
-    let account = accounts::create(&app.app, &new).unwrap();
+    let account = accounts::create(&app.app, &new, "test").unwrap();
     let party = app.relying_party();
     for name in ["zoe.strasse@PEOPLE.test", "ZO\u{cb}", "zoe\u{308}", " Zo\u{eb} "] {
         let tokens = party.log_in("web", name).tokens();
@@ -50,7 +50,7 @@ fn unknown_wrong_and_disabled_give_the_same_answer() {
     app.public_client();
     let (_, email) = app.account();
     let (disabled, disabled_email) = app.account();
-    accounts::disable(&app.app, disabled.id).unwrap();
+    accounts::disable(&app.app, disabled.id, "test").unwrap();
     let (broken, broken_email) = app.account();
     app.database.execute(&format!("UPDATE accounts SET password_hash = 'x' WHERE email = '{broken_email}'"));
     let party = app.relying_party();
@@ -137,7 +137,7 @@ fn a_new_password_ends_the_grants_and_the_old_password() {
     let (account, email) = app.account();
     let party = app.relying_party();
     let tokens = party.log_in("web", &email).tokens();
-    assert_eq!(accounts::set_password(&app.app, &account, &PlainSecret::new(NEW_PASSWORD)).unwrap(), 1);
+    assert_eq!(accounts::set_password(&app.app, &account, &PlainSecret::new(NEW_PASSWORD), "test").unwrap(), 1);
     assert_eq!(party.refresh("web", tokens.refresh_token()).error(), "invalid_grant");
     assert_eq!(party.log_in("web", &email).error(), "invalid_grant");
     party.log_in_with("web", &email, NEW_PASSWORD).tokens();
@@ -183,7 +183,7 @@ fn the_names_of_an_account_share_one_count() {
         password: PlainSecret::new(PASSWORD),
         claims: serde_json::Map::new(),
     };
-    accounts::create(&app.app, &new).unwrap();
+    accounts::create(&app.app, &new, "test").unwrap();
     let party = app.relying_party();
     for name in ["evelyn@people.test", "lovelace", "EVELYN@people.test", "Lovelace", "evelyn@people.test"] {
         assert_eq!(party.log_in_with("web", name, WRONG_PASSWORD).status, 400, "{name}");
@@ -309,7 +309,7 @@ fn neighbours_do_not_lock_the_owner_out_and_a_new_password_forgives() {
         from(&app, &format!("203.0.{nth}.1"), &email, WRONG_PASSWORD);
     }
     assert_eq!(from(&app, "203.0.99.1", &email, PASSWORD).status, 429);
-    accounts::set_password(&app.app, &account, &PlainSecret::new(NEW_PASSWORD)).unwrap();
+    accounts::set_password(&app.app, &account, &PlainSecret::new(NEW_PASSWORD), "test").unwrap();
     assert_eq!(from(&app, "203.0.99.1", &email, NEW_PASSWORD).status, 200);
 }
 

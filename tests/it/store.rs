@@ -202,12 +202,13 @@ fn a_grant_is_made_only_for_the_account_that_was_checked_and_ends_with_its_crede
     assert!(insert(account.credentials_version + 1).is_none(), "the password has changed meanwhile");
     // A log-in that reads the account just before its password changes may make its grant just after.
     let forget_the_end = "UPDATE grants SET ended_at = NULL, ended_by = NULL";
-    countersign::admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew")).unwrap();
+    countersign::admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew"), "test")
+        .unwrap();
     app.database.execute(forget_the_end);
     assert!(find(before).credentials_changed && find(id).credentials_changed);
     let refused = app.relying_party().refresh("web", made.refresh_token());
     assert_eq!(refused.error(), "invalid_grant", "a grant of the old password is over without having been ended");
-    countersign::admin::accounts::disable(&app.app, account.id).unwrap();
+    countersign::admin::accounts::disable(&app.app, account.id, "test").unwrap();
     let version =
         app.app.db.read(|tx| countersign::store::accounts::find(tx, account.id)).unwrap().unwrap().credentials_version;
     assert!(insert(version).is_none(), "the account was disabled meanwhile");

@@ -172,7 +172,7 @@ pub(super) fn fleet(plan: &Plan, report: &mut Report) {
         serde_json::from_value(serde_json::json!({ "grant_types": ["client_credentials"], "scope": "status.read" }))
             .expect("metadata");
     let metadata = ClientMetadata::try_from(metadata).expect("metadata");
-    let secret = clients::create(&ground.app, "orders", metadata).expect("a client").1.expect("a secret");
+    let secret = clients::create(&ground.app, "orders", metadata, "test").expect("a client").1.expect("a secret");
     let refresh_tokens = ground.add_grants(revocations);
     let mut instances = vec![ground.serve_another(), ground.serve_another()];
     let port = ground.issuer_port();

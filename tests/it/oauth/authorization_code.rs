@@ -121,8 +121,8 @@ fn nothing_comes_of_a_code_when_what_it_rests_on_is_over() {
         (
             "the client is disabled and enabled again",
             |app, _| {
-                clients::disable(&app.app, "app").unwrap();
-                clients::enable(&app.app, "app").unwrap();
+                clients::disable(&app.app, "app", "test").unwrap();
+                clients::enable(&app.app, "app", "test").unwrap();
                 app.app.clients.reload(&app.app.db).unwrap();
             },
             "invalid_grant",
@@ -130,7 +130,10 @@ fn nothing_comes_of_a_code_when_what_it_rests_on_is_over() {
         (
             "the account is disabled",
             |app, email| {
-                assert_eq!(accounts::disable(&app.app, accounts::find(&app.app, email).unwrap().id).unwrap(), 0);
+                assert_eq!(
+                    accounts::disable(&app.app, accounts::find(&app.app, email).unwrap().id, "test").unwrap(),
+                    0
+                );
             },
             "invalid_grant",
         ),
@@ -138,8 +141,8 @@ fn nothing_comes_of_a_code_when_what_it_rests_on_is_over() {
             "the account is disabled and enabled again",
             |app, email| {
                 let id = accounts::find(&app.app, email).unwrap().id;
-                accounts::disable(&app.app, id).unwrap();
-                accounts::enable(&app.app, id).unwrap();
+                accounts::disable(&app.app, id, "test").unwrap();
+                accounts::enable(&app.app, id, "test").unwrap();
             },
             "invalid_grant",
         ),
@@ -147,14 +150,14 @@ fn nothing_comes_of_a_code_when_what_it_rests_on_is_over() {
             "the password is another",
             |app, email| {
                 let account = accounts::find(&app.app, email).unwrap();
-                accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew")).unwrap();
+                accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew"), "test").unwrap();
             },
             "invalid_grant",
         ),
         (
             "the client is disabled",
             |app, _| {
-                clients::disable(&app.app, "app").unwrap();
+                clients::disable(&app.app, "app", "test").unwrap();
                 app.app.clients.reload(&app.app.db).unwrap();
             },
             "invalid_client",

@@ -89,7 +89,7 @@ fn nothing_is_sent_to_a_uri_that_nobody_registered() {
         let answer = browser.get(&asked.path());
         assert_eq!((answer.status, answer.header("location")), (400, None), "{}", asked.path());
     }
-    countersign::admin::clients::disable(&app.app, "app").unwrap();
+    countersign::admin::clients::disable(&app.app, "app", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(browser.get(&CodeRequest::new().path()).status, 400);
 }

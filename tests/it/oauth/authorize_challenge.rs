@@ -211,7 +211,7 @@ fn only_a_first_party_client_that_proves_itself_may_ask() {
     code(&of_server(&request));
     let bare = request.with("code_challenge", "").with("code_challenge_method", "");
     assert_eq!(of_server(&bare).error(), "invalid_request", "with PKCE, whatever it may do elsewhere");
-    admin::clients::disable(&app.app, "own").unwrap();
+    admin::clients::disable(&app.app, "own", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(log_in(&party, &self::request(), &email).error(), "invalid_client");
 }
@@ -260,7 +260,7 @@ fn nobody_is_told_who_has_an_account_and_the_limits_hold() {
     own(&app);
     let party = app.relying_party();
     let ((_, known), (disabled, disabled_email)) = (app.account(), app.account());
-    admin::accounts::disable(&app.app, disabled.id).unwrap();
+    admin::accounts::disable(&app.app, disabled.id, "test").unwrap();
     let refused = |email: &str, password: &str| {
         let answer = ask(&party, &request(), &[("username", email), ("password", password)]);
         let name = answer.json()["auth_session"].as_str().unwrap_or("-").to_owned();
@@ -367,11 +367,11 @@ fn nothing_comes_of_such_a_code_when_what_it_rests_on_is_over() {
     let ends: [(&str, End); 3] = [
         ("the account is disabled", |app, email| {
             let id = admin::accounts::find(&app.app, email).unwrap().id;
-            admin::accounts::disable(&app.app, id).unwrap();
+            admin::accounts::disable(&app.app, id, "test").unwrap();
         }),
         ("the password is another", |app, email| {
             let account = admin::accounts::find(&app.app, email).unwrap();
-            admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew")).unwrap();
+            admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew"), "test").unwrap();
         }),
         ("the log-in is ended", |app, _| {
             let now = app.app.clock.now().as_micros();

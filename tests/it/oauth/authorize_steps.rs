@@ -178,7 +178,7 @@ fn a_log_in_page_tells_nobody_who_has_an_account() {
     let app = TestApp::with(&[("limits.login_failures", "3")]);
     app.code_client();
     let ((_, known), (disabled, disabled_email)) = (app.account(), app.account());
-    countersign::admin::accounts::disable(&app.app, disabled.id).unwrap();
+    countersign::admin::accounts::disable(&app.app, disabled.id, "test").unwrap();
     let refused = |email: &str, password: &str| {
         let browser = Browser::new(&app);
         let begun = browser.get(&CodeRequest::new().path());
@@ -224,7 +224,7 @@ fn a_request_waits_half_an_hour() {
 fn whoever_changes_the_client_meanwhile_is_obeyed() {
     let app = TestApp::start();
     let (browser, form) = app.at_consent();
-    countersign::admin::clients::disable(&app.app, "app").unwrap();
+    countersign::admin::clients::disable(&app.app, "app", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     is_page(&form.send(&browser, &[("decision", "allow")]), 400);
 }

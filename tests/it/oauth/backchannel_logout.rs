@@ -147,10 +147,10 @@ fn a_client_is_told_whoever_ended_the_log_in() {
         }),
         ("a new password", |app, given| {
             let password = PlainSecret::new("hunter-canary-anew");
-            admin::accounts::set_password(&app.app, &given.account, &password).unwrap();
+            admin::accounts::set_password(&app.app, &given.account, &password, "test").unwrap();
         }),
         ("the account's end", |app, given| {
-            admin::accounts::disable(&app.app, given.account.id).unwrap();
+            admin::accounts::disable(&app.app, given.account.id, "test").unwrap();
         }),
         ("an operator, all of it", |app, given| {
             let whose = admin::grants::Whose::Account(given.account.id);
@@ -307,7 +307,7 @@ fn who_does_not_want_to_know_is_not_told() {
     receiver.answer(503);
     log_out(&logged_in(&app, "app", "openid"));
     receiver.wait_for(1);
-    admin::clients::disable(&app.app, "app").unwrap();
+    admin::clients::disable(&app.app, "app", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     app.advance(Duration::from_secs(10));
     eventually("nobody waits for it", || waiting(&app).is_empty());

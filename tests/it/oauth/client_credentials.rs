@@ -73,13 +73,13 @@ fn a_new_and_an_old_secret_are_both_good_until_the_old_one_is_dropped() {
     let old = app.confidential_client();
     let party = app.relying_party();
     app.advance(Duration::from_secs(1));
-    let new = clients::rotate_secret(&app.app, "svc").unwrap().secret;
-    assert!(matches!(clients::rotate_secret(&app.app, "svc"), Err(AdminError::TwoSecretsInForce)));
+    let new = clients::rotate_secret(&app.app, "svc", "test").unwrap().secret;
+    assert!(matches!(clients::rotate_secret(&app.app, "svc", "test"), Err(AdminError::TwoSecretsInForce)));
     app.app.clients.reload(&app.app.db).unwrap();
     party.client_credentials("svc", &old, &[]).tokens();
     party.client_credentials("svc", new.expose(), &[]).tokens();
-    clients::drop_old_secret(&app.app, "svc").unwrap();
-    assert!(matches!(clients::drop_old_secret(&app.app, "svc"), Err(AdminError::NoOldSecret)));
+    clients::drop_old_secret(&app.app, "svc", "test").unwrap();
+    assert!(matches!(clients::drop_old_secret(&app.app, "svc", "test"), Err(AdminError::NoOldSecret)));
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(party.client_credentials("svc", &old, &[]).error(), "invalid_client");
     party.client_credentials("svc", new.expose(), &[]).tokens();
@@ -93,7 +93,7 @@ fn an_old_secret_has_an_end() {
     let party = app.relying_party();
     app.advance(Duration::from_hours(40 * 24));
     party.client_credentials("svc", &old, &[]).tokens();
-    let rotated = clients::rotate_secret(&app.app, "svc").unwrap();
+    let rotated = clients::rotate_secret(&app.app, "svc", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     app.advance(Duration::from_hours(30 * 24) - Duration::from_secs(1));
     party.client_credentials("svc", &old, &[]).tokens();
@@ -103,7 +103,7 @@ fn an_old_secret_has_an_end() {
     assert_eq!(party.client_credentials("svc", &old, &[]).error(), "invalid_client");
     party.client_credentials("svc", rotated.secret.expose(), &[]).tokens();
     // And it makes room for another.
-    let third = clients::rotate_secret(&app.app, "svc").unwrap().secret;
+    let third = clients::rotate_secret(&app.app, "svc", "test").unwrap().secret;
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(party.client_credentials("svc", &old, &[]).error(), "invalid_client");
     for good in [rotated.secret.expose(), third.expose()] {
@@ -117,7 +117,7 @@ fn a_disabled_client_gets_nothing_anywhere() {
     let secret = app.confidential_client();
     let party = app.relying_party();
     let token = party.client_credentials("svc", &secret, &[]).tokens().access;
-    countersign::admin::clients::disable(&app.app, "svc").unwrap();
+    countersign::admin::clients::disable(&app.app, "svc", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     let refused = party.client_credentials("svc", &secret, &[]);
     assert_eq!((refused.status, refused.error().as_str()), (401, "invalid_client"));
@@ -133,7 +133,7 @@ fn instances_notice_a_change_by_themselves() {
     let other = app.second_instance();
     let party = other.relying_party();
     party.client_credentials("svc", &secret, &[]).tokens();
-    countersign::admin::clients::disable(&app.app, "svc").unwrap();
+    countersign::admin::clients::disable(&app.app, "svc", "test").unwrap();
     let noticed = (0..30).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
         party.client_credentials("svc", &secret, &[]).status == 401

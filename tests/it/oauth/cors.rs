@@ -85,7 +85,7 @@ fn a_preflight_is_answered_for_an_origin_that_some_client_registered() {
         let twice = [("Origin", OURS), ("Origin", OURS), ("Access-Control-Request-Method", "POST")];
         assert_eq!(reader(&party.send("OPTIONS", path, &twice, b"")), None, "{path}");
     }
-    countersign::admin::clients::disable(&app.app, "spa").unwrap();
+    countersign::admin::clients::disable(&app.app, "spa", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(preflight(&party, "/token", OURS).status, 405);
     assert_eq!(preflight(&party, "/token", OTHERS).status, 204);

@@ -396,7 +396,7 @@ fn nothing_comes_of_a_yes_when_what_it_rests_on_is_over() {
             "the account is disabled",
             |app, _, email| {
                 let id = admin::accounts::find(&app.app, email).unwrap().id;
-                admin::accounts::disable(&app.app, id).unwrap();
+                admin::accounts::disable(&app.app, id, "test").unwrap();
             },
             "invalid_grant",
         ),
@@ -404,14 +404,15 @@ fn nothing_comes_of_a_yes_when_what_it_rests_on_is_over() {
             "the password is another",
             |app, _, email| {
                 let account = admin::accounts::find(&app.app, email).unwrap();
-                admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew")).unwrap();
+                admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew"), "test")
+                    .unwrap();
             },
             "invalid_grant",
         ),
         (
             "the client is disabled",
             |app, _, _| {
-                admin::clients::disable(&app.app, "tv").unwrap();
+                admin::clients::disable(&app.app, "tv", "test").unwrap();
                 app.app.clients.reload(&app.app.db).unwrap();
             },
             "invalid_client",
@@ -419,8 +420,8 @@ fn nothing_comes_of_a_yes_when_what_it_rests_on_is_over() {
         (
             "the client is disabled and enabled again",
             |app, _, _| {
-                admin::clients::disable(&app.app, "tv").unwrap();
-                admin::clients::enable(&app.app, "tv").unwrap();
+                admin::clients::disable(&app.app, "tv", "test").unwrap();
+                admin::clients::enable(&app.app, "tv", "test").unwrap();
                 app.app.clients.reload(&app.app.db).unwrap();
             },
             "invalid_grant",

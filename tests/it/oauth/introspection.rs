@@ -87,16 +87,16 @@ fn a_disabled_account_or_client_is_inactive_at_once() {
     let app = TestApp::start();
     let (party, tokens, secret) = people_and_server(&app);
     let id = tokens.claims()["sub"].as_str().unwrap().parse().unwrap();
-    countersign::admin::accounts::disable(&app.app, id).unwrap();
+    countersign::admin::accounts::disable(&app.app, id, "test").unwrap();
     assert_eq!(party.introspect("svc", &secret, &tokens.access).body, INACTIVE);
     // Even if it is enabled again.
-    countersign::admin::accounts::enable(&app.app, id).unwrap();
+    countersign::admin::accounts::enable(&app.app, id, "test").unwrap();
     assert_eq!(party.introspect("svc", &secret, &tokens.access).body, INACTIVE);
 
     let (_, email) = app.account();
     let tokens = party.log_in("web", &email).tokens();
     assert_eq!(party.introspect("svc", &secret, &tokens.access).json()["active"], true);
-    countersign::admin::clients::disable(&app.app, "web").unwrap();
+    countersign::admin::clients::disable(&app.app, "web", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(party.introspect("svc", &secret, &tokens.access).body, INACTIVE);
 }
@@ -123,10 +123,10 @@ fn a_machines_token_is_over_with_its_client() {
     let active = |token: &str| party.introspect("watcher", &watcher, token).json()["active"] == true;
     assert!(active(&token));
     app.advance(Duration::from_secs(2));
-    countersign::admin::clients::disable(&app.app, "svc").unwrap();
+    countersign::admin::clients::disable(&app.app, "svc", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert!(!active(&token));
-    countersign::admin::clients::enable(&app.app, "svc").unwrap();
+    countersign::admin::clients::enable(&app.app, "svc", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert!(!active(&token), "what it held then stays worthless");
     app.advance(Duration::from_secs(2));

@@ -39,7 +39,7 @@ fn a_good_initial_access_token_waits_for_nobodys_guesses() {
         [("registration.mode", "token"), ("limits.registrations", "2"), ("http.trusted_proxies", "127.0.0.1/32")];
     let app = TestApp::with(&settings);
     let (party, here) = (app.relying_party(), network()(1));
-    let created = registration_tokens::create(&app.app, 9, Duration::from_secs(3600)).unwrap();
+    let created = registration_tokens::create(&app.app, 9, Duration::from_secs(3600), "test").unwrap();
     let call = |method: &str, path: &str, token: &str, body: &serde_json::Value| {
         let bearer = format!("Bearer {token}");
         let headers =

@@ -37,7 +37,7 @@ fn registers(app: &TestApp, metadata: &Value) -> bool {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let id = format!("registered-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let parsed = ClientMetadata::parse(&metadata.to_string());
-    parsed.is_ok_and(|(_, metadata)| clients::create(&app.app, &id, metadata).is_ok())
+    parsed.is_ok_and(|(_, metadata)| clients::create(&app.app, &id, metadata, "test").is_ok())
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_person_who_says_everything_is_seen_as_the_metadata_says() {
         password: PlainSecret::new(PASSWORD),
         claims: said.collect::<Map<String, Value>>(),
     };
-    accounts::create(&app.app, &new).unwrap();
+    accounts::create(&app.app, &new, "test").unwrap();
     let (browser, request) = (Browser::new(&app), CodeRequest::new().with("scope", &scopes.join(" ")));
     let code = code(&browser.allow(&browser.log_in(&browser.get(&request.path()), "all@people.test")));
     let answer: Answer = request.redeem(&app.relying_party(), &code, &[]);

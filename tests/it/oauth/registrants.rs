@@ -163,7 +163,7 @@ fn lists_of_sectors_are_fetched_so_often_whoever_has_a_token() {
     let app = bench(&[("registration.mode", "token"), ("limits.registrations", "2")]);
     let (party, here) = (app.relying_party(), network());
     let sector = DocumentServer::start(&json!([CALLBACK]));
-    let created = registration_tokens::create(&app.app, 20, Duration::from_secs(3600)).unwrap();
+    let created = registration_tokens::create(&app.app, 20, Duration::from_secs(3600), "test").unwrap();
     let bearer = format!("Bearer {}", created.token.expose());
     let register = |uri: Option<&str>| {
         let mut body = public();

@@ -107,7 +107,11 @@ fn where_nobody_may_register_there_is_nothing_to_register_at() {
 fn an_initial_access_token_registers_so_many_clients_for_so_long() {
     let app = TestApp::with(&[("registration.mode", "token")]);
     let (party, create) = (app.relying_party(), |uses| {
-        registration_tokens::create(&app.app, uses, Duration::from_secs(3600)).unwrap().token.expose().to_owned()
+        registration_tokens::create(&app.app, uses, Duration::from_secs(3600), "test")
+            .unwrap()
+            .token
+            .expose()
+            .to_owned()
     });
     let token = create(2);
     let status = |token: Option<&str>, body: &Value| send(&party, "POST", "/register", token, body).status;
@@ -126,7 +130,7 @@ fn an_initial_access_token_registers_so_many_clients_for_so_long() {
     app.advance(Duration::from_secs(3600));
     assert_eq!(status(Some(&late), &web()), 401);
     let fresh = create(9);
-    assert_eq!(registration_tokens::revoke_all(&app.app).unwrap(), 4);
+    assert_eq!(registration_tokens::revoke_all(&app.app, "test").unwrap(), 4);
     assert_eq!(status(Some(&fresh), &web()), 401);
     let dump = String::from_utf8_lossy(&app.database.dump()).into_owned();
     assert!(!dump.contains(&token) && !dump.contains(&fresh), "only digests are kept");
@@ -136,7 +140,7 @@ fn an_initial_access_token_registers_so_many_clients_for_so_long() {
 fn an_initial_access_token_used_by_many_at_once_registers_no_more_than_it_may() {
     let app = TestApp::with(&[("registration.mode", "token")]);
     let other = app.second_instance_with(&[("registration.mode", "token")]);
-    let created = registration_tokens::create(&app.app, 3, Duration::from_secs(60)).unwrap();
+    let created = registration_tokens::create(&app.app, 3, Duration::from_secs(60), "test").unwrap();
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let call = |nth: usize| {
             let party = if nth.is_multiple_of(2) { app.relying_party() } else { other.relying_party() };
@@ -339,7 +343,7 @@ fn a_client_that_deletes_itself_is_over_for_good_with_what_it_was_granted() {
         assert_eq!(send(&party, method, &path, Some(token), &Value::Null).status, 401);
     }
     // An operator who lets it in again gives nothing back.
-    countersign::admin::clients::enable(&app.app, id).unwrap();
+    countersign::admin::clients::enable(&app.app, id, "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(send(&party, "GET", &path, Some(token), &Value::Null).status, 401);
     assert_eq!(party.refresh(id, tokens.refresh_token()).error(), "invalid_grant");
@@ -350,7 +354,7 @@ fn an_operator_who_disables_a_client_takes_its_registration_too() {
     let app = open();
     let (path, json) = registered(&app, &public());
     let (id, token) = (text(&json, "client_id"), text(&json, "registration_access_token"));
-    countersign::admin::clients::disable(&app.app, id).unwrap();
+    countersign::admin::clients::disable(&app.app, id, "test").unwrap();
     for (method, body) in [("GET", Value::Null), ("PUT", public()), ("DELETE", Value::Null)] {
         assert_eq!(send(&app.relying_party(), method, &path, Some(token), &body).status, 401, "{method}");
     }

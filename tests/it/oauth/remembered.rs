@@ -417,12 +417,12 @@ fn it_ends_with_a_log_out_a_new_password_and_the_account() {
         },
         |app, _, email| {
             let account = admin::accounts::find(&app.app, email).unwrap();
-            admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew")).unwrap();
+            admin::accounts::set_password(&app.app, &account, &PlainSecret::new("hunter-canary-anew"), "test").unwrap();
         },
         |app, _, email| {
             let account = admin::accounts::find(&app.app, email).unwrap();
-            admin::accounts::disable(&app.app, account.id).unwrap();
-            admin::accounts::enable(&app.app, account.id).unwrap();
+            admin::accounts::disable(&app.app, account.id, "test").unwrap();
+            admin::accounts::enable(&app.app, account.id, "test").unwrap();
         },
         // Somebody else, who logs in there.
         |app, browser, _| {

@@ -286,17 +286,17 @@ fn disabling_an_account_or_a_client_is_final_for_what_they_held() {
     let app = TestApp::start();
     let (party, first) = app.log_in();
     let id = first.claims()["sub"].as_str().unwrap().parse().unwrap();
-    assert_eq!(countersign::admin::accounts::disable(&app.app, id).unwrap(), 1);
+    assert_eq!(countersign::admin::accounts::disable(&app.app, id, "test").unwrap(), 1);
     is_over(&party, &[first.refresh_token()]);
-    countersign::admin::accounts::enable(&app.app, id).unwrap();
+    countersign::admin::accounts::enable(&app.app, id, "test").unwrap();
     is_over(&party, &[first.refresh_token()]);
 
     let (_, email) = app.account();
     let tokens = party.log_in("web", &email).tokens();
-    countersign::admin::clients::disable(&app.app, "web").unwrap();
+    countersign::admin::clients::disable(&app.app, "web", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert_eq!(party.refresh("web", tokens.refresh_token()).error(), "invalid_client");
-    countersign::admin::clients::enable(&app.app, "web").unwrap();
+    countersign::admin::clients::enable(&app.app, "web", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     is_over(&party, &[tokens.refresh_token()]);
     app.advance(Duration::from_secs(1));

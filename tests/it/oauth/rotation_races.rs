@@ -130,7 +130,7 @@ fn a_log_in_and_a_disabling_at_once_leave_nothing_alive() {
         barrier.wait();
         // About as long as a hash takes, so that the two meet.
         thread::sleep(std::time::Duration::from_millis(12));
-        countersign::admin::accounts::disable(&app.app, account.id).unwrap();
+        countersign::admin::accounts::disable(&app.app, account.id, "test").unwrap();
         let answer = user.join().unwrap();
         // Whoever came first: the log-in, whose grant the disabling then ended, or the disabling.
         assert!(answer.status == 200 || answer.error() == "invalid_grant", "{}", answer.body);

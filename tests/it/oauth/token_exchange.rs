@@ -206,17 +206,17 @@ fn what_is_made_of_a_token_dies_with_its_grant_and_with_its_own_client() {
     // Nobody else does.
     party.form("/revoke", &[("Authorization", &basic("stock", &stock))], &[("token", &two)]);
     assert!(active(&two));
-    clients::disable(&app.app, "orders").unwrap();
+    clients::disable(&app.app, "orders", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert!(!active(&two) && active(&tokens.access));
     assert_eq!(exchange(&party, ("orders", &secret), &tokens.access, &[]).error(), "invalid_client");
-    clients::enable(&app.app, "orders").unwrap();
+    clients::enable(&app.app, "orders", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     assert!(!active(&two), "for good");
     app.advance(Duration::from_secs(2));
     let three = make();
     assert!(active(&three));
-    accounts::disable(&app.app, accounts::find(&app.app, &email).unwrap().id).unwrap();
+    accounts::disable(&app.app, accounts::find(&app.app, &email).unwrap().id, "test").unwrap();
     assert!(!active(&three), "with the grant");
     let refused = exchange(&party, ("orders", &secret), &tokens.access, &[]);
     assert_eq!(refused.json()["error_description"], "the subject_token is not valid");

@@ -89,7 +89,7 @@ fn a_client_that_nobody_allowed_anything_leaves_after_a_day() {
 fn one_with_an_initial_access_token_leaves_and_so_does_one_that_deleted_itself() {
     let app = TestApp::with(&[("registration.mode", "token")]);
     let party = app.relying_party();
-    let created = countersign::admin::registration_tokens::create(&app.app, 2, DAY).unwrap();
+    let created = countersign::admin::registration_tokens::create(&app.app, 2, DAY, "test").unwrap();
     let register = || send(&party, "POST", "/register", Some(created.token.expose()), &web()).json();
     let (_, deleted) = (register(), register());
     let path = format!("/register/{}", text(&deleted, "client_id"));

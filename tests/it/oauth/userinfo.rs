@@ -19,7 +19,7 @@ fn each_scope_shows_its_own_claims_and_no_others() {
         password: PlainSecret::new(PASSWORD),
         claims: claims.as_object().unwrap().clone(),
     };
-    let account = accounts::create(&app.app, &new).unwrap();
+    let account = accounts::create(&app.app, &new, "test").unwrap();
     let (browser, party) = (Browser::new(&app), app.relying_party());
     let first = CodeRequest::new().with("scope", "openid profile email");
     browser.allow(&browser.log_in(&browser.get(&first.path()), "ada"));
@@ -78,6 +78,6 @@ fn only_an_access_token_with_openid_in_the_header_opens_it() {
     assert_eq!(party.get(&format!("/userinfo?access_token={}", tokens.access), &[]).status, 401);
     assert_eq!(party.form("/userinfo", &[], &[("access_token", &tokens.access)]).status, 401);
     assert_eq!(ask(&format!("bearer {}", tokens.access)).0, 200, "RFC 9110 §11.1: a scheme has no case");
-    accounts::disable(&app.app, accounts::find(&app.app, &email).unwrap().id).unwrap();
+    accounts::disable(&app.app, accounts::find(&app.app, &email).unwrap().id, "test").unwrap();
     assert_eq!(ask(&format!("Bearer {}", tokens.access)), (401, invalid.to_owned()));
 }

@@ -137,7 +137,7 @@ fn answer(app: &App, ask: Ask, deadline: Deadline) -> Answer {
                 Err(refusal) => Answer::Refused(refusal),
             }
         }
-        Ask::Disable { account } => match accounts::disable(app, account) {
+        Ask::Disable { account } => match accounts::disable(app, account, "test") {
             Ok(_) => Answer::Done,
             Err(AdminError::Store(_)) => Answer::Failed,
             Err(other) => panic!("{other}"),

@@ -48,7 +48,7 @@ impl Stage {
             "scope": "read",
         });
         let json: ClientMetadataJson = serde_json::from_value(json).unwrap();
-        clients::create(&apps[0], "web", ClientMetadata::try_from(json).unwrap()).unwrap();
+        clients::create(&apps[0], "web", ClientMetadata::try_from(json).unwrap(), "test").unwrap();
         for app in &apps {
             app.clients.reload(&app.db).unwrap();
         }

@@ -115,8 +115,13 @@ fn a_log_in_that_was_under_way_when_the_password_changed_ends_too() {
     let (party, tokens) = app.log_in();
     let account = admin::accounts::list(&app.app, None, 1).unwrap().remove(0);
     // As the row is when it was committed a moment after: for credentials that the account has no more.
-    admin::accounts::set_password(&app.app, &account, &countersign::secret::PlainSecret::new("hunter-canary-anew"))
-        .unwrap();
+    admin::accounts::set_password(
+        &app.app,
+        &account,
+        &countersign::secret::PlainSecret::new("hunter-canary-anew"),
+        "test",
+    )
+    .unwrap();
     // Nobody looks again before the row is as it would be.
     app.database.execute("UPDATE outbox SET due_at = due_at + 3600000000");
     app.database.execute("UPDATE grants SET ended_at = NULL, ended_by = NULL");
@@ -128,7 +133,7 @@ fn a_log_in_that_was_under_way_when_the_password_changed_ends_too() {
     eventually("all is done", || app.database.lines("SELECT task AS line FROM outbox").is_empty());
     assert_eq!(party.refresh("web", tokens.refresh_token()).error(), "invalid_grant");
     // Of an account that was disabled, for that reason.
-    admin::accounts::disable(&app.app, account.id).unwrap();
+    admin::accounts::disable(&app.app, account.id, "test").unwrap();
     app.database.execute("UPDATE grants SET ended_at = NULL, ended_by = NULL");
     app.database.execute("UPDATE outbox SET due_at = due_at - 15000000");
     let ended_by = "SELECT ended_by AS line FROM grants WHERE ended_by IS NOT NULL";
@@ -170,7 +175,7 @@ fn all_grants_of_a_client_end_though_instances_come_and_go() {
             rows.join(" UNION ALL ")
         ));
     }
-    admin::clients::disable(&app.app, "web").unwrap();
+    admin::clients::disable(&app.app, "web", "test").unwrap();
     // Another begins beside this one, and this one ends in the middle.
     let second = app.second_instance();
     drop(app);
@@ -194,9 +199,9 @@ fn a_client_that_is_disabled_twice_is_cut_off_once() {
     let secret = follower(&app);
     app.public_client();
     let before = head(&app, &secret);
-    admin::clients::disable(&app.app, "web").unwrap();
+    admin::clients::disable(&app.app, "web", "test").unwrap();
     app.advance(Duration::from_secs(5));
-    admin::clients::disable(&app.app, "web").unwrap();
+    admin::clients::disable(&app.app, "web", "test").unwrap();
     app.settle_status();
     let all = feed(&app, &secret, Some(before));
     let cuts: Vec<&Value> = all.iter().flat_map(|(_, data)| data["cut"].as_array().into_iter().flatten()).collect();
@@ -210,7 +215,7 @@ fn a_log_in_at_a_client_that_is_being_disabled_ends_too_and_one_after_it_was_ena
     let app = TestApp::start();
     let (party, _) = app.log_in();
     let (_, email) = app.account();
-    admin::clients::disable(&app.app, "web").unwrap();
+    admin::clients::disable(&app.app, "web", "test").unwrap();
     // An instance that has not heard of it yet makes no grant.
     let late = party.log_in("web", &email);
     assert!(late.status == 400, "{}", late.body);
@@ -221,7 +226,7 @@ fn a_log_in_at_a_client_that_is_being_disabled_ends_too_and_one_after_it_was_ena
     app.database.execute("UPDATE outbox SET due_at = due_at - 15000000");
     app.advance(Duration::from_secs(1));
     eventually("somebody looked again", || is_over(&app, &under_way.access));
-    admin::clients::enable(&app.app, "web").unwrap();
+    admin::clients::enable(&app.app, "web", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     let after = party.log_in("web", &email).tokens();
     let nothing = if app.database.url.starts_with("sqlite:") { "X''" } else { "''" };
@@ -281,11 +286,11 @@ fn a_cut_off_is_never_moved_back() {
     let app = TestApp::start();
     app.public_client();
     let nbf = || app.database.lines("SELECT CAST(not_before AS TEXT) AS line FROM cutoffs WHERE kind = 'client_id'");
-    admin::clients::disable(&app.app, "web").unwrap();
+    admin::clients::disable(&app.app, "web", "test").unwrap();
     // As a machine whose clock is ahead had it.
     app.database.execute("UPDATE cutoffs SET not_before = not_before + 1000, until = until + 1000");
     let ahead = nbf();
-    admin::clients::enable(&app.app, "web").unwrap();
-    admin::clients::disable(&app.app, "web").unwrap();
+    admin::clients::enable(&app.app, "web", "test").unwrap();
+    admin::clients::disable(&app.app, "web", "test").unwrap();
     assert_eq!(nbf(), ahead);
 }

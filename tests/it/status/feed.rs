@@ -135,7 +135,7 @@ fn whoever_comes_back_to_any_instance_misses_nothing() {
     let after = head(&app, &secret);
     let mut again = Stream::open(&second, &secret, Some(after));
     assert_eq!(again.next().unwrap().0, "hello");
-    admin::clients::disable(&second.app, "web").unwrap();
+    admin::clients::disable(&second.app, "web", "test").unwrap();
     let change = again.next_change();
     assert_eq!((&change["n"], &change["cut"][0]["k"]), (&json!(after + 1), &json!("client_id")));
     for unknown in [after + 1000, -1] {
@@ -220,7 +220,7 @@ fn checkpoints_are_signed_and_say_what_the_state_is() {
     let app = TestApp::start();
     let secret = follower(&app);
     let (party, tokens) = app.log_in();
-    admin::clients::disable(&app.app, "web").unwrap();
+    admin::clients::disable(&app.app, "web", "test").unwrap();
     let seen = head(&app, &secret);
     let mut stream = Stream::open(&app, &secret, Some(seen));
     app.advance(Duration::from_secs(11));
@@ -249,7 +249,7 @@ fn whoever_is_disabled_follows_no_more_and_a_server_that_stops_lets_everyone_go(
     let secret = follower(&app);
     let mut stream = Stream::open(&app, &secret, None);
     assert_eq!(stream.next().unwrap().0, "hello");
-    admin::clients::disable(&app.app, "orders").unwrap();
+    admin::clients::disable(&app.app, "orders", "test").unwrap();
     while let Some((name, _)) = stream.next() {
         assert!(["change", "ckpt"].contains(&name.as_str()), "of itself: {name}");
     }

@@ -219,7 +219,7 @@ fn a_client_from_before_has_a_place_too() {
     let secret = app.confidential_client();
     let token = app.relying_party().client_credentials("svc", &secret, &[]).tokens().access;
     assert!(!bit(&list(&app.relying_party(), &place(&claims(&token)).0).1, place(&claims(&token)).1));
-    admin::clients::disable(&app.app, "svc").unwrap();
+    admin::clients::disable(&app.app, "svc", "test").unwrap();
     assert!(is_over(&app, &token));
 }
 

@@ -134,12 +134,12 @@ fn take_browser(app: &TestApp, given: &Given) {
 }
 
 fn disable_account(app: &TestApp, given: &Given) {
-    assert_eq!(admin::accounts::disable(&app.app, given.account.id).unwrap(), 1);
+    assert_eq!(admin::accounts::disable(&app.app, given.account.id, "test").unwrap(), 1);
 }
 
 fn change_password(app: &TestApp, given: &Given) {
     let password = PlainSecret::new("hunter-canary-anew");
-    assert_eq!(admin::accounts::set_password(&app.app, &given.account, &password).unwrap(), 1);
+    assert_eq!(admin::accounts::set_password(&app.app, &given.account, &password, "test").unwrap(), 1);
 }
 
 fn end_grants(app: &TestApp, given: &Given) {
@@ -148,11 +148,11 @@ fn end_grants(app: &TestApp, given: &Given) {
 }
 
 fn disable_web(app: &TestApp, _: &Given) {
-    admin::clients::disable(&app.app, "web").unwrap();
+    admin::clients::disable(&app.app, "web", "test").unwrap();
 }
 
 fn disable_svc(app: &TestApp, _: &Given) {
-    admin::clients::disable(&app.app, "svc").unwrap();
+    admin::clients::disable(&app.app, "svc", "test").unwrap();
 }
 
 fn compromise(app: &TestApp, given: &Given) {
@@ -283,13 +283,13 @@ fn what_was_not_ended_goes_on() {
     let given = given(&app, Way::Code);
     let (other, email) = app.account();
     let others = given.party.log_in("web", &email).tokens();
-    admin::accounts::disable(&app.app, given.account.id).unwrap();
+    admin::accounts::disable(&app.app, given.account.id, "test").unwrap();
     eventually("it is over", || is_over(&app, &given.tokens.access));
     assert!(!is_over(&app, &others.access) && !is_over(&app, &given.machine));
     assert_ne!(other.id, given.account.id);
     // A client that is disabled and enabled again gets tokens that are in force.
-    admin::clients::disable(&app.app, "svc").unwrap();
-    admin::clients::enable(&app.app, "svc").unwrap();
+    admin::clients::disable(&app.app, "svc", "test").unwrap();
+    admin::clients::enable(&app.app, "svc", "test").unwrap();
     app.app.clients.reload(&app.app.db).unwrap();
     app.advance(std::time::Duration::from_secs(2));
     let fresh = given.party.client_credentials("svc", &given.secret, &[]).tokens().access;
