@@ -6,7 +6,7 @@ use std::time::Duration;
 use countersign::admin::clients;
 use countersign::protocol::client_credentials::ClientId;
 use countersign::protocol::client_metadata::registrant::{Registrable, Registrant};
-use countersign::protocol::client_metadata::{ClientMetadata, MetadataError};
+use countersign::protocol::client_metadata::{ClientMetadata, ClientMetadataJson, MetadataError};
 use countersign::protocol::scope::Scope;
 use countersign::store::consents;
 use serde_json::{Value, json};
@@ -217,4 +217,20 @@ fn the_page_lists_every_member_and_who_sets_it() {
     }
     assert!(known.len() > 40, "{refused}");
     assert_eq!(listed(), known);
+}
+
+#[test]
+fn of_two_replacements_at_once_one_makes_the_secret() {
+    let app = TestApp::start();
+    app.public_client();
+    let metadata = || ClientMetadata::try_from(ClientMetadataJson::default()).unwrap();
+    let held = app.database.hold("UPDATE clients SET not_before = not_before", "ROLLBACK");
+    let shown = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| clients::replace(&app.app, "web", metadata(), "test").unwrap().1));
+        std::thread::sleep(Duration::from_millis(300));
+        drop(held);
+        both.map(|replacing| replacing.join().unwrap().is_some())
+    });
+    assert_eq!(shown.into_iter().filter(|shown| *shown).count(), 1, "{shown:?}");
+    assert_eq!(clients::find(&app.app, "web").unwrap().secrets.len(), 1);
 }
