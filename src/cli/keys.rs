@@ -123,7 +123,7 @@ pub(super) struct ImportArguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 #[value(rename_all = "UPPER")]
-enum KeyAlgorithm {
+pub(super) enum KeyAlgorithm {
     Rs256,
     Ps256,
 }

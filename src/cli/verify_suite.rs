@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::json;
 
 use super::CommandError;
+use super::keys::KeyAlgorithm;
 use super::output::{Output, table};
 use crate::clock::Clock;
 use crate::web::trial::{self, Answer, Target, Tried};
@@ -38,6 +39,9 @@ pub(super) struct VerifySuite {
     /// How long to wait for the service to take a good token.
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = humantime::parse_duration)]
     patience: Duration,
+    /// What the tokens are signed by.
+    #[arg(long, value_enum, default_value = "RS256")]
+    algorithm: KeyAlgorithm,
     /// Also demand what only strict verifiers do: unique members, all claims of RFC 9068, the status.
     #[arg(long)]
     strict: bool,
@@ -51,6 +55,10 @@ pub(super) fn run(suite: &VerifySuite, output: &Output) -> Result<(), CommandErr
     let now = Clock::system().now().unix_seconds();
     let trial = Trial::new(&issuer, &suite.audience, now).map_err(|_| crate::keys::KeysError::NotGenerated);
     let trial = trial.map_err(crate::app::StartError::from)?.with_scope(&suite.scope);
+    let trial = match suite.algorithm {
+        KeyAlgorithm::Rs256 => trial,
+        KeyAlgorithm::Ps256 => trial.signed_by_ps256(),
+    };
     if suite.export {
         output.value(&trial.to_json());
         return Ok(());

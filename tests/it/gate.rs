@@ -265,12 +265,17 @@ fn a_gate_without_its_issuer_says_so_to_good_tokens_and_ends_when_it_is_told() {
 
 #[test]
 fn the_suite_finds_no_wrong_answer_of_the_gate() {
+    tried_by_the_suite("RS256");
+    tried_by_the_suite("PS256");
+}
+
+fn tried_by_the_suite(algorithm: &str) {
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let gate = Gate::start(&format!("http://{listen}"), &[]);
     let target = format!("{}?scope=read+write", gate.served.base);
-    let arguments =
-        ["--json", "verify-suite", "--target", &target, "--audience", AUDIENCE, "--listen", &listen, "--strict"];
-    let output = run(command(Path::new("."), None, &arguments), "");
+    let mut suite = command(Path::new("."), None, &["--json", "verify-suite", "--strict", "--algorithm", algorithm]);
+    suite.args(["--target", &target, "--audience", AUDIENCE, "--listen", &listen]);
+    let output = run(suite, "");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     assert!(output.status.success(), "{report} {}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(report["wrong"], 0);

@@ -90,4 +90,8 @@ fn the_tokens_can_be_had_for_a_trial_of_ones_own() {
     assert!(json["cases"].as_array().unwrap().len() > 80);
     assert!(json["cases"][0]["token"].as_str().unwrap().split('.').count() == 3);
     assert!(json["at"].as_i64().unwrap() > 1_700_000_000);
+    assert_eq!(json["jwks"]["keys"][0]["alg"], "RS256");
+    let output = cli::run(cli::command(folder.path(), None, &[&arguments[..], &["--algorithm", "PS256"]].concat()), "");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["jwks"]["keys"][0]["alg"], "PS256");
 }

@@ -22,6 +22,7 @@ mod signer;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::keys::Algorithm;
 use crate::status_list::{self, LIST_BYTES};
 use signer::Signer;
 
@@ -121,6 +122,22 @@ impl Trial {
         self
     }
 
+    /// By keys that are for PS256; they are for RS256 unless this is said.
+    ///
+    /// ```
+    /// # use countersign_verifier::conformance::Trial;
+    /// let trial = Trial::new("https://as.example", "https://orders.example", 1_795_000_000)?.signed_by_ps256();
+    /// assert!(trial.jwks().contains(r#""alg":"PS256""#));
+    /// # Ok::<(), countersign_verifier::conformance::NoKey>(())
+    /// ```
+    #[must_use]
+    pub fn signed_by_ps256(mut self) -> Self {
+        for signer in [&mut self.signer, &mut self.second, &mut self.stranger] {
+            signer.algorithm = Algorithm::Ps256;
+        }
+        self
+    }
+
     /// The issuer's JWKS.
     ///
     /// ```
@@ -167,8 +184,9 @@ impl Trial {
             "iss": self.issuer, "sub": status_list::uri(&self.issuer, 0), "iat": now, "exp": now + 3600, "ttl": 15,
             "seq": 0, "status_list": { "bits": 1, "lst": status_list::encode(&bits, 9) },
         });
-        let header = json!({ "alg": "RS256", "typ": "statuslist+jwt", "kid": self.signer.kid });
-        self.signer.rs256(&header.to_string(), &claims.to_string())
+        let alg = self.signer.algorithm.as_str();
+        let header = json!({ "alg": alg, "typ": "statuslist+jwt", "kid": self.signer.kid });
+        self.signer.sign(&header.to_string(), &claims.to_string())
     }
 }
 
@@ -213,7 +231,13 @@ mod tests {
     #[test]
     fn this_verifier_makes_of_every_token_what_it_has_to() {
         let now = crate::clock::Clock::system().unix_seconds();
-        let trial = Trial::new("https://as.example", "https://orders.example", now).unwrap();
+        let trial = || Trial::new("https://as.example", "https://orders.example", now).unwrap();
+        for trial in [trial(), trial().signed_by_ps256()] {
+            verifies(&trial, now);
+        }
+    }
+
+    fn verifies(trial: &Trial, now: i64) {
         let keys = KeySet::parse(trial.jwks().as_bytes()).unwrap();
         let mut follower = Follower::new("https://as.example");
         follower.take_list(0, &trial.status_list(now), &keys).unwrap();

@@ -71,6 +71,24 @@ pub(crate) enum Algorithm {
     Ps256,
 }
 
+#[cfg(any(test, feature = "conformance"))]
+impl Algorithm {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
+        }
+    }
+
+    /// The one that it is not.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Rs256 => Self::Ps256,
+            Self::Ps256 => Self::Rs256,
+        }
+    }
+}
+
 /// A public key and the one algorithm that it is for.
 #[derive(Debug)]
 pub(crate) struct Key {

@@ -22,7 +22,7 @@ impl Trial {
     }
 
     fn header(&self) -> Members {
-        members(json!({ "alg": "RS256", "typ": "at+jwt", "kid": self.signer.kid }))
+        members(json!({ "alg": self.signer.algorithm.as_str(), "typ": "at+jwt", "kid": self.signer.kid }))
     }
 
     fn claims(&self) -> Members {
@@ -37,14 +37,14 @@ impl Trial {
     fn with_header(&self, change: impl FnOnce(&mut Members)) -> String {
         let mut header = self.header();
         change(&mut header);
-        self.signer.rs256(&text(header), &text(self.claims()))
+        self.signer.sign(&text(header), &text(self.claims()))
     }
 
     /// A token with other claims.
     fn with_claims(&self, change: impl FnOnce(&mut Members)) -> String {
         let mut claims = self.claims();
         change(&mut claims);
-        self.signer.rs256(&text(self.header()), &text(claims))
+        self.signer.sign(&text(self.header()), &text(claims))
     }
 
     fn with_claim(&self, name: &str, value: impl Into<Value>) -> String {

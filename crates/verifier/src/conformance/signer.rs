@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::NoKey;
+use crate::keys::Algorithm;
 use crate::{base64url, digest};
 
 /// A key of the trial.
@@ -19,12 +20,14 @@ pub(super) struct Signer {
     pair: RsaKeyPair,
     /// RFC 7638.
     pub(super) kid: String,
+    /// RFC 8725 §3.1: the one that the key is for.
+    pub(super) algorithm: Algorithm,
 }
 
 impl Signer {
     pub(super) fn generate() -> Result<Self, NoKey> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| NoKey)?;
-        let mut signer = Self { pair, kid: String::new() };
+        let mut signer = Self { pair, kid: String::new(), algorithm: Algorithm::Rs256 };
         // RFC 7638 §3: the required members in lexical order.
         let (n, e) = signer.numbers();
         let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
@@ -39,7 +42,7 @@ impl Signer {
 
     pub(super) fn jwk(&self) -> Value {
         let (n, e) = self.numbers();
-        json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.kid, "n": n, "e": e })
+        json!({ "kty": "RSA", "use": "sig", "alg": self.algorithm.as_str(), "kid": self.kid, "n": n, "e": e })
     }
 
     /// The public key as it lies about in many programs: PKCS#1 in DER.
@@ -55,16 +58,21 @@ impl Signer {
         format!("-----BEGIN RSA PUBLIC KEY-----\n{}\n-----END RSA PUBLIC KEY-----\n", lines.join("\n"))
     }
 
-    pub(super) fn rs256(&self, header: &str, payload: &str) -> String {
-        self.signed(&RSA_PKCS1_SHA256, header, payload)
+    /// By the algorithm that the key is for, whatever the header says.
+    pub(super) fn sign(&self, header: &str, payload: &str) -> String {
+        self.sign_by(self.algorithm, header, payload)
+    }
+
+    pub(super) fn sign_by(&self, algorithm: Algorithm, header: &str, payload: &str) -> String {
+        let encoding: &'static dyn RsaEncoding = match algorithm {
+            Algorithm::Rs256 => &RSA_PKCS1_SHA256,
+            Algorithm::Ps256 => &RSA_PSS_SHA256,
+        };
+        self.signed(encoding, header, payload)
     }
 
     pub(super) fn rs512(&self, header: &str, payload: &str) -> String {
         self.signed(&RSA_PKCS1_SHA512, header, payload)
-    }
-
-    pub(super) fn ps256(&self, header: &str, payload: &str) -> String {
-        self.signed(&RSA_PSS_SHA256, header, payload)
     }
 
     fn signed(&self, encoding: &'static dyn RsaEncoding, header: &str, payload: &str) -> String {

@@ -8,7 +8,8 @@ use crate::status_list;
 
 impl Trial {
     pub(super) fn good(&self) -> Vec<Case> {
-        let header = |kid: &str| text(members(json!({ "alg": "RS256", "typ": "at+jwt", "kid": kid })));
+        let header =
+            |kid: &str| text(members(json!({ "alg": self.second.algorithm.as_str(), "typ": "at+jwt", "kid": kid })));
         let elsewhere = json!(["https://elsewhere.example", self.audience]);
         vec![
             case("good", Accept, "RFC 9068: nothing is wrong with it", self.with_claims(|_| ())),
@@ -16,7 +17,7 @@ impl Trial {
                 "good_second_key",
                 Accept,
                 "RFC 7517 §5: the other key of the JWKS, as after a rotation",
-                self.second.rs256(&header(&self.second.kid), &text(self.claims())),
+                self.second.sign(&header(&self.second.kid), &text(self.claims())),
             ),
             case(
                 "good_audiences",
@@ -117,7 +118,7 @@ impl Trial {
                 "exp_infinite",
                 Refuse,
                 "RFC 8259 §6: no number",
-                self.signer.rs256(
+                self.signer.sign(
                     &text(self.header()),
                     &text(self.claims()).replace(&format!("\"exp\":{}", now + 600), "\"exp\":1e999"),
                 ),
@@ -136,10 +137,10 @@ impl Trial {
     pub(super) fn members(&self) -> Vec<Case> {
         let whole = text(self.claims());
         let repeated =
-            |before: &str| self.signer.rs256(&text(self.header()), &whole.replacen('{', &format!("{{{before},"), 1));
+            |before: &str| self.signer.sign(&text(self.header()), &whole.replacen('{', &format!("{{{before},"), 1));
         let after = |member: &str| {
             self.signer
-                .rs256(&text(self.header()), &format!("{},{member}}}", whole.trim_end_matches('}').to_owned() + "}}"))
+                .sign(&text(self.header()), &format!("{},{member}}}", whole.trim_end_matches('}').to_owned() + "}}"))
         };
         let why = "RFC 7519 §4, RFC 8725 §2.4: claims are unique; two parsers would read two tokens";
         vec![
@@ -162,13 +163,13 @@ impl Trial {
                 "payload_no_object",
                 Refuse,
                 "RFC 7519 §2: claims are an object",
-                self.signer.rs256(&text(self.header()), "[]"),
+                self.signer.sign(&text(self.header()), "[]"),
             ),
             case(
                 "payload_no_json",
                 Refuse,
                 "RFC 7519 §7.2: claims are JSON",
-                self.signer.rs256(&text(self.header()), "sub=usr_admin"),
+                self.signer.sign(&text(self.header()), "sub=usr_admin"),
             ),
         ]
     }
