@@ -21,6 +21,7 @@ use crate::protocol::scope::Scope;
 use crate::protocol::token_request::GrantType;
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CapacityRefusal, Refusal};
+use crate::store::accounts::Account;
 use crate::store::clients::Client;
 use crate::store::grants::{self, Grant, Handle, Rotation};
 use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
@@ -103,15 +104,15 @@ struct First {
 }
 
 /// The grant of what was allowed at a browser, and its first tokens: signed before whatever buys them is used up, so that whoever is
-/// told to come back can. `None` when its account is gone.
+/// told to come back can.
 fn prepare(
     app: &App,
     asking: &ProvenClient,
+    account: Account,
     allowed: Allowed,
     First { grant_type, audiences, nonce }: First,
-) -> Result<Option<(Grant, TokenResponse)>, Refusal> {
+) -> Result<(Grant, TokenResponse), Refusal> {
     let client = &asking.client;
-    let Some(account) = app.db.read(|tx| accounts::find(tx, allowed.account_id))? else { return Ok(None) };
     refuse_large_claims(client, &account.roles)?;
     let grant = new_grant(app, asking, allowed)?;
     let refresh_token = first_refresh_token(app, client, &grant)?;
@@ -128,7 +129,7 @@ fn prepare(
         not_after: None,
     };
     let tokens = issue::mint(app, &authorization, refresh_token)?;
-    Ok(Some((grant, tokens)))
+    Ok((grant, tokens))
 }
 
 /// Makes a grant of a log-in at a browser, in the transaction that uses up what buys it. `false` when the log-in or the account is

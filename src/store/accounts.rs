@@ -39,7 +39,7 @@ pub struct Account {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = accounts)]
-struct Row {
+pub(super) struct Row {
     id: Vec<u8>,
     email: String,
     username: Option<String>,

@@ -2,9 +2,10 @@
 
 use diesel::prelude::*;
 
+use super::accounts::{self, Account};
 use super::dialect::{DatabaseTime, database_now};
 use super::prepared::{Bind, Statement};
-use super::schema::authorization_codes;
+use super::schema::{self, authorization_codes};
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
@@ -164,18 +165,30 @@ pub fn insert(tx: &mut Write<'_>, code: &AuthorizationCode, not_after: DatabaseT
     Ok(Statement::new(INSERT, binds).execute(tx.conn())? == 1)
 }
 
-/// The code of that secret name, and when it was read.
+/// A code as it was read, with whose it is.
+pub struct Found {
+    /// The code.
+    pub code: AuthorizationCode,
+    /// Whose it is, unless that account is gone.
+    pub account: Option<Account>,
+    /// When it was read.
+    pub read_at: DatabaseTime,
+}
+
+/// The code of that secret name.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when its row cannot be read; the store's own reasons.
-pub fn find(tx: &mut Read<'_>, handle: CodeHandle) -> Result<Option<(AuthorizationCode, DatabaseTime)>, Error> {
-    let found: Option<(Row, i64)> = authorization_codes::table
-        .find(handle.0.to_vec())
-        .select((Row::as_select(), database_now()))
+/// [`Error::Corrupt`] when a row cannot be read; the store's own reasons.
+pub fn find(tx: &mut Read<'_>, handle: CodeHandle) -> Result<Option<Found>, Error> {
+    let found: Option<(Row, Option<accounts::Row>, i64)> = authorization_codes::table
+        .left_join(schema::accounts::table)
+        .filter(authorization_codes::handle.eq(handle.0.to_vec()))
+        .select((Row::as_select(), Option::<accounts::Row>::as_select(), database_now()))
         .get_result(tx.conn())
         .optional()?;
-    let Some((row, read_at)) = found else { return Ok(None) };
-    Ok(Some((row.parse().ok_or(Error::Corrupt { table: TABLE })?, DatabaseTime(read_at))))
+    let Some((row, account, read_at)) = found else { return Ok(None) };
+    let code = row.parse().ok_or(Error::Corrupt { table: TABLE })?;
+    Ok(Some(Found { code, account: account.map(Account::try_from).transpose()?, read_at: DatabaseTime(read_at) }))
 }
 
 const CLAIM: &str = "UPDATE authorization_codes SET grant_id = ? WHERE handle = ? AND grant_id IS NULL";

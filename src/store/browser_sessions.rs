@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::dialect::{DatabaseTime, database_now};
 use super::grants::EndedBy;
-use super::prepared::{Bind, Statement};
+use super::prepared::{Bind, ReturnsBytes, Statement};
 use super::schema::{accounts, browser_sessions, consents};
 use super::{Error, Read, Write, grants, logout_notices, remembered_log_ins};
 use crate::clock::Timestamp;
@@ -226,7 +226,7 @@ pub fn find(
     }))
 }
 
-const TOUCH: &str = "UPDATE browser_sessions SET seen_at = ? WHERE id = ? AND ended_at IS NULL";
+const TOUCH: &str = "UPDATE browser_sessions SET seen_at = ? WHERE id = ? AND ended_at IS NULL RETURNING remembered_id";
 
 /// Notes that a session was used, and so that its cookie came to whoever it was made for. `false` when it was ended; otherwise
 /// whoever ends it waits until this transaction is over, and finds what it made.
@@ -235,11 +235,11 @@ const TOUCH: &str = "UPDATE browser_sessions SET seen_at = ? WHERE id = ? AND en
 /// The store's own reasons.
 pub fn touch(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Error> {
     let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
-    if Statement::new(TOUCH, binds).execute(tx.conn())? != 1 {
-        return Ok(false);
+    let touched = ReturnsBytes(Statement::new(TOUCH, binds)).get_result::<Option<Vec<u8>>>(tx.conn()).optional()?;
+    if let Some(Some(_)) = touched {
+        remembered_log_ins::keep_of_session(tx, id, now)?;
     }
-    remembered_log_ins::keep_of_session(tx, id, now)?;
-    Ok(true)
+    Ok(touched.is_some())
 }
 
 const END: &str = "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL";

@@ -11,7 +11,7 @@ use crate::oauth::RequestContext;
 use crate::protocol::token_request::{GrantType, PresentedCode, TokenRequest};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CodeRefusal, Refusal};
-use crate::store::authorization_codes::{self, AuthorizationCode};
+use crate::store::authorization_codes::{self, AuthorizationCode, Found};
 use crate::store::grants::{EndedBy, Grant};
 use crate::store::{DatabaseTime, Write};
 use crate::token::{authorization_code, revoke};
@@ -35,7 +35,7 @@ pub fn redeem(
     let handle = authorization_code::open(presented.code.expose(), &app.secrets.load().authorization_code_mac)
         .ok_or_else(|| refuse(CodeRefusal::NotAuthentic))?;
     let found = app.db.read(|tx| authorization_codes::find(tx, handle))?;
-    let (code, read_at) = found.ok_or_else(|| refuse(CodeRefusal::Unknown))?;
+    let Found { code, account, read_at } = found.ok_or_else(|| refuse(CodeRefusal::Unknown))?;
     let not_after = read_at.plus(context.deadline.remaining());
     if let Err(reason) = compare(asking, &code, presented) {
         if reason == CodeRefusal::WrongVerifier {
@@ -58,8 +58,9 @@ pub fn redeem(
     // RFC 8707 §2.2, RFC 6749 §3.3: less than was granted may be asked for here.
     let audiences =
         narrow_resources(&code.audiences, &request.resources).map_err(|refusal| refusal.of_client(&client.id))?;
+    let account = account.ok_or_else(|| refuse(CodeRefusal::SessionOver))?;
     let allowed = Allowed {
-        account_id: code.account_id,
+        account_id: account.id,
         session_id: Some(code.session_id),
         scope: code.scope.clone(),
         audiences: code.audiences.clone(),
@@ -68,8 +69,7 @@ pub fn redeem(
         claims: code.claims.clone(),
     };
     let first = First { grant_type: GrantType::AuthorizationCode, audiences, nonce: code.nonce.clone() };
-    let prepared = prepare(app, asking, allowed, first)?;
-    let (grant, tokens) = prepared.ok_or_else(|| refuse(CodeRefusal::SessionOver))?;
+    let (grant, tokens) = prepare(app, asking, account, allowed, first)?;
     match make(app, &code, &grant, not_after, context)? {
         Made::Grant => {}
         Made::Nothing(reason) => return Err(refuse(reason)),
@@ -128,7 +128,7 @@ fn make(
     let row = grant.clone();
     let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
         if !authorization_codes::claim(tx, handle, row.id)? {
-            let first = authorization_codes::find(tx, handle)?.and_then(|(code, _)| code.grant_id);
+            let first = authorization_codes::find(tx, handle)?.and_then(|found| found.code.grant_id);
             return Ok(first.map_or(Made::Nothing(CodeRefusal::Unknown), Made::Second));
         }
         let made = insert_of_session(tx, &row, (session_id, version), not_after)?;

@@ -10,6 +10,7 @@ use crate::protocol::token_request::{GrantType, TokenRequest};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{DeviceRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret};
+use crate::store::accounts;
 use crate::store::clients::Client;
 use crate::store::device_codes::{self, Answer, Approval, DeviceCode};
 use crate::store::grants::Grant;
@@ -38,8 +39,10 @@ pub fn redeem(
     // RFC 8707 §2.2: less than was granted may be asked for here.
     let audiences =
         narrow_resources(&device.audiences, &request.resources).map_err(|refusal| refusal.of_client(&client.id))?;
+    let account = app.db.read(|tx| accounts::find(tx, by.account_id))?;
+    let account = account.ok_or_else(|| refuse(DeviceRefusal::SessionOver))?;
     let allowed = Allowed {
-        account_id: by.account_id,
+        account_id: account.id,
         session_id: Some(by.session_id),
         scope: device.scope.clone(),
         audiences: device.audiences.clone(),
@@ -48,8 +51,7 @@ pub fn redeem(
         claims: ClaimsRequest::default(),
     };
     let first = First { grant_type: GrantType::DeviceCode, audiences, nonce: None };
-    let prepared = prepare(app, asking, allowed, first)?;
-    let (grant, tokens) = prepared.ok_or_else(|| refuse(DeviceRefusal::SessionOver))?;
+    let (grant, tokens) = prepare(app, asking, account, allowed, first)?;
     let not_after = read_at.plus(context.deadline.remaining());
     make(app, &device, by, (&grant, not_after), context)?.map_err(refuse)?;
     tracing::info!(event = "device_let_in", client_id = %client.id, account_id = %grant.account_id, grant_id = %grant.id);
