@@ -23,8 +23,7 @@ use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::store::accounts::Account;
 use crate::store::clients::Client;
-use crate::store::grants::{self, Grant, Handle, Rotation};
-use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
+use crate::store::grants::{Grant, Handle, Rotation};
 use crate::token::issue::{self, refuse_large_claims};
 use crate::token::refresh_token::RefreshToken;
 use crate::token::{Authorization, Person, pairwise};
@@ -130,24 +129,4 @@ fn prepare(
     };
     let tokens = issue::mint(app, &authorization, refresh_token)?;
     Ok((grant, tokens))
-}
-
-/// Makes a grant of a log-in at a browser, in the transaction that uses up what buys it. `false` when the log-in or the account is
-/// not what it was.
-fn insert_of_session(
-    tx: &mut Write<'_>,
-    grant: &Grant,
-    (session_id, version): (SessionId, i64),
-    not_after: DatabaseTime,
-) -> Result<bool, store::Error> {
-    // OpenID Connect Core §3.1.2.5: nothing comes of a log-in that is over. Whoever ends it waits for this transaction, or is
-    // waited for.
-    if !browser_sessions::touch(tx, session_id, grant.created_at)? {
-        return Ok(false);
-    }
-    if grants::insert(tx, grant, version, not_after)? {
-        return Ok(true);
-    }
-    // Whoever was only too late has used nothing up and may try again.
-    if accounts::are_credentials(tx, grant.account_id, version)? { Err(store::Error::Expired) } else { Ok(false) }
 }

@@ -1,12 +1,15 @@
 //! Rows of authorization codes. Each buys one grant, by one conditional statement.
 
+use std::sync::LazyLock;
+
 use diesel::prelude::*;
 
 use super::accounts::{self, Account};
-use super::dialect::{DatabaseTime, database_now};
+use super::dialect::{self, DatabaseTime, database_now};
+use super::grants::{self, Grant};
 use super::prepared::{Bind, Statement};
 use super::schema::{self, authorization_codes};
-use super::{Error, Read, Write};
+use super::{Error, Read, Write, browser_sessions, remembered_log_ins};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, SessionId};
 use crate::protocol::claims_request::ClaimsRequest;
@@ -191,15 +194,48 @@ pub fn find(tx: &mut Read<'_>, handle: CodeHandle) -> Result<Option<Found>, Erro
     Ok(Some(Found { code, account: account.map(Account::try_from).transpose()?, read_at: DatabaseTime(read_at) }))
 }
 
-const CLAIM: &str = "UPDATE authorization_codes SET grant_id = ? WHERE handle = ? AND grant_id IS NULL";
+const CLAIM: &str =
+    "UPDATE authorization_codes SET grant_id = ? WHERE handle = ? AND grant_id IS NULL AND database_now() <= ?";
 
-/// Lets a code buy that grant, which it can once. `false` when it has bought one.
+/// All of [`redeem`]: each part takes place if the one before changed a row, and sees what that row is by then.
+static REDEEM: LazyLock<String> = LazyLock::new(|| {
+    let keep = remembered_log_ins::KEEP_OF_SESSION.replace("browser_sessions", "seen");
+    let insert = grants::INSERT.replace("browser_sessions", "seen");
+    format!(
+        "WITH used AS ({CLAIM} RETURNING handle), \
+         seen AS ({} AND EXISTS (SELECT 1 FROM used) RETURNING id, remembered_id), \
+         kept AS ({keep}) \
+         {insert} AND EXISTS (SELECT 1 FROM seen)",
+        browser_sessions::TOUCH
+    )
+});
+
+/// Uses a code up, which can be done once, and adds the grant that it buys, of an account whose credentials have that version.
+/// `false` when `not_after` had passed before, or it had bought a grant: then nothing was changed. `false`, too, when the log-in
+/// that it came from was ended, or the account or the client is not what it was: then it is used up, and there is no grant. Whoever
+/// ends that log-in waits for this, or is waited for.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn claim(tx: &mut Write<'_>, handle: CodeHandle, grant_id: GrantId) -> Result<bool, Error> {
-    let binds = vec![Bind::Bytes(grant_id.as_bytes()), Bind::Bytes(&handle.0)];
-    Ok(Statement::new(CLAIM, binds).execute(tx.conn())? == 1)
+pub fn redeem(
+    tx: &mut Write<'_>,
+    code: &AuthorizationCode,
+    grant: &Grant,
+    not_after: DatabaseTime,
+) -> Result<bool, Error> {
+    let (version, now) = (code.credentials_version, grant.created_at.as_micros());
+    let mut binds = vec![Bind::Bytes(grant.id.as_bytes()), Bind::Bytes(&code.handle.0), Bind::Big(not_after.0)];
+    // What is used up in time buys its grant, however long somebody else held the log-in's row meanwhile.
+    let whenever = DatabaseTime(i64::MAX);
+    if dialect::changes_several_at_once(tx.conn()) {
+        let session = code.session_id.as_bytes();
+        binds.extend([Bind::Big(now), Bind::Bytes(session), Bind::Big(now), Bind::Bytes(session)]);
+        return grants::insert_by(tx, (&REDEEM, binds), grant, version, whenever);
+    }
+    // RFC 6749 §4.1.2: once, by one statement.
+    Ok(Statement::new(CLAIM, binds).execute(tx.conn())? == 1
+        && browser_sessions::touch(tx, code.session_id, grant.created_at)?
+        && grants::insert(tx, grant, version, whenever)?)
 }
 
 const COUNT_FAILURE: &str =

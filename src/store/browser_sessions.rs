@@ -1,5 +1,7 @@
 //! Rows of accounts that are logged in at a browser.
 
+use std::sync::LazyLock;
+
 use diesel::prelude::*;
 
 use super::dialect::{DatabaseTime, database_now};
@@ -226,7 +228,8 @@ pub fn find(
     }))
 }
 
-const TOUCH: &str = "UPDATE browser_sessions SET seen_at = ? WHERE id = ? AND ended_at IS NULL RETURNING remembered_id";
+pub(super) const TOUCH: &str = "UPDATE browser_sessions SET seen_at = ? WHERE id = ? AND ended_at IS NULL";
+static TOUCH_AND_SEE: LazyLock<String> = LazyLock::new(|| format!("{TOUCH} RETURNING remembered_id"));
 
 /// Notes that a session was used, and so that its cookie came to whoever it was made for. `false` when it was ended; otherwise
 /// whoever ends it waits until this transaction is over, and finds what it made.
@@ -235,7 +238,8 @@ const TOUCH: &str = "UPDATE browser_sessions SET seen_at = ? WHERE id = ? AND en
 /// The store's own reasons.
 pub fn touch(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Error> {
     let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
-    let touched = ReturnsBytes(Statement::new(TOUCH, binds)).get_result::<Option<Vec<u8>>>(tx.conn()).optional()?;
+    let touched =
+        ReturnsBytes(Statement::new(&TOUCH_AND_SEE, binds)).get_result::<Option<Vec<u8>>>(tx.conn()).optional()?;
     if let Some(Some(_)) = touched {
         remembered_log_ins::keep_of_session(tx, id, now)?;
     }

@@ -208,6 +208,23 @@ impl Db {
         }
     }
 
+    /// Makes one change of several tables: where one statement can, `work` makes that one and no other, without a transaction
+    /// around it, in one round trip; elsewhere it has a transaction. Not begun after `deadline`. Made twice, after a lost
+    /// connection, it must change nothing more.
+    ///
+    /// # Errors
+    /// [`Error::Expired`], or as [`Db::write`].
+    pub fn write_at_once<T, F>(&self, deadline: &Deadline, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        match &self.writer {
+            None => self.write_one(deadline, work),
+            Some(_) => self.write_before(deadline, work),
+        }
+    }
+
     /// Writes like [`Db::write`], but not after `deadline`: whoever waited for a lock or in a queue until then finds
     /// everything as it was.
     ///

@@ -197,6 +197,11 @@ pub(super) fn has_single_writer(url: &DatabaseUrl) -> bool {
     matches!(url, DatabaseUrl::Sqlite(_))
 }
 
+/// Whether one statement may change several tables (`WITH` in PostgreSQL).
+pub(super) fn changes_several_at_once(conn: &Conn) -> bool {
+    matches!(conn, Conn::Postgres(_))
+}
+
 /// The migrations in the binary, oldest first, by version.
 pub(super) fn embedded_versions(url: &DatabaseUrl) -> Result<Vec<String>, Error> {
     fn versions<D: diesel::backend::Backend>(source: &EmbeddedMigrations) -> Result<Vec<String>, Error> {

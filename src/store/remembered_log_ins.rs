@@ -202,7 +202,7 @@ pub fn answer_anew(tx: &mut Write<'_>, id: RememberedId, turn: &Turn, now: Times
     Ok(true)
 }
 
-const KEEP_OF_SESSION: &str = "UPDATE remembered_log_ins SET kept_at = ? WHERE kept_at IS NULL \
+pub(super) const KEEP_OF_SESSION: &str = "UPDATE remembered_log_ins SET kept_at = ? WHERE kept_at IS NULL \
     AND id = (SELECT remembered_id FROM browser_sessions WHERE browser_sessions.id = ?)";
 
 /// Notes that a session was used of what its browser remembers: the answer that brought it was not lost.

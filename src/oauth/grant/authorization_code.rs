@@ -4,7 +4,7 @@
 //! its minute. What fails before that changes nothing but the count of wrong verifiers.
 
 use super::refresh::narrow_resources;
-use super::{Allowed, First, ProvenClient, insert_of_session, prepare};
+use super::{Allowed, First, ProvenClient, prepare};
 use crate::app::App;
 use crate::id::GrantId;
 use crate::oauth::RequestContext;
@@ -12,8 +12,8 @@ use crate::protocol::token_request::{GrantType, PresentedCode, TokenRequest};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{CodeRefusal, Refusal};
 use crate::store::authorization_codes::{self, AuthorizationCode, Found};
-use crate::store::grants::{EndedBy, Grant};
-use crate::store::{DatabaseTime, Write};
+use crate::store::grants::{self, EndedBy, Grant};
+use crate::store::{self, DatabaseTime, Write};
 use crate::token::{authorization_code, revoke};
 
 /// How many verifiers that do not fit a code may come before none does.
@@ -116,7 +116,7 @@ enum Made {
     Second(GrantId),
 }
 
-/// Uses the code up and makes the grant, both or neither.
+/// Uses the code up and makes the grant.
 fn make(
     app: &App,
     code: &AuthorizationCode,
@@ -124,17 +124,24 @@ fn make(
     not_after: DatabaseTime,
     context: &RequestContext,
 ) -> Result<Made, Refusal> {
-    let (handle, session_id, version) = (code.handle, code.session_id, code.credentials_version);
-    let row = grant.clone();
-    let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
-        if !authorization_codes::claim(tx, handle, row.id)? {
-            let first = authorization_codes::find(tx, handle)?.and_then(|found| found.code.grant_id);
-            return Ok(first.map_or(Made::Nothing(CodeRefusal::Unknown), Made::Second));
-        }
-        let made = insert_of_session(tx, &row, (session_id, version), not_after)?;
-        Ok(if made { Made::Grant } else { Made::Nothing(CodeRefusal::SessionOver) })
-    })?;
-    Ok(made)
+    let (handle, made_of, row) = (code.handle, code.clone(), grant.clone());
+    // OpenID Connect Core §3.1.2.5: nothing comes of a log-in that is over.
+    let redeem = move |tx: &mut Write<'_>| authorization_codes::redeem(tx, &made_of, &row, not_after);
+    if app.db.write_at_once(&context.deadline, redeem)? {
+        return Ok(Made::Grant);
+    }
+    let id = grant.id;
+    let (found, is_there) =
+        app.db.read(|tx| Ok((authorization_codes::find(tx, handle)?, grants::find(tx, id)?.is_some())))?;
+    Ok(match found.map(|found| found.code.grant_id) {
+        None => Made::Nothing(CodeRefusal::Unknown),
+        // Whoever was only too late has used nothing up and may try again.
+        Some(None) => return Err(store::Error::Expired.into()),
+        Some(Some(bought)) if bought != id => Made::Second(bought),
+        // Made, by a connection that was lost before it could say so.
+        Some(Some(_)) if is_there => Made::Grant,
+        Some(Some(_)) => Made::Nothing(CodeRefusal::SessionOver),
+    })
 }
 
 fn replayed(app: &App, grant_id: GrantId, context: &RequestContext) -> Result<Refusal, Refusal> {

@@ -2,7 +2,7 @@
 //! and gets its grant once the answer is yes.
 
 use super::refresh::narrow_resources;
-use super::{Allowed, First, ProvenClient, insert_of_session, prepare};
+use super::{Allowed, First, ProvenClient, prepare};
 use crate::app::App;
 use crate::oauth::RequestContext;
 use crate::protocol::claims_request::ClaimsRequest;
@@ -10,11 +10,10 @@ use crate::protocol::token_request::{GrantType, TokenRequest};
 use crate::protocol::token_response::TokenResponse;
 use crate::reason::{DeviceRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret};
-use crate::store::accounts;
 use crate::store::clients::Client;
 use crate::store::device_codes::{self, Answer, Approval, DeviceCode};
-use crate::store::grants::Grant;
-use crate::store::{DatabaseTime, Write};
+use crate::store::grants::{self, Grant};
+use crate::store::{self, DatabaseTime, Write, accounts, browser_sessions};
 use crate::token::device_code;
 
 /// Redeems a device code for tokens, if a person has let the device in.
@@ -93,14 +92,21 @@ fn make(
     (grant, not_after): (&Grant, DatabaseTime),
     context: &RequestContext,
 ) -> Result<Result<(), DeviceRefusal>, Refusal> {
-    let (handle, session_id, version) = (device.handle, by.session_id, by.credentials_version);
-    let row = grant.clone();
+    let (handle, by, row) = (device.handle, by.clone(), grant.clone());
     let made = app.db.write_before(&context.deadline, move |tx: &mut Write<'_>| {
         if !device_codes::claim(tx, handle, row.id)? {
             return Ok(Err(DeviceRefusal::Used));
         }
-        let made = insert_of_session(tx, &row, (session_id, version), not_after)?;
-        Ok(if made { Ok(()) } else { Err(DeviceRefusal::SessionOver) })
+        // Nothing comes of a log-in that is over. Whoever ends it waits for this transaction, or is waited for.
+        if !browser_sessions::touch(tx, by.session_id, row.created_at)? {
+            return Ok(Err(DeviceRefusal::SessionOver));
+        }
+        if grants::insert(tx, &row, by.credentials_version, not_after)? {
+            return Ok(Ok(()));
+        }
+        // Whoever was only too late has used nothing up and may try again.
+        let too_late = accounts::are_credentials(tx, row.account_id, by.credentials_version)?;
+        if too_late { Err(store::Error::Expired) } else { Ok(Err(DeviceRefusal::SessionOver)) }
     })?;
     Ok(made)
 }

@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+use countersign::clock::Deadline;
+use countersign::id::GrantId;
+use countersign::secret::Random;
+use countersign::store::grants::{self, Handle};
+use countersign::store::{DatabaseTime, authorization_codes};
+use countersign::token::authorization_code;
+
 use crate::app::TestApp;
 use crate::browser::{Browser, CALLBACK, CodeRequest, code, response};
 use crate::relying_party::basic;
@@ -248,4 +255,50 @@ fn whoever_is_told_to_come_back_can() {
     app.database.execute("ALTER TABLE signing_keys_away RENAME TO signing_keys");
     assert_eq!((refused.status, refused.error().as_str()), (503, "temporarily_unavailable"));
     assert_eq!(request.redeem(&party, &code, &[]).status, 200);
+}
+
+#[test]
+fn nothing_comes_of_a_code_that_waits_for_a_log_out() {
+    let app = TestApp::start();
+    let (_, _, request, code) = app.at_browser();
+    let party = app.relying_party();
+    let logging_out = app.database.hold("UPDATE browser_sessions SET ended_at = 1", "COMMIT");
+    let refused = std::thread::scope(|scope| {
+        let redeeming = scope.spawn(|| request.redeem(&party, &code, &[]));
+        std::thread::sleep(Duration::from_millis(300));
+        drop(logging_out);
+        redeeming.join().unwrap()
+    });
+    assert_eq!(refused.error(), "invalid_grant");
+    assert_eq!(app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM grants"), ["0"]);
+}
+
+#[test]
+fn a_code_is_used_up_in_time_and_once_and_its_grant_is_there_then() {
+    let app = TestApp::start();
+    let (browser, _, request, first) = app.at_browser();
+    let tokens = request.redeem(&app.relying_party(), &first, &[]).tokens();
+    let id = tokens.claims()["sid"].as_str().unwrap().parse().unwrap();
+    let db = &app.app.db;
+    let mut grant = db.read(|tx| grants::find(tx, id)).unwrap().unwrap().grant;
+    grant.id = GrantId::new(app.app.clock.now(), &Random);
+    grant.handle = Handle(Random.bytes());
+    grant.status_position = app.app.status.take_position(db, &app.app.clock, Random).unwrap();
+    let second = code(&browser.get(&CodeRequest::new().path()));
+    let handle = authorization_code::open(&second, &app.app.secrets.load().authorization_code_mac).unwrap();
+    let find = || db.read(|tx| authorization_codes::find(tx, handle)).unwrap().unwrap();
+    let redeem = |not_after: DatabaseTime| {
+        let (code, row, long) = (find().code, grant.clone(), Deadline::after(&app.app.clock, Duration::from_mins(1)));
+        db.write_at_once(&long, move |tx| authorization_codes::redeem(tx, &code, &row, not_after)).unwrap()
+    };
+    let live = || app.database.lines("SELECT CAST(COUNT(*) AS TEXT) AS line FROM grants");
+    let read_at = find().read_at;
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(!redeem(read_at), "never after its time on the database's own clock");
+    assert_eq!((find().code.grant_id, live()), (None, vec!["1".to_owned()]));
+    let in_time = read_at.plus(Duration::from_mins(1));
+    assert!(redeem(in_time));
+    assert_eq!((find().code.grant_id, live()), (Some(grant.id), vec!["2".to_owned()]));
+    assert!(!redeem(in_time), "made again, as after a lost connection, it changes nothing");
+    assert_eq!(live(), ["2"]);
 }
