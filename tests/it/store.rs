@@ -124,7 +124,7 @@ fn counts_and_revocations_go_when_they_can_no_longer_matter() {
             revoked_tokens::insert(tx, "alive", now.plus(60 * day))
         })
         .unwrap();
-    let sweep = |at: countersign::clock::Timestamp| {
+    let sweep = |at: Timestamp| {
         let work = move |tx: &mut countersign::store::Write<'_>| {
             let attempts = login_attempts::remove_stale(tx, at.minus(30 * day), at.minus(100 * day), 10)?;
             Ok((attempts, revoked_tokens::remove_expired(tx, at, 10)?))

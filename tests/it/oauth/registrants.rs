@@ -14,7 +14,7 @@ use countersign::protocol::client_metadata::ClientMetadata;
 use countersign::protocol::scope::Scope;
 use countersign::secret::Random;
 use countersign::store::clients::Client;
-use countersign::store::{consents, outbox};
+use countersign::store::consents;
 use serde_json::{Value, json};
 
 use super::registration::{allowed, open, public, registered, send, text, web};
