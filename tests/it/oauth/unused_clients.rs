@@ -72,6 +72,8 @@ fn a_client_that_nobody_allowed_anything_leaves_after_a_day() {
     assert_eq!(app.database.lines("SELECT client_id AS line FROM client_secrets").len(), 0);
     let metrics = party.get("/metrics", &[]).body;
     assert!(metrics.contains("countersign_swept_rows_total{table=\"clients\"} 1"), "{metrics}");
+    let log = std::fs::read_to_string(crate::app::log_file()).unwrap();
+    assert!(log.lines().any(|line| line.contains("client_swept") && line.contains(unused)));
     // RFC 7592 §2.1 to §2.3: as of one that never was.
     for (method, body) in [("GET", Value::Null), ("PUT", web()), ("DELETE", Value::Null)] {
         let answer = send(&party, method, &path, Some(token), &body);
@@ -212,6 +214,14 @@ fn a_client_is_removed_or_allowed_something_and_never_both() {
     }
 }
 
+fn migrate_anew(app: &TestApp, version: &str, name: &str) {
+    let backend = if app.database.url.starts_with("sqlite:") { "sqlite" } else { "postgres" };
+    let down = Path::new("migrations").join(backend).join(name).join("down.sql");
+    app.database.execute(&std::fs::read_to_string(down).unwrap());
+    app.database.execute(&format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'"));
+    migrate::apply(&app.app.settings.database).unwrap();
+}
+
 /// A server from before the column says nothing of what people allow.
 #[test]
 fn what_an_older_server_let_somebody_allow_stays() {
@@ -230,11 +240,7 @@ fn what_an_older_server_let_somebody_allow_stays() {
     assert_eq!(ids(&app), [used], "and {unused} is gone");
     // The migration marks those alone that nobody has allowed anything.
     let (_, third) = registered(&app, &public());
-    let backend = if app.database.url.starts_with("sqlite:") { "sqlite" } else { "postgres" };
-    let down = Path::new("migrations").join(backend).join("2026-11-23-180000_unused_clients/down.sql");
-    app.database.execute(&std::fs::read_to_string(down).unwrap());
-    app.database.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20261123180000'");
-    migrate::apply(&app.app.settings.database).unwrap();
+    migrate_anew(&app, "20261123180000", "2026-11-23-180000_unused_clients");
     let marked = app.database.lines("SELECT id AS line FROM clients WHERE unused_since IS NOT NULL");
     assert_eq!(marked, [text(&third, "client_id")]);
 }
@@ -299,6 +305,22 @@ fn one_that_deletes_itself_used_counts_until_nothing_is_left_of_it_and_leaves_th
 }
 
 #[test]
+fn one_that_deleted_itself_at_an_older_server_leaves_too() {
+    let app = open();
+    let (_, deleted) = registered(&app, &public());
+    let (_, used) = registered(&app, &public());
+    for json in [&deleted, &used] {
+        allowed(&app, text(json, "client_id"));
+    }
+    delete(&app, &deleted);
+    // It noted nothing then.
+    app.database.execute("UPDATE clients SET unused_since = NULL");
+    migrate_anew(&app, "20261123220000", "2026-11-23-220000_clients_that_go");
+    let marked = app.database.lines("SELECT id AS line FROM clients WHERE unused_since IS NOT NULL");
+    assert_eq!(marked, [text(&deleted, "client_id")]);
+}
+
+#[test]
 fn one_that_an_operator_has_taken_over_stays() {
     type TakeOver = fn(&TestApp, &str);
     let ways: [TakeOver; 3] = [
@@ -347,7 +369,10 @@ fn one_that_something_refers_to_holds_up_no_other() {
     let code = Digest::sha256(b"code");
     app.app.db.write(move |tx| device_codes::insert(tx, &device, &code)).unwrap();
     app.advance(DAY + SECOND);
-    sweep(&app);
+    let now = app.app.clock.now();
+    let step = || app.app.db.write(move |tx| registrants::remove_unused(tx, now, 1)).unwrap();
+    assert_eq!(step(), Gone { removed: Vec::new(), seen: 1 });
+    assert_eq!((step().removed.len(), step()), (1, Gone::default()));
     assert_eq!(ids(&app), [id.as_str()], "the other is gone");
     app.advance(DAY);
     sweep(&app);
