@@ -100,7 +100,7 @@ impl<'a> Sweep<'a> {
 
     /// Sweeps every table until nothing of it is over; `false` when it was told to stop.
     pub fn round(&mut self, stopped: &Receiver<()>) -> bool {
-        TABLES.iter().all(|(table, remove)| self.table(table, *remove, |rows| (rows, rows), stopped))
+        TABLES.iter().all(|(table, remove)| self.table(table, *remove, |rows| (*rows, *rows), stopped))
             && self.table(CLIENTS, registrants::remove_unused, tell, stopped)
     }
 
@@ -109,7 +109,7 @@ impl<'a> Sweep<'a> {
         &mut self,
         table: &'static str,
         remove: Remove<T>,
-        count: fn(T) -> (usize, usize),
+        count: fn(&T) -> (usize, usize),
         stopped: &Receiver<()>,
     ) -> bool {
         let app = self.app;
@@ -118,7 +118,7 @@ impl<'a> Sweep<'a> {
             let (began, limit) = (app.clock.monotonic(), self.rows.max(fewest));
             let now = believable(app.clock.now(), self.started_at, began.saturating_sub(self.started));
             let (removed, done) = match app.db.write_relaxed(move |tx| remove(tx, now, limit)) {
-                Ok(step) => count(step),
+                Ok(step) => count(&step),
                 Err(error) => {
                     tracing::warn!(%error, table, "the sweep goes on later");
                     return true;
@@ -138,7 +138,7 @@ impl<'a> Sweep<'a> {
 }
 
 /// Says which clients are gone.
-fn tell(gone: Gone) -> (usize, usize) {
+fn tell(gone: &Gone) -> (usize, usize) {
     for client_id in &gone.removed {
         tracing::info!(event = "client_swept", %client_id);
     }

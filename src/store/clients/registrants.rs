@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::{TABLE, disable};
+use super::disable;
 use crate::clock::Timestamp;
 use crate::protocol::client_credentials::ClientId;
 use crate::secret::{Digest, Random};
@@ -124,7 +124,7 @@ const REMOVE: &str = "DELETE FROM clients WHERE id = ?";
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Gone {
     /// The clients that were removed.
-    pub removed: Vec<ClientId>,
+    pub removed: Vec<String>,
     /// How many were due: none of them is again for a day, if it is still there.
     pub seen: usize,
 }
@@ -133,7 +133,7 @@ pub struct Gone {
 /// and removes those that nothing refers to. The others are looked at again a day later.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when a row cannot be read; the store's own reasons.
+/// The store's own reasons.
 pub fn remove_unused(tx: &mut Write<'_>, now: Timestamp, limit: i64) -> Result<Gone, Error> {
     let before = now.minus(UNUSED_TTL).as_micros();
     let ttl = i64::try_from(UNUSED_TTL.as_micros()).unwrap_or(i64::MAX);
@@ -144,24 +144,24 @@ pub fn remove_unused(tx: &mut Write<'_>, now: Timestamp, limit: i64) -> Result<G
         .select(clients::id)
         .load(tx.conn())?;
     let mut gone = Gone::default();
-    for id in &due {
+    for id in due {
         // Whoever allows it something, or begins to, is waited for, and it stays; or waits here, and finds it gone.
-        lock_client(tx.conn(), id)?;
-        let held = vec![Bind::Text(id), Bind::Big(before), Bind::Big(ttl)];
+        lock_client(tx.conn(), &id)?;
+        let held = vec![Bind::Text(&id), Bind::Big(before), Bind::Big(ttl)];
         if Statement::new(HOLD_UNUSED, held).execute(tx.conn())? == 0 {
             continue;
         }
         gone.seen += 1;
-        let of_it = vec![Bind::Text(id), Bind::Bytes(&NOBODYS), Bind::Text(id), Bind::Text(id)];
+        let of_it = vec![Bind::Text(&id), Bind::Bytes(&NOBODYS), Bind::Text(&id), Bind::Text(&id)];
         if Statement::new(KEEP_USED, of_it).execute(tx.conn())? == 1 {
             continue;
         }
-        let of_it = vec![Bind::Text(id), Bind::Text(id), Bind::Bytes(&NOBODYS)];
+        let of_it = vec![Bind::Text(&id), Bind::Text(&id), Bind::Bytes(&NOBODYS)];
         Statement::new(FORGET_CONSENTS, of_it).execute(tx.conn())?;
-        if remove_if_free(tx, id)? {
-            gone.removed.push(ClientId::parse(id).ok_or(Error::Corrupt { table: TABLE })?);
+        if remove_if_free(tx, &id)? {
+            gone.removed.push(id);
         } else {
-            let again = vec![Bind::Big(now.as_micros()), Bind::Text(id)];
+            let again = vec![Bind::Big(now.as_micros()), Bind::Text(&id)];
             Statement::new(LOOK_AGAIN, again).execute(tx.conn())?;
         }
     }
