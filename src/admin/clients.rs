@@ -14,7 +14,7 @@ use crate::protocol::client_credentials::ClientId;
 use crate::protocol::client_metadata::ClientMetadata;
 use crate::secret::PlainSecret;
 use crate::store::clients::{self, Client, ClientSecret, OLD_SECRET_TTL, Word};
-use crate::store::{Error, Read, status_positions};
+use crate::store::{Error, status_positions};
 
 /// The most secrets that a client may have: the new one and the old one.
 const MAX_SECRETS: usize = 2;
@@ -165,26 +165,28 @@ pub struct RotatedSecret {
 /// # Errors
 /// [`AdminError::TwoSecretsInForce`], [`AdminError::PublicClientHasNoSecret`], [`AdminError::NotFound`].
 pub fn rotate_secret(app: &App, client_id: &str, actor: &str) -> Result<RotatedSecret, AdminError> {
-    let client = find(app, client_id)?;
-    if !client.metadata.has_secret() {
-        return Err(AdminError::PublicClientHasNoSecret);
-    }
-    let (kept, plain) = new_secret(app, &client.id)?;
+    let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
+    let (kept, plain) = new_secret(app, &id)?;
     let (now, trail) = (app.clock.now(), Trail::of(app, actor));
     let added = app.db.write(move |tx| {
-        let Some(client) = clients::find(tx, &client.id)? else { return Ok(false) };
+        // CWE-367: whoever else rotates it, or registers it otherwise, waits here.
+        let Some(client) = clients::hold(tx, &id, &Word::Operators)? else {
+            return Ok(Err(AdminError::NotFound("client")));
+        };
+        if !client.metadata.has_secret() {
+            return Ok(Err(AdminError::PublicClientHasNoSecret));
+        }
         if client.secrets_in_force(now).count() >= MAX_SECRETS {
-            return Ok(false);
+            return Ok(Err(AdminError::TwoSecretsInForce));
         }
         for over in client.secrets.iter().rev().skip(1) {
             clients::remove_secret(tx, over.id)?;
         }
-        clients::insert_secret(tx, &client.id, &kept)?;
-        trail.note(tx, "client_secret_made", &client.id, json!({}))?;
-        Ok(true)
+        clients::insert_secret(tx, &id, &kept)?;
+        trail.note(tx, "client_secret_made", &id, json!({}))?;
+        Ok(Ok(()))
     })?;
-    let rotated = RotatedSecret { secret: plain, old_until: now.plus(OLD_SECRET_TTL) };
-    if added { Ok(rotated) } else { Err(AdminError::TwoSecretsInForce) }
+    added.map(|()| RotatedSecret { secret: plain, old_until: now.plus(OLD_SECRET_TTL) })
 }
 
 /// Drops the older of a client's two secrets.
@@ -192,20 +194,17 @@ pub fn rotate_secret(app: &App, client_id: &str, actor: &str) -> Result<RotatedS
 /// # Errors
 /// [`AdminError::NoOldSecret`], [`AdminError::NotFound`].
 pub fn drop_old_secret(app: &App, client_id: &str, actor: &str) -> Result<(), AdminError> {
-    let client = find(app, client_id)?;
+    let id = ClientId::parse(client_id).ok_or(AdminError::NotFound("client"))?;
     let trail = Trail::of(app, actor);
-    let dropped = app.db.write(move |tx| {
-        let secrets = secrets_of(tx, &client.id)?;
-        let [old, _, ..] = secrets.as_slice() else { return Ok(false) };
+    app.db.write(move |tx| {
+        let Some(client) = clients::hold(tx, &id, &Word::Operators)? else {
+            return Ok(Err(AdminError::NotFound("client")));
+        };
+        let [old, _, ..] = client.secrets.as_slice() else { return Ok(Err(AdminError::NoOldSecret)) };
         clients::remove_secret(tx, old.id)?;
-        trail.note(tx, "client_secret_dropped", &client.id, json!({}))?;
-        Ok(true)
-    })?;
-    if dropped { Ok(()) } else { Err(AdminError::NoOldSecret) }
-}
-
-fn secrets_of(tx: &mut Read<'_>, id: &ClientId) -> Result<Vec<ClientSecret>, Error> {
-    Ok(clients::find(tx, id)?.map(|client| client.secrets).unwrap_or_default())
+        trail.note(tx, "client_secret_dropped", &id, json!({}))?;
+        Ok(Ok(()))
+    })?
 }
 
 fn new_secret(app: &App, id: &ClientId) -> Result<(ClientSecret, PlainSecret), AdminError> {

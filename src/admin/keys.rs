@@ -236,7 +236,8 @@ pub fn rewrap(app: &App, dry_run: bool, actor: &str) -> Result<Rewrap, AdminErro
         app.reload_keys()?;
     }
     let clients = app.clients.all();
-    let secrets = clients.iter().flat_map(|client| &client.secrets);
+    let now = app.clock.now();
+    let secrets = clients.iter().flat_map(|client| client.secrets_in_force(now));
     let older_client_secrets = secrets.filter(|secret| secret.key_version != version).count();
     Ok(Rewrap { version, keys: behind, older_client_secrets })
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::store::clients::registrants::{self, Gone};
 use crate::store::{
-    self, Write, authorization_codes, authorize_requests, browser_sessions, clients, device_codes, grants,
+    self, Write, authorization_codes, authorize_requests, browser_sessions, device_codes, grants,
     initial_access_tokens, login_attempts, one_time_values, pushed_requests, remembered_log_ins, revoked_tokens,
     status_changes, status_positions, status_receipts,
 };
@@ -22,8 +23,9 @@ const BETWEEN_ROUNDS: Duration = Duration::from_mins(1);
 const STEP: Duration = Duration::from_millis(2);
 /// The rest after a step, by the step: a twentieth of one connection's time, or of the writer's, is all that a sweep takes.
 const REST: u32 = 20;
-/// Bounds of the rows that a step removes.
+/// Bounds of the rows that a step removes. A client takes a handful of statements.
 const FEWEST_ROWS: i64 = 25;
+const FEWEST_CLIENTS: i64 = 1;
 const MOST_ROWS: i64 = 500;
 /// A clock that goes back a little must not revive what was revoked, nor make a spent token look unknown.
 const MARGIN: Duration = Duration::from_hours(24);
@@ -44,15 +46,10 @@ const DEVICE_CODES_TTL: Duration = Duration::from_mins(5);
 const FAILURES_TTL: Duration = Duration::from_hours(30 * 24);
 const KNOWN_NETWORKS_TTL: Duration = Duration::from_hours(100 * 24);
 
-/// How long a client that registered itself is kept while nobody allows it anything, after it was registered or somebody last
-/// began to use it: no longer than somebody takes who has just installed it. Whoever begins is believed for the first week
-/// alone (`store/clients.rs`), so that it is gone after eight days.
-const UNUSED_CLIENTS_TTL: Duration = Duration::from_hours(24);
-
-type Remove = fn(&mut Write<'_>, Timestamp, i64) -> Result<usize, store::Error>;
+type Remove<T> = fn(&mut Write<'_>, Timestamp, i64) -> Result<T, store::Error>;
 
 /// What is swept: each table with what removes at most so many of its rows that are over at an instant.
-const TABLES: [(&str, Remove); 15] = [
+const TABLES: [(&str, Remove<usize>); 14] = [
     ("grants", |tx, now, rows| grants::remove_expired(tx, now.minus(MARGIN), rows)),
     ("revoked_tokens", |tx, now, rows| revoked_tokens::remove_expired(tx, now.minus(MARGIN), rows)),
     ("status_bits", |tx, now, rows| status_positions::remove_rested(tx, now, REST_OF_POSITIONS, rows)),
@@ -71,9 +68,10 @@ const TABLES: [(&str, Remove); 15] = [
     ("login_attempts", |tx, now, rows| {
         login_attempts::remove_stale(tx, now.minus(FAILURES_TTL), now.minus(KNOWN_NETWORKS_TTL), rows)
     }),
-    // After the requests that name them.
-    ("clients", |tx, now, rows| clients::remove_unused(tx, now.minus(UNUSED_CLIENTS_TTL), rows)),
 ];
+
+/// Swept last, after the rows that refer to them.
+const CLIENTS: &str = "clients";
 
 /// Sweeps, round after round, until it is told to stop.
 pub(super) fn run(app: &App, stopped: &Receiver<()>) {
@@ -102,32 +100,49 @@ impl<'a> Sweep<'a> {
 
     /// Sweeps every table until nothing of it is over; `false` when it was told to stop.
     pub fn round(&mut self, stopped: &Receiver<()>) -> bool {
-        TABLES.iter().all(|(table, remove)| self.table(table, *remove, stopped))
+        TABLES.iter().all(|(table, remove)| self.table(table, *remove, |rows| (*rows, *rows), stopped))
+            && self.table(CLIENTS, registrants::remove_unused, tell, stopped)
     }
 
-    fn table(&mut self, table: &'static str, remove: Remove, stopped: &Receiver<()>) -> bool {
+    /// Sweeps one table. `count` says of a step how many rows it removed, and how many it was done with.
+    fn table<T: Send + 'static>(
+        &mut self,
+        table: &'static str,
+        remove: Remove<T>,
+        count: fn(&T) -> (usize, usize),
+        stopped: &Receiver<()>,
+    ) -> bool {
         let app = self.app;
+        let fewest = if table == CLIENTS { FEWEST_CLIENTS } else { FEWEST_ROWS };
         loop {
-            let (began, limit) = (app.clock.monotonic(), self.rows);
+            let (began, limit) = (app.clock.monotonic(), self.rows.max(fewest));
             let now = believable(app.clock.now(), self.started_at, began.saturating_sub(self.started));
-            let removed = match app.db.write_relaxed(move |tx| remove(tx, now, limit)) {
-                Ok(removed) => removed,
+            let (removed, done) = match app.db.write_relaxed(move |tx| remove(tx, now, limit)) {
+                Ok(step) => count(&step),
                 Err(error) => {
                     tracing::warn!(%error, table, "the sweep goes on later");
                     return true;
                 }
             };
             app.metrics.record_swept(table, removed);
-            if i64::try_from(removed) != Ok(limit) {
+            if i64::try_from(done) != Ok(limit) {
                 return true;
             }
             let took = app.clock.monotonic().saturating_sub(began);
-            self.rows = next_rows(limit, took);
+            self.rows = next_rows(limit, took).max(fewest);
             if !rest(stopped, took.saturating_mul(REST)) {
                 return false;
             }
         }
     }
+}
+
+/// Says which clients are gone.
+fn tell(gone: &Gone) -> (usize, usize) {
+    for client_id in &gone.removed {
+        tracing::info!(event = "client_swept", %client_id);
+    }
+    (gone.removed.len(), gone.seen)
 }
 
 /// Clears the bits of what has been over for long enough, and removes such cut-offs.
@@ -151,8 +166,8 @@ pub(super) fn believable(wall: Timestamp, started_at: Timestamp, passed: Duratio
 
 /// As many rows as fit into a step, judged by the last one; never twice as many at once.
 fn next_rows(rows: i64, took: Duration) -> i64 {
-    let next = if took > STEP { rows / 2 } else { rows + rows / 2 };
-    next.clamp(FEWEST_ROWS, MOST_ROWS)
+    let next = if took > STEP { rows / 2 } else { rows + (rows + 1) / 2 };
+    next.min(MOST_ROWS)
 }
 
 fn rest(stopped: &Receiver<()>, span: Duration) -> bool {
@@ -176,6 +191,6 @@ mod tests {
     fn steps_grow_while_they_are_short_and_shrink_when_they_are_not() {
         let (short, long) = (Duration::from_millis(1), Duration::from_millis(40));
         assert_eq!((next_rows(30, short), next_rows(100, short), next_rows(400, short)), (45, 150, MOST_ROWS));
-        assert_eq!((next_rows(400, long), next_rows(30, long)), (200, FEWEST_ROWS));
+        assert_eq!((next_rows(400, long), next_rows(1, short), next_rows(1, long)), (200, 2, 0));
     }
 }

@@ -53,7 +53,7 @@ use crate::store::Write;
 use crate::store::authorization_codes::{self, AuthorizationCode, CodeHandle};
 use crate::store::authorize_requests::{self, REQUEST_ID_BYTES, WaitingRequest, Waits};
 use crate::store::browser_sessions::{self, SessionOfAccount};
-use crate::store::clients::{self, Client};
+use crate::store::clients::{Client, registrants};
 use crate::store::device_codes::DeviceHandle;
 use crate::store::{consents, pushed_requests};
 use crate::token::issue::ACR_ONE_FACTOR;
@@ -381,7 +381,7 @@ pub(super) fn wait_for(
             return Ok(false);
         }
         if let Some(client_id) = &unused {
-            clients::postpone(tx, client_id, now)?;
+            registrants::postpone(tx, client_id, now)?;
         }
         authorize_requests::insert(tx, &waiting)?;
         Ok(true)
@@ -433,7 +433,7 @@ fn issue(
                 }
                 if done.consented {
                     consents::put(tx, (code.account_id, &code.client_id), &allowed, now)?;
-                    clients::keep(tx, &code.client_id)?;
+                    registrants::keep(tx, &code.client_id)?;
                 }
             }
             if touches {

@@ -13,7 +13,7 @@ use crate::protocol::params::Params;
 use crate::protocol::token_response::PushedResponse;
 use crate::reason::{Refusal, RequestRefusal};
 use crate::secret::{Digest, encode_base64url};
-use crate::store::clients;
+use crate::store::clients::registrants;
 use crate::store::pushed_requests::{self, PushedRequest};
 
 /// How long a browser may take to bring it (FAPI 2.0 §5.3.2.2: less than 600 s; ASVS 10.4.13: as short as can be).
@@ -81,7 +81,7 @@ pub fn push(app: &App, call: PushCall, context: &RequestContext) -> Result<Pushe
     let (unused, now) = (client.unused_since.is_some(), app.clock.now());
     app.db.write_before(&context.deadline, move |tx| {
         if unused {
-            clients::postpone(tx, &row.client_id, now)?;
+            registrants::postpone(tx, &row.client_id, now)?;
         }
         pushed_requests::insert(tx, &row)
     })?;

@@ -19,7 +19,7 @@ use crate::protocol::token_request::GrantType;
 use crate::reason::{BearerRefusal, CapacityRefusal, Refusal, RegistrationRefusal};
 use crate::secret::{Digest, PlainSecret, encode_base64url, new_registration_token};
 use crate::settings::RegistrationMode;
-use crate::store::clients::{self, Client, Word};
+use crate::store::clients::{self, Client, Word, registrants};
 use crate::store::{initial_access_tokens, status_positions};
 
 /// Random bytes of a `client_id`: 128 bits, so that none is ever given twice.
@@ -82,7 +82,7 @@ pub fn register(app: &App, call: &RegistrationCall, context: &RequestContext) ->
         {
             return Ok(Made::TokenSpent);
         }
-        if clients::count_registered(tx)? >= most {
+        if registrants::count(tx)? >= most {
             return Ok(Made::Full);
         }
         let client = Client { status_position: status_positions::find_free(tx, random)?, ..row.clone() };
@@ -217,9 +217,8 @@ pub fn remove(app: &App, id: &str, call: &RegistrationCall, context: &RequestCon
     // ASVS 2.4.1: every instance takes all clients anew, and looks for what this one was granted.
     app.registration_changes.admit(&app.cache, context.network)?;
     let (now, random, id) = (app.clock.now(), app.random, client.id.clone());
-    let removed = app.db.write_before(&context.deadline, move |tx| {
-        Ok(clients::give_up_registration(tx, &id, &digest)? && clients::disable(tx, &id, now, random)?)
-    })?;
+    let removed =
+        app.db.write_before(&context.deadline, move |tx| registrants::deregister(tx, (&id, &digest), now, random))?;
     if !removed {
         return Err(BearerRefusal::Invalid.into());
     }

@@ -1,5 +1,7 @@
 //! Rows of clients and their secrets.
 
+pub mod registrants;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,7 +10,6 @@ use diesel::prelude::*;
 
 use super::epochs::{self, Topic};
 use super::outbox::{self, Task};
-use super::prepared::{Bind, Statement};
 use super::schema::{client_secrets, clients};
 use super::status_changes::{self, Over};
 use super::{Error, Read, Write, status_positions};
@@ -42,7 +43,8 @@ pub struct Client {
     pub secrets: Vec<ClientSecret>,
     /// If it registered itself: the digest of what lets it change that (RFC 7592 §1.2).
     pub registration: Option<Digest>,
-    /// If it registered itself and nobody has allowed it anything yet: when somebody last began to, or it was registered.
+    /// If it registered itself and nobody has allowed it anything yet: when somebody last began to, or it was registered; if it
+    /// deleted itself: when it did, or was last found to have something left.
     pub unused_since: Option<Timestamp>,
 }
 
@@ -61,9 +63,6 @@ impl Client {
         })
     }
 }
-
-/// The digest of nothing that anybody could show: a client that deleted itself is nobody's to change.
-const NOBODYS: [u8; 32] = [0; 32];
 
 /// What is kept of a client secret.
 #[derive(Clone, Debug)]
@@ -188,100 +187,6 @@ pub fn insert(tx: &mut Write<'_>, client: &Client) -> Result<(), Error> {
     epochs::advance(tx, Topic::Clients)
 }
 
-/// How many clients have registered themselves. Nobody else changes that until this transaction ends.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn count_registered(tx: &mut Write<'_>) -> Result<i64, Error> {
-    epochs::lock(tx, Topic::Clients)?;
-    Ok(clients::table
-        .filter(clients::registration_digest.is_not_null())
-        .filter(clients::disabled_at.is_null())
-        .count()
-        .get_result(tx.conn())?)
-}
-
-/// How long after its registration a client is left for those who begin to use it: it takes nobody's word to begin, so that
-/// whoever wants to could keep it for ever.
-const POSTPONED_FOR: Duration = Duration::from_hours(7 * 24);
-
-const POSTPONE: &str =
-    "UPDATE clients SET unused_since = ? WHERE id = ? AND unused_since IS NOT NULL AND created_at > ?";
-
-/// Notes that somebody has begun to use a client that nobody has allowed anything yet: it is left until that has come to
-/// something, in the first week after its registration.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn postpone(tx: &mut Write<'_>, id: &ClientId, now: Timestamp) -> Result<(), Error> {
-    // CWE-770: nobody need log in to begin, and that keeps nothing for ever.
-    let made_after = now.minus(POSTPONED_FOR).as_micros();
-    let binds = vec![Bind::Big(now.as_micros()), Bind::Text(id.as_str()), Bind::Big(made_after)];
-    Statement::new(POSTPONE, binds).execute(tx.conn())?;
-    Ok(())
-}
-
-const KEEP: &str = "UPDATE clients SET unused_since = NULL WHERE id = ? AND unused_since IS NOT NULL";
-
-/// Notes that a client is used: somebody has allowed it something, and it stays.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn keep(tx: &mut Write<'_>, id: &ClientId) -> Result<(), Error> {
-    Statement::new(KEEP, vec![Bind::Text(id.as_str())]).execute(tx.conn())?;
-    Ok(())
-}
-
-/// Whether a client registered itself and nobody has allowed it anything yet.
-///
-/// # Errors
-/// The store's own reasons.
-pub(super) fn is_unused(tx: &mut Read<'_>, id: &str) -> Result<bool, Error> {
-    let since: Option<Option<i64>> =
-        clients::table.find(id).select(clients::unused_since).get_result(tx.conn()).optional()?;
-    Ok(since.flatten().is_some())
-}
-
-const HOLD_UNUSED: &str = "UPDATE clients SET unused_since = unused_since \
-    WHERE id = ? AND unused_since < ? AND unused_since < database_now()";
-// A server from before the column notes nothing there; what somebody allowed and took back leaves a grant for a while.
-const KEEP_USED: &str = "UPDATE clients SET unused_since = NULL WHERE id = ? \
-    AND (EXISTS (SELECT 1 FROM consents WHERE client_id = ?) OR EXISTS (SELECT 1 FROM grants WHERE client_id = ?))";
-const REMOVE_SECRETS: &str = "DELETE FROM client_secrets WHERE client_id = ?";
-// CWE-770: whoever goes on pushing keeps neither its client nor those that leave with it.
-const REMOVE_PUSHED: &str = "DELETE FROM pushed_requests WHERE client_id = ?";
-const REMOVE: &str = "DELETE FROM clients WHERE id = ?";
-
-/// Removes at most `limit` clients that registered themselves and that nobody has used or begun to since before `before`; says
-/// how many.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn remove_unused(tx: &mut Write<'_>, before: Timestamp, limit: i64) -> Result<usize, Error> {
-    let due: Vec<String> = clients::table
-        .filter(clients::unused_since.lt(before.as_micros()))
-        .order(clients::unused_since)
-        .limit(limit)
-        .select(clients::id)
-        .load(tx.conn())?;
-    let mut removed = 0;
-    for id in due {
-        let held = vec![Bind::Text(&id), Bind::Big(before.as_micros())];
-        // Whoever allows it something, or begins to, has its row until then, and it stays; or finds it gone.
-        let is_unused = Statement::new(HOLD_UNUSED, held).execute(tx.conn())? == 1;
-        let of_it = vec![Bind::Text(&id), Bind::Text(&id), Bind::Text(&id)];
-        if is_unused && Statement::new(KEEP_USED, of_it).execute(tx.conn())? == 0 {
-            Statement::new(REMOVE_SECRETS, vec![Bind::Text(&id)]).execute(tx.conn())?;
-            Statement::new(REMOVE_PUSHED, vec![Bind::Text(&id)]).execute(tx.conn())?;
-            removed += Statement::new(REMOVE, vec![Bind::Text(&id)]).execute(tx.conn())?;
-        }
-    }
-    if removed > 0 {
-        epochs::advance(tx, Topic::Clients)?;
-    }
-    Ok(removed)
-}
-
 /// At whose word a client is registered otherwise.
 pub enum Word {
     /// Its own: the digest of what lets it change that (RFC 7592 §2). A disabled client has no say.
@@ -291,7 +196,7 @@ pub enum Word {
 }
 
 /// The client as it is now, if it is there and for whoever says so to change; nobody else changes it until this transaction
-/// ends.
+/// ends. One that an operator holds is no longer among those that leave because nobody uses them.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when its row cannot be read; the store's own reasons.
@@ -305,7 +210,10 @@ pub fn hold(tx: &mut Write<'_>, id: &ClientId, word: &Word) -> Result<Option<Cli
                 .filter(clients::disabled_at.is_null());
             diesel::update(own).set(as_it_is).execute(tx.conn())?
         }
-        Word::Operators => diesel::update(clients::table.find(id.as_str())).set(as_it_is).execute(tx.conn())?,
+        // What an operator has in hand stays, though nobody has allowed it anything.
+        Word::Operators => diesel::update(clients::table.find(id.as_str()))
+            .set((as_it_is, clients::unused_since.eq(None::<i64>)))
+            .execute(tx.conn())?,
     };
     if held == 1 { find(tx, id) } else { Ok(None) }
 }
@@ -318,19 +226,6 @@ pub fn replace_metadata(tx: &mut Write<'_>, id: &ClientId, metadata: &ClientMeta
     let metadata = serde_json::to_string(&metadata.to_json()).map_err(|_| Error::Corrupt { table: TABLE })?;
     diesel::update(clients::table.find(id.as_str())).set(clients::metadata.eq(metadata)).execute(tx.conn())?;
     epochs::advance(tx, Topic::Clients)
-}
-
-/// Takes from a client what lets it change itself, which works once; `false` otherwise.
-///
-/// # Errors
-/// The store's own reasons.
-pub fn give_up_registration(tx: &mut Write<'_>, id: &ClientId, registration: &Digest) -> Result<bool, Error> {
-    let own = clients::table
-        .find(id.as_str())
-        .filter(clients::registration_digest.eq(registration.as_bytes().as_slice()))
-        .filter(clients::disabled_at.is_null());
-    let changed = diesel::update(own).set(clients::registration_digest.eq(NOBODYS.as_slice())).execute(tx.conn())?;
-    Ok(changed == 1)
 }
 
 /// Disables a client, which ends for good whatever it holds now: verifiers are told at once, its grants end one after the
@@ -374,13 +269,13 @@ pub fn renew_position(tx: &mut Write<'_>, id: &ClientId, now: Timestamp, random:
     status_changes::end(tx, &Over { positions: vec![over], names: Vec::new() }, now)
 }
 
-/// Enables a client again. `true` when there is such a client.
+/// Enables a client again, which then stays, used or not. `true` when there is such a client.
 ///
 /// # Errors
 /// The store's own reasons.
 pub fn enable(tx: &mut Write<'_>, id: &ClientId) -> Result<bool, Error> {
     let changed = diesel::update(clients::table.find(id.as_str()))
-        .set(clients::disabled_at.eq(None::<i64>))
+        .set((clients::disabled_at.eq(None::<i64>), clients::unused_since.eq(None::<i64>)))
         .execute(tx.conn())?;
     epochs::advance(tx, Topic::Clients)?;
     Ok(changed == 1)

@@ -12,8 +12,9 @@ use diesel::migration::MigrationVersion;
 use diesel::pg::PgConnection;
 use diesel::r2d2::R2D2Connection as _;
 use diesel::result::{ConnectionError, Error as DieselError};
+use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, MultiConnection};
+use diesel::{Connection as _, MultiConnection, RunQueryDsl as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Error;
@@ -155,6 +156,18 @@ pub(super) fn begin_write(conn: &mut Conn, durability: Durability) -> Result<(),
         (Conn::Postgres(_), Durability::Full) => "BEGIN",
         (Conn::Postgres(_), Durability::Relaxed) => "BEGIN; SET LOCAL synchronous_commit = off",
     })
+}
+
+/// Has this transaction alone refer to a client until it ends: whoever is about to is waited for. On SQLite there is nobody.
+pub(super) fn lock_client(conn: &mut Conn, id: &str) -> Result<(), DieselError> {
+    match conn {
+        Conn::Sqlite(_) => Ok(()),
+        // An UPDATE of ours would not do: what refers to a row is inserted beside it.
+        Conn::Postgres(conn) => {
+            diesel::sql_query("SELECT 1 FROM clients WHERE id = $1 FOR UPDATE").bind::<Text, _>(id).execute(conn)?;
+            Ok(())
+        }
+    }
 }
 
 /// Commits what [`begin_write`] began, if all of it is still there.

@@ -404,7 +404,7 @@ pub fn end_outdated(tx: &mut Write<'_>, id: AccountId, by: EndedBy, now: Timesta
     make_known(tx, ended, now)
 }
 
-/// Looks through at most `limit` grants after `done_to`, in the order of their identifiers, and ends those of a client that
+/// Looks through at most `limit` grants of a client after `done_to`, in the order of their identifiers, and ends those that
 /// were made up to `until`. Returns how far it came, and `None` at the end.
 ///
 /// # Errors
@@ -416,7 +416,7 @@ pub fn end_of_client(
     now: Timestamp,
 ) -> Result<Option<Vec<u8>>, Error> {
     let ids: Vec<Vec<u8>> = grants::table
-        .filter(grants::id.gt(done_to))
+        .filter(grants::client_id.eq(client_id).and(grants::id.gt(done_to)))
         .order(grants::id)
         .limit(limit)
         .select(grants::id)

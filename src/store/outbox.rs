@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use super::dialect::database_now;
 use super::prepared::{Bind, Statement};
 use super::schema::{self, outbox};
-use super::{Error, Read, Write, accounts, clients, grants, instances};
+use super::{Error, Read, Write, accounts, grants, instances};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::secret::Random;
@@ -156,8 +156,6 @@ pub fn step(tx: &mut Write<'_>, due: &Due, now: Timestamp) -> Result<(), Error> 
             grants::end_outdated(tx, *id, by, now)?;
             None
         }
-        // Nobody has ever allowed it anything, so that there is nothing to look for among all grants.
-        Task::EndGrantsOfClient(client_id, _) if clients::is_unused(tx, client_id)? => None,
         Task::EndGrantsOfClient(client_id, until) => {
             let until = believable(tx, client_id, *until)?;
             grants::end_of_client(tx, (client_id, until), (&due.done_to, STEP), now)?

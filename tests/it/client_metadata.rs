@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use countersign::admin::clients;
+use countersign::admin::{AdminError, clients};
 use countersign::protocol::client_credentials::ClientId;
 use countersign::protocol::client_metadata::registrant::{Registrable, Registrant};
 use countersign::protocol::client_metadata::{ClientMetadata, ClientMetadataJson, MetadataError};
@@ -233,4 +233,40 @@ fn of_two_replacements_at_once_one_makes_the_secret() {
     });
     assert_eq!(shown.into_iter().filter(|shown| *shown).count(), 1, "{shown:?}");
     assert_eq!(clients::find(&app.app, "web").unwrap().secrets.len(), 1);
+}
+
+#[test]
+fn of_two_rotations_at_once_one_makes_a_secret() {
+    let app = TestApp::start();
+    app.confidential_client();
+    // Whoever has looked at the secrets waits here with what it adds.
+    let held = app.database.hold("UPDATE epochs SET value = value", "ROLLBACK");
+    let rotated = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| clients::rotate_secret(&app.app, "svc", "test")));
+        std::thread::sleep(Duration::from_millis(300));
+        drop(held);
+        both.map(|rotating| rotating.join().unwrap())
+    });
+    assert_eq!(rotated.iter().filter(|rotated| rotated.is_ok()).count(), 1);
+    assert!(rotated.iter().any(|rotated| matches!(rotated, Err(AdminError::TwoSecretsInForce))));
+    assert_eq!(clients::find(&app.app, "svc").unwrap().secrets.len(), 2);
+}
+
+#[test]
+fn a_secret_is_not_made_for_a_client_that_gives_its_secrets_up_at_that_moment() {
+    let app = TestApp::start();
+    app.confidential_client();
+    let held = app.database.hold("UPDATE epochs SET value = value", "ROLLBACK");
+    std::thread::scope(|scope| {
+        let public = r#"{"token_endpoint_auth_method":"none","grant_types":["password"],"scope":"read"}"#;
+        let public = ClientMetadata::parse(public).unwrap().1;
+        let replacing = scope.spawn(|| clients::replace(&app.app, "svc", public, "test").map(drop));
+        std::thread::sleep(Duration::from_millis(300));
+        let rotating = scope.spawn(|| clients::rotate_secret(&app.app, "svc", "test").map(drop));
+        std::thread::sleep(Duration::from_millis(300));
+        drop(held);
+        replacing.join().unwrap().unwrap();
+        assert!(matches!(rotating.join().unwrap(), Err(AdminError::PublicClientHasNoSecret)));
+    });
+    assert_eq!(clients::find(&app.app, "svc").unwrap().secrets.len(), 0);
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use countersign::admin::clients;
 use countersign::app::{App, StartError};
-use countersign::clock::Clock;
+use countersign::clock::{Clock, Timestamp};
+use countersign::store::grants;
 use countersign::store::migrate::{self, MigrateError};
 
 use crate::app::{PASSWORD, TestApp, TestDatabase};
@@ -88,7 +90,6 @@ fn a_dump_of_the_database_holds_no_password_no_secret_and_no_token() {
 #[test]
 fn whoever_has_the_database_alone_cannot_make_a_refresh_token() {
     use countersign::secret::{PurposeKey, Random};
-    use countersign::store::grants;
     use countersign::token::refresh_token::RefreshToken;
     let app = TestApp::start();
     let (party, tokens) = app.log_in();
@@ -123,7 +124,7 @@ fn counts_and_revocations_go_when_they_can_no_longer_matter() {
             revoked_tokens::insert(tx, "alive", now.plus(60 * day))
         })
         .unwrap();
-    let sweep = |at: countersign::clock::Timestamp| {
+    let sweep = |at: Timestamp| {
         let work = move |tx: &mut countersign::store::Write<'_>| {
             let attempts = login_attempts::remove_stale(tx, at.minus(30 * day), at.minus(100 * day), 10)?;
             Ok((attempts, revoked_tokens::remove_expired(tx, at, 10)?))
@@ -142,8 +143,7 @@ fn counts_and_revocations_go_when_they_can_no_longer_matter() {
 
 #[test]
 fn a_grants_row_changes_only_if_it_is_as_it_was_read() {
-    use countersign::clock::Timestamp;
-    use countersign::store::grants::{self, EndedBy, Rotation};
+    use countersign::store::grants::{EndedBy, Rotation};
     let app = TestApp::start();
     let (_, tokens) = app.log_in();
     let id = tokens.claims()["sid"].as_str().unwrap().parse().unwrap();
@@ -173,7 +173,7 @@ fn a_grants_row_changes_only_if_it_is_as_it_was_read() {
 fn a_grant_is_made_only_for_the_account_that_was_checked_and_ends_with_its_credentials() {
     use countersign::id::GrantId;
     use countersign::secret::{PlainSecret, Random};
-    use countersign::store::grants::{self, Handle};
+    use countersign::store::grants::Handle;
     let app = TestApp::start();
     app.public_client();
     let (account, email) = app.account();
@@ -281,4 +281,27 @@ fn work_that_fails_or_panics_takes_nothing_of_what_shares_its_commit() {
         assert_eq!(kept, outcome.is_ok(), "{nth}");
     }
     assert!(app.app.db.read(|tx| revoked_tokens::contains(tx, "first")).unwrap());
+}
+
+#[test]
+fn the_end_of_a_client_looks_at_its_own_grants_alone_and_at_all_of_them() {
+    let test = TestApp::start();
+    test.log_in();
+    test.confidential_client();
+    let (far, now) = (Timestamp::from_micros(i64::MAX), test.app.clock.now());
+    let end = |client: &'static str| {
+        test.app.db.write(move |tx| grants::end_of_client(tx, (client, far), (&[], 1), now)).unwrap().is_some()
+    };
+    assert!(!end("svc"), "there is nothing to go on from");
+    let live = || test.database.lines("SELECT client_id AS line FROM grants WHERE ended_at IS NULL").len();
+    assert_eq!(live(), 1);
+    // Whatever is noted of its use.
+    test.database.execute("UPDATE clients SET unused_since = 1");
+    clients::disable(&test.app, "web", "test").unwrap();
+    let began = std::time::Instant::now();
+    while live() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "its grant does not end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(end("web"), "it is there, and over");
 }

@@ -87,7 +87,7 @@ fn a_new_and_an_old_secret_are_both_good_until_the_old_one_is_dropped() {
 
 #[test]
 fn an_old_secret_has_an_end() {
-    use countersign::admin::clients;
+    use countersign::admin::{clients, keys};
     let app = TestApp::start();
     let old = app.confidential_client();
     let party = app.relying_party();
@@ -102,6 +102,8 @@ fn an_old_secret_has_an_end() {
     // ASVS 13.3.4.
     assert_eq!(party.client_credentials("svc", &old, &[]).error(), "invalid_client");
     party.client_credentials("svc", rotated.secret.expose(), &[]).tokens();
+    // Nor does it need a version of the master key any more.
+    assert_eq!(keys::rewrap(&app.app, true, "test").unwrap().older_client_secrets, 1);
     // And it makes room for another.
     let third = clients::rotate_secret(&app.app, "svc", "test").unwrap().secret;
     app.app.clients.reload(&app.app.db).unwrap();

@@ -14,7 +14,7 @@ use countersign::protocol::client_metadata::ClientMetadata;
 use countersign::protocol::scope::Scope;
 use countersign::secret::Random;
 use countersign::store::clients::Client;
-use countersign::store::{consents, outbox};
+use countersign::store::consents;
 use serde_json::{Value, json};
 
 use super::registration::{allowed, open, public, registered, send, text, web};
@@ -323,27 +323,15 @@ fn ends_of_registrations_are_counted_with_their_changes() {
 }
 
 #[test]
-fn what_nobody_allowed_anything_is_not_looked_for_among_all_grants() {
+fn a_client_that_deletes_itself_ends_what_it_has_whatever_is_noted_of_its_use() {
     let app = open();
-    let ended = |json: &Value| {
-        let id = text(json, "client_id");
-        let sql = format!("SELECT COALESCE(ended_by, 'not') AS line FROM grants WHERE client_id = '{id}'");
-        app.database.lines(&sql).concat()
-    };
-    let (unused, used) = (registered(&app, &public()), registered(&app, &public()));
-    allowed(&app, text(&unused.1, "client_id"));
-    allowed(&app, text(&used.1, "client_id"));
-    // Were it looked for, this would be found.
-    let mark = format!("UPDATE clients SET unused_since = 1 WHERE id = '{}'", text(&unused.1, "client_id"));
-    app.database.execute(&mark);
-    for (path, json) in [&unused, &used] {
-        let token = json["registration_access_token"].as_str();
-        assert_eq!(send(&app.relying_party(), "DELETE", path, token, &Value::Null).status, 204);
-    }
-    eventually("what it was granted ends", || ended(&used.1) == "client_disabled");
-    let waits = || app.app.db.read(outbox::find_due).unwrap().is_some();
-    eventually("nothing more is due", || !waits());
-    assert_eq!(ended(&unused.1), "not");
+    let (path, json) = registered(&app, &public());
+    allowed(&app, text(&json, "client_id"));
+    app.database.execute("UPDATE clients SET unused_since = 1");
+    let token = json["registration_access_token"].as_str();
+    assert_eq!(send(&app.relying_party(), "DELETE", &path, token, &Value::Null).status, 204);
+    let ended = || app.database.lines("SELECT COALESCE(ended_by, 'not') AS line FROM grants").concat();
+    eventually("what it was granted ends", || ended() == "client_disabled");
 }
 
 /// Somebody allowed it something at a server from before `unused_since`, and took it back.
