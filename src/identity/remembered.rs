@@ -186,9 +186,7 @@ pub(super) fn find_brought(
     let found = app.db.read(|tx| remembered_log_ins::find(tx, token.id))?;
     let Some((row, _)) = found else { return Ok(None) };
     match decide(&row, &token.secret.digest(), app.clock.now()) {
-        Decision::Answer(way) => {
-            Ok(Some(Brought { id: row.id, account_id: row.account_id, secret: row.secret, way }))
-        }
+        Decision::Answer(way) => Ok(Some(Brought { id: row.id, account_id: row.account_id, secret: row.secret, way })),
         Decision::Over => Ok(None),
         Decision::Replayed => replayed(app, &row, deadline).map(|_| None),
     }
