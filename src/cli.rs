@@ -17,6 +17,7 @@ mod verify_suite;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -206,6 +207,12 @@ fn run_command(arguments: &Arguments, output: &Output) -> Result<(), CommandErro
 enum Makes {
     Database,
     Nothing,
+}
+
+/// Waits before the next look.
+#[expect(clippy::disallowed_methods, reason = "a command waits for servers and verifiers and holds nobody up")]
+fn pause(span: Duration) {
+    std::thread::sleep(span);
 }
 
 /// An embedded database is not made by asking about it.

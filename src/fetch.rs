@@ -206,7 +206,7 @@ impl Fetcher {
         let _slot = Slot::take(&self.calls, most).ok_or(FetchError::Busy)?;
         let client = build(rule)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| FetchError::Busy)?;
-        // DO-5: all of it together, however slowly the answer drips.
+        // CWE-400: all of it together, however slowly the answer drips.
         let answered = runtime.block_on(async { timeout(TIMEOUT, read(request(&client, url))).await });
         // Whoever asks a name server may still wait for it, and nobody for that.
         runtime.shutdown_background();

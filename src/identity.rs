@@ -1,4 +1,4 @@
-//! Who is at the keyboard. Refuses to know what OAuth is.
+//! Who is at the keyboard. Knows clients and grants by name; refuses to know endpoints and tokens.
 
 pub mod browser;
 pub mod login;

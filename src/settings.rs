@@ -166,11 +166,11 @@ pub struct Limits {
     pub login_failures_ceiling: u32,
     /// Failures a minute from one network.
     pub address_failures: u32,
-    /// Log-ins that may begin a minute from one network.
+    /// What may begin and wait for a person a minute from one network: five counts, which `config/default.toml` names.
     pub authorize_requests: u32,
     /// The same from all networks together.
     pub authorize_requests_everywhere: u32,
-    /// Proofs of possession a minute from one network by clients without a secret.
+    /// Proofs of possession, and assertions, a minute from one network by clients that are public or registered themselves.
     pub proofs: u32,
     /// Authorization codes a minute for one log-in at a browser.
     pub codes: u32,

@@ -167,7 +167,8 @@ fn refuse_bad_password(app: &App, password: &PlainSecret, names: [Option<&LoginK
     }
     let folded = LoginKey::of(text);
     let local_parts = names.into_iter().flatten().filter_map(|key| key.as_str().split('@').next());
-    let named =
-        local_parts.chain(["countersign"]).any(|part| part.len() >= MIN_NAME_PART && folded.as_str().contains(part));
+    let service = LoginKey::of(&app.settings.pages.service_name);
+    let mut parts = local_parts.chain(["countersign", service.as_str()]);
+    let named = parts.any(|part| part.len() >= MIN_NAME_PART && folded.as_str().contains(part));
     if named { Err(AdminError::PasswordNamesItsOwner) } else { Ok(()) }
 }

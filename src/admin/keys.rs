@@ -100,17 +100,20 @@ pub struct Rotation {
     pub reject: Vec<(&'static str, Option<Duration>)>,
 }
 
-/// Lets the standby sign now instead of when it is due: the one named `to`, or the one published longest. With `force`
-/// also when verifiers do not know it yet; with `dry_run` nothing changes.
+/// How a rotation is run.
+#[derive(Clone, Copy)]
+pub struct Run {
+    /// Also when verifiers do not know the key yet.
+    pub force: bool,
+    /// Nothing changes.
+    pub dry_run: bool,
+}
+
+/// Lets the standby sign now instead of when it is due: the one named `to`, or the one published longest.
 ///
 /// # Errors
 /// [`AdminError::Keys`] when it is unsafe, saying when it will be safe.
-pub fn rotate(
-    app: &App,
-    to: Option<&str>,
-    (force, dry_run): (bool, bool),
-    actor: &str,
-) -> Result<Rotation, AdminError> {
+pub fn rotate(app: &App, to: Option<&str>, run: Run, actor: &str) -> Result<Rotation, AdminError> {
     let life = app.key_life();
     let situation = app.db.read(Situation::load)?;
     let standby = match to {
@@ -118,11 +121,11 @@ pub fn rotate(
         Some(kid) => situation.keys.iter().find(|key| key.kid == kid && key.state == KeyState::Standby),
     };
     let standby = standby.ok_or(AdminError::NotFound("key that stands by"))?;
-    situation.may_rotate(life.schedule, standby, force).map_err(AdminError::not_now)?;
+    situation.may_rotate(life.schedule, standby, run.force).map_err(AdminError::not_now)?;
     let from = schedule::active(&situation.keys).map(|key| key.kid.clone());
     let rotation = Rotation { from, to: standby.kid.clone(), reject: who_rejects(standby, situation.now) };
-    if !dry_run {
-        life.rotate(&rotation.to, actor, force)?;
+    if !run.dry_run {
+        life.rotate(&rotation.to, actor, run.force)?;
     }
     Ok(rotation)
 }

@@ -50,7 +50,7 @@ pub(super) enum ClientsCommand {
         /// Its `client_id`.
         id: String,
     },
-    /// Give it a new secret; the old one stays good until it is dropped.
+    /// Give it a new secret; the old one stays good for 30 days more, unless it is dropped before.
     RotateSecret {
         /// Its `client_id`.
         id: String,

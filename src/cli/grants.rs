@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::Output;
-use super::{CommandError, Makes, actor};
+use super::{CommandError, Makes, actor, pause};
 use crate::admin::grants::{self, Ended, InForce, Whose};
 use crate::admin::{AdminError, accounts};
 use crate::app::App;
@@ -74,13 +74,8 @@ fn wait_until_known(app: &App, ended: Ended) -> Result<InForce, AdminError> {
         if everywhere || patience.has_passed() {
             return Ok(in_force);
         }
-        pause();
+        pause(BETWEEN_LOOKS);
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command waits for verifiers and holds nobody up")]
-fn pause() {
-    std::thread::sleep(BETWEEN_LOOKS);
 }
 
 fn report(output: &Output, ended: Ended, in_force: &InForce, took: Duration) {

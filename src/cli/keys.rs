@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::output::{Output, span_text, table};
-use super::{CommandError, Makes, actor, simulate};
+use super::{CommandError, Makes, actor, pause, simulate};
 use crate::admin::AdminError;
 use crate::admin::keys::{self, KeyReport};
 use crate::app::App;
@@ -211,7 +211,7 @@ fn list(reports: &[KeyReport], output: &Output) {
 }
 
 fn rotate(app: &App, to: Option<&str>, (force, run): (bool, &Run), output: &Output) -> Result<(), CommandError> {
-    let rotation = keys::rotate(app, to, (force, run.dry_run), &actor())?;
+    let rotation = keys::rotate(app, to, keys::Run { force, dry_run: run.dry_run }, &actor())?;
     let row = json!({ "signed_before": rotation.from, "signs_now": rotation.to, "dry_run": run.dry_run });
     report_change(app, run, row, vec![rejecting(&rotation.reject)], output)
 }
@@ -323,7 +323,7 @@ fn rewrap(app: &App, run: &Run, output: &Output) -> Result<(), CommandError> {
     let patience = Deadline::after(&app.clock, LONGEST_WAIT);
     let done = loop {
         match keys::rewrap(app, run.dry_run, &actor()) {
-            Err(AdminError::MasterKeyNotEverywhere { .. }) if !patience.has_passed() => pause(),
+            Err(AdminError::MasterKeyNotEverywhere { .. }) if !patience.has_passed() => pause(BETWEEN_LOOKS),
             done => break done?,
         }
     };
@@ -365,13 +365,8 @@ fn wait_until_followed(app: &App) -> Result<(usize, usize), CommandError> {
         if followed == live || patience.has_passed() {
             return Ok((followed, live));
         }
-        pause();
+        pause(BETWEEN_LOOKS);
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command waits for servers and holds nobody up")]
-fn pause() {
-    std::thread::sleep(BETWEEN_LOOKS);
 }
 
 fn describe(report: &KeyReport) -> Value {

@@ -13,12 +13,13 @@ use super::place::Place;
 use super::session::{self, NewSession, SessionToken};
 use crate::app::App;
 use crate::clock::{Deadline, Timestamp};
-use crate::id::RememberedId;
+use crate::id::{AccountId, RememberedId};
 use crate::limits;
 use crate::reason::{CapacityRefusal, Refusal};
 use crate::secret::{Digest, PlainSecret, decode_base64url, encode_base64url};
 use crate::store::grants::EndedBy;
 use crate::store::remembered_log_ins::{self, RememberedLogIn, Turn};
+use crate::store::{self, Write, browser_sessions};
 
 /// Bytes of a secret: 256 bits.
 const SECRET_BYTES: usize = 32;
@@ -138,6 +139,40 @@ pub enum Memory {
     Cleared,
 }
 
+/// A series that a browser brings.
+#[derive(Clone)]
+pub(super) struct Brought {
+    /// Its identifier.
+    pub(super) id: RememberedId,
+    /// Whose it is.
+    pub(super) account_id: AccountId,
+    /// The secret that is good, which the browser has if it is to move on.
+    secret: Digest,
+    way: Way,
+}
+
+impl Brought {
+    /// Has another take its place: what came of it belongs to that, but for the sessions of whoever used a secret that the browser
+    /// does not have. A session that is to go on belongs to the other already.
+    ///
+    /// # Errors
+    /// The store's own reasons.
+    pub(super) fn give_way(&self, tx: &mut Write<'_>, to: RememberedId, now: Timestamp) -> Result<(), store::Error> {
+        let same = Turn { from: self.secret, to: self.secret };
+        match self.way {
+            Way::MoveOn if remembered_log_ins::hold(tx, self.id, &self.secret)? => {}
+            // As for whoever is logged in again: what was granted within the minute goes on.
+            Way::MoveOn | Way::Repeat => browser_sessions::end_of_remembered(tx, self.id, now)?,
+            Way::Anew if remembered_log_ins::answer_anew(tx, self.id, &same, now)? => {}
+            // Somebody used it meanwhile.
+            Way::Anew => {
+                remembered_log_ins::end(tx, self.id, EndedBy::Replay, now)?;
+            }
+        }
+        remembered_log_ins::replace(tx, self.id, to, now)
+    }
+}
+
 /// The series that a browser brings, if it is in force and its secret is good.
 ///
 /// # Errors
@@ -146,12 +181,12 @@ pub(super) fn find_brought(
     app: &App,
     token: Option<&RememberedToken>,
     deadline: &Deadline,
-) -> Result<Option<RememberedLogIn>, Refusal> {
+) -> Result<Option<Brought>, Refusal> {
     let Some(token) = token else { return Ok(None) };
     let found = app.db.read(|tx| remembered_log_ins::find(tx, token.id))?;
     let Some((row, _)) = found else { return Ok(None) };
     match decide(&row, &token.secret.digest(), app.clock.now()) {
-        Decision::Answer(_) => Ok(Some(row)),
+        Decision::Answer(way) => Ok(Some(Brought { id: row.id, account_id: row.account_id, secret: row.secret, way })),
         Decision::Over => Ok(None),
         Decision::Replayed => replayed(app, &row, deadline).map(|_| None),
     }
@@ -323,7 +358,6 @@ fn replayed(app: &App, row: &RememberedLogIn, deadline: &Deadline) -> Result<Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::AccountId;
     use crate::secret::Random;
 
     #[test]

@@ -257,12 +257,12 @@ pub fn begin(
     let (series, set) = remember.then(|| remembered::begin(app, proven, beginning.place)).unzip();
     let brought = remembered::find_brought(app, beginning.remembered, deadline)?;
     let (own, others) = match brought {
-        Some(brought) if brought.account_id == account_id => (Some(brought.id), None),
+        Some(brought) if brought.account_id == account_id => (Some(brought), None),
         brought => (None, brought.map(|brought| brought.id)),
     };
-    // What the browser remembered of the log-ins before, by its cookie or by its session.
-    let before: Vec<_> = own.into_iter().chain(same.and_then(|same| same.session.remembered_id)).collect();
-    session.row.remembered_id = series.as_ref().map(|series| series.id).or(own);
+    // What the browser remembered of the log-in before, by its session.
+    let before = same.and_then(|same| same.session.remembered_id);
+    session.row.remembered_id = series.as_ref().map(|series| series.id).or(own.as_ref().map(|own| own.id));
     let memory = match set {
         Some(cookie) => Memory::Set(cookie),
         None if own.is_none() && beginning.remembered.is_some() => Memory::Cleared,
@@ -271,8 +271,6 @@ pub fn begin(
     let began = app.db.write_before(deadline, move |tx| {
         if let Some(series) = &series {
             accounts::lock(tx, series.account_id)?;
-            // It gives way, and what came of it goes on under the new name: it ends with that.
-            before.iter().try_for_each(|before| remembered_log_ins::replace(tx, *before, series.id, now))?;
         }
         let mut session = session.clone();
         if !(renews && session.renew(tx)?) {
@@ -282,6 +280,13 @@ pub fn begin(
             }
         }
         if let Some(series) = &series {
+            // What was remembered gives way, and what came of it goes on under the new name: it ends with that.
+            if let Some(own) = &own {
+                own.give_way(tx, series.id, now)?;
+            }
+            if let Some(before) = before {
+                remembered_log_ins::replace(tx, before, series.id, now)?;
+            }
             remembered_log_ins::insert(tx, series)?;
         }
         authorize_requests::note_log_in(tx, &request, session.id())?;

@@ -1,7 +1,7 @@
 //! Tells clients that somebody logged out (OpenID Connect Back-Channel Logout 1.0): one call at a time to a client, so that
 //! one that does not answer holds up no other, and again with growing pauses until it has answered or hours have passed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::client_keys;
-use crate::fetch::FetchError;
+use crate::fetch::{Caller, FetchError};
 use crate::protocol::client_credentials::ClientId;
 use crate::protocol::logout::LogoutUri;
 use crate::store;
@@ -22,6 +22,8 @@ use crate::token::logout_token;
 const BEAT: Duration = Duration::from_secs(1);
 /// The most clients at once: half of the calls out that there may be, so that others find a way out, too.
 const MOST_AT_ONCE: usize = 4;
+/// Those of them that may have registered themselves: anybody can have clients that never answer.
+const MOST_REGISTRANTS: usize = 2;
 /// The most calls to one client before others have their turn.
 const MOST_IN_A_ROW: usize = 8;
 /// The pause after the first try, three times as long after each further one.
@@ -31,12 +33,12 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// After this long it is given up.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(6);
 
-/// The clients that are being told something by this instance.
+/// The clients that are being told something by this instance, and who made them.
 #[derive(Default)]
-struct Serving(Mutex<BTreeSet<ClientId>>);
+struct Serving(Mutex<BTreeMap<ClientId, Caller>>);
 
 impl Serving {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<ClientId>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClientId, Caller>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -58,8 +60,8 @@ pub(super) fn run(app: &App, stopped: &Receiver<()>) {
     let (serving, stopping) = (&serving, &stopping);
     std::thread::scope(|scope| {
         while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-            for client_id in whom_to_tell(app, serving) {
-                serving.lock().insert(client_id.clone());
+            for (client_id, caller) in whom_to_tell(app, serving) {
+                serving.lock().insert(client_id.clone(), caller);
                 let turn = Turn { serving, client_id };
                 let thread = std::thread::Builder::new().name("logout".to_owned());
                 // Without a thread the turn is over, and the next beat tries.
@@ -70,21 +72,28 @@ pub(super) fn run(app: &App, stopped: &Receiver<()>) {
     });
 }
 
-/// Clients that are to be told something now and for which there is a thread.
-fn whom_to_tell(app: &App, serving: &Serving) -> Vec<ClientId> {
+/// Clients that are to be told something now and for which there is a thread: those of operators first, so that nobody keeps them
+/// waiting who registers clients (CWE-400).
+fn whom_to_tell(app: &App, serving: &Serving) -> Vec<(ClientId, Caller)> {
     let held = serving.lock().clone();
-    let free = MOST_AT_ONCE.saturating_sub(held.len());
-    if free == 0 {
-        return Vec::new();
-    }
-    let (now, limit) = (app.clock.now(), i64::try_from(MOST_AT_ONCE * 2).unwrap_or(i64::MAX));
-    match app.db.read(|tx| logout_notices::list_due_clients(tx, now, limit)) {
-        Ok(due) => due.into_iter().filter(|client_id| !held.contains(client_id)).take(free).collect(),
-        Err(error) => {
-            tracing::warn!(%error, "clients are told of log-outs later");
-            Vec::new()
+    let mut chosen = Vec::new();
+    for (caller, most) in [(Caller::Known, MOST_AT_ONCE), (Caller::Registrant, MOST_REGISTRANTS)] {
+        let alike = held.values().filter(|held| **held == caller).count();
+        let free = most.saturating_sub(alike).min(MOST_AT_ONCE.saturating_sub(held.len() + chosen.len()));
+        if free == 0 {
+            continue;
+        }
+        let (now, limit) = (app.clock.now(), i64::try_from(MOST_AT_ONCE * 2).unwrap_or(i64::MAX));
+        let registered = caller == Caller::Registrant;
+        match app.db.read(|tx| logout_notices::list_due_clients(tx, registered, now, limit)) {
+            Ok(due) => {
+                let others = due.into_iter().filter(|client_id| !held.contains_key(client_id));
+                chosen.extend(others.take(free).map(|client_id| (client_id, caller)));
+            }
+            Err(error) => tracing::warn!(%error, "clients are told of log-outs later"),
         }
     }
+    chosen
 }
 
 /// Tells one client what it is to be told, until there is nothing more or it does not answer.

@@ -128,11 +128,11 @@ pub(super) fn public_pem(modulus: &[u8], exponent: &[u8]) -> Result<String, Impo
         .ok_or(ImportError::Inconsistent)
 }
 
-/// Whether another issuer's name for a key can be ours too. It is an opaque string (RFC 8725 §3.10).
+/// Another issuer's name for a key that cannot be ours too. It is an opaque string (RFC 8725 §3.10).
 ///
 /// # Errors
 /// [`ImportError::MalformedKid`].
-pub(super) fn check_kid(kid: &str) -> Result<(), ImportError> {
+pub(super) fn refuse_bad_kid(kid: &str) -> Result<(), ImportError> {
     let fits = (1..=MAX_KID_BYTES).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_graphic());
     if fits { Ok(()) } else { Err(ImportError::MalformedKid) }
 }

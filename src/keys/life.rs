@@ -146,7 +146,7 @@ impl Life<'_> {
         actor: &str,
         dry_run: bool,
     ) -> Result<String, LifeError> {
-        import::check_kid(kid)?;
+        import::refuse_bad_kid(kid)?;
         if longest_life.as_secs() == 0 || longest_life > LONGEST_FOREIGN_LIFE {
             return Err(ImportError::UnusualLife.into());
         }

@@ -5,7 +5,7 @@ use diesel::dsl::min;
 use diesel::prelude::*;
 
 use super::prepared::{Bind, Statement};
-use super::schema::logout_notices;
+use super::schema::{clients, logout_notices};
 use super::{Error, Read, Write};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, GrantId, RememberedId, SessionId};
@@ -100,12 +100,20 @@ pub(super) fn insert_outdated(
     insert(tx, INSERT_OUTDATED, vec![Bind::Bytes(id.as_bytes()), Bind::Big(version)], now)
 }
 
-/// Clients that are to be told something now, the one that has waited longest first.
+/// At most `limit` of the clients that registered themselves, or of the others, that are to be told something now: the one that has
+/// waited longest first.
 ///
 /// # Errors
 /// The store's own reasons.
-pub fn list_due_clients(tx: &mut Read<'_>, now: Timestamp, limit: i64) -> Result<Vec<ClientId>, Error> {
+pub fn list_due_clients(
+    tx: &mut Read<'_>,
+    registered_themselves: bool,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<ClientId>, Error> {
     let ids: Vec<String> = logout_notices::table
+        .inner_join(clients::table)
+        .filter(clients::registration_digest.is_not_null().eq(registered_themselves))
         .filter(logout_notices::due_at.le(now.as_micros()))
         .group_by(logout_notices::client_id)
         .order(min(logout_notices::due_at))

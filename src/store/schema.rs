@@ -354,5 +354,6 @@ diesel::joinable!(authorization_codes -> accounts (account_id));
 diesel::joinable!(browser_sessions -> accounts (account_id));
 diesel::joinable!(remembered_log_ins -> accounts (account_id));
 diesel::allow_tables_to_appear_in_same_query!(grants, accounts, browser_sessions, consents, remembered_log_ins);
-diesel::allow_tables_to_appear_in_same_query!(clients, consents);
 diesel::allow_tables_to_appear_in_same_query!(authorization_codes, accounts);
+diesel::joinable!(logout_notices -> clients (client_id));
+diesel::allow_tables_to_appear_in_same_query!(clients, consents, logout_notices);

@@ -45,6 +45,12 @@ fn passwords_are_long_and_do_not_name_their_owner() {
     }
     // Fifteen characters, not bytes, and any of Unicode.
     assert!(create("hunter-canary-\u{1f511}").is_ok());
+    // Nor the service, as people know it: four bytes of it or more.
+    for (service_name, refused) in [("Orchard", true), ("ORCH\u{c4}RD", false), ("Dor", false)] {
+        let app = TestApp::with(&[("pages.service_name", service_name)]);
+        let created = accounts::create(&app.app, &new("grace@people.test", None, "hunter-canary-oRcHaRdoR"), "test");
+        assert_eq!(matches!(created, Err(AdminError::PasswordNamesItsOwner)), refused, "{service_name}");
+    }
 }
 
 #[test]

@@ -40,9 +40,10 @@ const ORDER: [&str; 28] = [
 const GROUND: [&str; 2] = ["protocol", "reason"];
 
 /// Outside crates and the only modules that may name them.
-const DOORS: [(&str, &[&str]); 28] = [
+const DOORS: [(&str, &[&str]); 29] = [
     ("diesel", &["store"]),
     ("diesel_migrations", &["store"]),
+    ("openssl_sys", &["store"]),
     ("actix_web", &["web", "cli"]),
     ("askama", &["web"]),
     ("actix_http", &["web"]),

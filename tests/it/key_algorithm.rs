@@ -129,7 +129,9 @@ fn a_server_set_to_ps256_from_its_first_start_signs_everything_by_it() {
 #[track_caller]
 fn rotate(app: &TestApp) {
     pass(&app.database, DAY, "'standby'");
-    wait_for("the rotation", || keys::rotate(&app.app, None, (false, false), "a test").is_ok());
+    wait_for("the rotation", || {
+        keys::rotate(&app.app, None, keys::Run { force: false, dry_run: false }, "a test").is_ok()
+    });
     wait_for("this instance follows", || {
         let active = in_state(&app.app, KeyState::Active);
         let published = jwks(app)["keys"].as_array().unwrap().len() == app.app.keyring.list().len();

@@ -223,7 +223,7 @@ fn a_standby_that_does_not_work_never_signs() {
     let standby = in_state(&app.app, KeyState::Standby).remove(0);
     let ends = if backend() == Backend::Sqlite { "X'01'" } else { "'\\x01'::bytea" };
     app.database.execute(&format!("UPDATE signing_keys SET modulus = modulus || {ends} WHERE state = 'standby'"));
-    assert!(keys::rotate(&app.app, None, (true, false), "a test").is_err());
+    assert!(keys::rotate(&app.app, None, keys::Run { force: true, dry_run: false }, "a test").is_err());
     assert_eq!(in_state(&app.app, KeyState::Active), [active.as_str()]);
     let ended = keys::compromise(&app.app, &active, false, "a test").unwrap();
     assert!(ended.signs_now.is_some_and(|kid| kid != standby), "a fresh key signs");
@@ -255,7 +255,7 @@ fn a_key_that_is_made_during_a_rewrap_is_not_left_out() {
 fn silence_counts_though_another_step_comes_first() {
     let app = TestApp::start();
     let standby = in_state(&app.app, KeyState::Standby).remove(0);
-    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    keys::rotate(&app.app, None, keys::Run { force: true, dry_run: false }, "a test").unwrap();
     let next = in_state(&app.app, KeyState::Standby).remove(0);
     assert_eq!(in_state(&app.app, KeyState::Active), [standby]);
     let (day, database) = (24 * 3600 * 1_000_000_u64, app.database.clone());

@@ -14,6 +14,9 @@ use serde_json::json;
 
 use crate::app::{AUDIENCE, Backend, TestApp, TestDatabase, backend};
 
+const FORCED: keys::Run = keys::Run { force: true, dry_run: false };
+const UNFORCED: keys::Run = keys::Run { force: false, dry_run: false };
+
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
@@ -92,18 +95,18 @@ fn a_key_signs_when_its_turn_comes_and_leaves_when_no_token_of_it_is_alive() {
 fn a_standby_that_caches_may_lack_does_not_sign_unless_forced() {
     let app = TestApp::start();
     let standby = in_state(&app.app, KeyState::Standby).remove(0);
-    let refused = keys::rotate(&app.app, None, (false, false), "a test").err().unwrap();
+    let refused = keys::rotate(&app.app, None, UNFORCED, "a test").err().unwrap();
     let AdminError::Keys(LifeError::NotNow(NotNow::NotYetKnown { kid, safe_from })) = &refused else {
         panic!("{refused}")
     };
     let published_at = all(&app.app)[1].published_at;
     assert_eq!((kid, *safe_from), (&standby, published_at.plus(DAY)));
-    let planned = keys::rotate(&app.app, None, (true, true), "a test").unwrap();
+    let planned = keys::rotate(&app.app, None, keys::Run { force: true, dry_run: true }, "a test").unwrap();
     assert!(planned.reject.iter().any(|(name, span)| *name == "Istio" && *span == Some(Duration::from_mins(26))));
     assert_eq!(in_state(&app.app, KeyState::Standby), std::slice::from_ref(&standby), "a dry run changes nothing");
-    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    keys::rotate(&app.app, None, FORCED, "a test").unwrap();
     assert_eq!(in_state(&app.app, KeyState::Active), [standby]);
-    let unknown = keys::rotate(&app.app, Some("../../etc/passwd"), (true, false), "a test").err().unwrap();
+    let unknown = keys::rotate(&app.app, Some("../../etc/passwd"), FORCED, "a test").err().unwrap();
     assert!(matches!(unknown, AdminError::NotFound(_)), "{unknown}");
 }
 
@@ -119,12 +122,12 @@ fn no_key_signs_before_every_instance_publishes_it() {
          1, 0)"
     ));
     wait_for("this instance follows", || {
-        let refused = keys::rotate(&app.app, None, (false, true), "a test").err();
+        let refused = keys::rotate(&app.app, None, keys::Run { force: false, dry_run: true }, "a test").err();
         matches!(refused, Some(AdminError::Keys(LifeError::NotNow(NotNow::NotYetPublished { lagging: 1, live: 2 }))))
     });
     // One that was not there for a minute signs nothing and is not waited for.
     app.database.execute(&format!("UPDATE instances SET seen_at = {} WHERE id = {id}", now - 61_000_000));
-    keys::rotate(&app.app, None, (false, false), "a test").unwrap();
+    keys::rotate(&app.app, None, UNFORCED, "a test").unwrap();
 }
 
 #[test]
@@ -252,7 +255,7 @@ fn a_database_clock_that_jumps_ahead_ends_no_key() {
     let now = Clock::manual(Clock::system().now());
     let app = TestApp::on(Arc::new(TestDatabase::prepared()), now, &[]);
     pass(&app.database, DAY, "'standby'");
-    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    keys::rotate(&app.app, None, FORCED, "a test").unwrap();
     let retiring = in_state(&app.app, KeyState::Retiring);
     pass(&app.database, DAY - Duration::from_secs(2), "'retiring'");
     std::thread::sleep(Duration::from_secs(5));
@@ -272,7 +275,7 @@ fn a_key_stays_as_long_as_the_longest_token_that_it_signed() {
     assert_eq!(active().longest_life, DAY, "written before the token left");
     let kid = active().kid;
     pass(&app.database, DAY, "'standby'");
-    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    keys::rotate(&app.app, None, FORCED, "a test").unwrap();
     // The retention that is set would be over; the token, and what clocks and leeways add, is not.
     pass(&app.database, DAY + Duration::from_secs(440), "'retiring'");
     std::thread::sleep(Duration::from_secs(2));
@@ -289,7 +292,7 @@ fn a_long_life_is_signed_by_an_instance_that_has_not_heard_of_a_rotation() {
     pass(&app.database, DAY, "'standby'");
     let standby = in_state(&app.app, KeyState::Standby).remove(0);
     // At once, before this instance looks.
-    keys::rotate(&app.app, None, (true, false), "a test").unwrap();
+    keys::rotate(&app.app, None, FORCED, "a test").unwrap();
     let tokens = app.relying_party().client_credentials("long", &secret, &[]).tokens();
     assert_eq!(tokens.jose_header()["kid"], standby);
 }
@@ -321,11 +324,11 @@ fn the_jwks_never_has_more_than_five_keys() {
     assert!(matches!(full, AdminError::Keys(LifeError::NotNow(NotNow::Full { leaves_at: None }))), "{full}");
     // A rotation uses up one that stands by, and makes none while another does.
     pass(&app.database, DAY, "'standby'");
-    wait_for("this instance publishes them", || keys::rotate(&app.app, None, (false, false), "a test").is_ok());
+    wait_for("this instance publishes them", || keys::rotate(&app.app, None, UNFORCED, "a test").is_ok());
     for _ in 0..3 {
-        keys::rotate(&app.app, None, (true, false), "a test").ok();
+        keys::rotate(&app.app, None, FORCED, "a test").ok();
     }
-    let full = keys::rotate(&app.app, None, (true, false), "a test").err().unwrap();
+    let full = keys::rotate(&app.app, None, FORCED, "a test").err().unwrap();
     assert!(matches!(full, AdminError::Keys(LifeError::NotNow(NotNow::Full { leaves_at: Some(_) }))), "{full}");
     assert_eq!(all(&app.app).len(), 5);
 }
@@ -377,7 +380,7 @@ fn a_key_from_elsewhere_stands_by_and_a_weak_one_is_refused() {
     // It can be told to sign.
     pass(&app.database, DAY, "'standby'");
     let secret = app.confidential_client();
-    wait_for("every instance publishes it", || keys::rotate(&app.app, Some(&other), (false, false), "a test").is_ok());
+    wait_for("every instance publishes it", || keys::rotate(&app.app, Some(&other), UNFORCED, "a test").is_ok());
     wait_for("it signs", || token(&app, &secret).0 == other);
 }
 

@@ -217,7 +217,7 @@ fn nobody_notices_two_rotations(app: &TestApp, secret: &str) {
         for rotation in 1..=2 {
             a_day_passes(app);
             let began = Instant::now();
-            while let Err(error) = keys::rotate(&app.app, None, (false, false), "a test") {
+            while let Err(error) = keys::rotate(&app.app, None, keys::Run { force: false, dry_run: false }, "a test") {
                 assert!(began.elapsed() < Duration::from_secs(10), "rotation {rotation}: {error}");
                 std::thread::sleep(Duration::from_millis(100));
             }

@@ -236,7 +236,7 @@ fn a_client_that_goes_on_answering_is_one_that_does_not_answer() {
     is_left_in_peace(DRIP);
 }
 
-/// DO-5: whoever answers like that is given up after three seconds and holds up nobody.
+/// CWE-400: whoever answers like that is given up after three seconds and holds up nobody.
 fn is_left_in_peace(answer: u16) {
     let (app, slow, quick) = (start(), Receiver::start(), Receiver::start());
     client(&app, "app", &format!("{}/out?x=1", quick.base));

@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 
 use super::registration::{allowed, open, public, registered, send, text, web};
 use crate::app::{AUDIENCE, TestApp};
-use crate::browser::{Browser, CALLBACK, CodeRequest, code};
+use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code};
 use crate::client_key::{ClientKey, asserted, ath};
 use crate::document_server::DocumentServer;
-use crate::receiver::Receiver;
+use crate::receiver::{Receiver, SILENCE};
 use crate::relying_party::{Answer, basic};
 
 const TOKEN: (&str, &str) = ("POST", "/token");
@@ -194,7 +194,7 @@ fn a_client_that_could_not_be_called_has_not_failed() {
     };
     while_none_may_call(&app, || {
         let sid = tokens.claims()["sid"].as_str().unwrap().to_owned();
-        let page = crate::browser::Form::of(&browser.get("/account"));
+        let page = Form::of(&browser.get("/account"));
         assert_eq!(page.send(&browser, &[("grant", &sid)]).status, 303);
         assert_eq!(row(), "0:0");
         eventually("that was no try, and the next is in a second", || row() == "0:1000000");
@@ -409,4 +409,40 @@ fn two_who_register_a_client_otherwise_at_once_do_it_one_after_the_other() {
     let form = [("grant_type", "authorization_code"), ("code", "csc_x"), ("redirect_uri", CALLBACK)];
     let answer = app.relying_party().form("/token", &[("Authorization", &proven)], &form);
     assert_eq!(answer.error(), "invalid_grant", "it proves itself by it");
+}
+
+#[test]
+fn registrants_that_never_answer_keep_no_client_of_an_operator_from_being_told_of_a_log_out() {
+    let (app, slow, quick) = (bench(&[]), Receiver::start(), Receiver::start());
+    slow.answer(SILENCE);
+    let mut own = json!({ "token_endpoint_auth_method": "none", "redirect_uris": [CALLBACK], "scope": "openid",
+        "grant_types": ["authorization_code"], "first_party": true });
+    own["backchannel_logout_uri"] = json!(format!("{}/out", quick.base));
+    app.client("app", own);
+    let mut body = public();
+    body["backchannel_logout_uri"] = json!(format!("{}/out", slow.base));
+    let log_out = |ids: &[String]| {
+        let (browser, (_, email)) = (Browser::new(&app), app.account());
+        browser.log_in(&browser.get("/account"), &email);
+        for id in ids {
+            let request = CodeRequest::of(id, CALLBACK).with("scope", "openid");
+            let answer = browser.get(&request.path());
+            let asked = !answer.header("location").unwrap().contains("code=");
+            let answer = if asked { browser.allow(&answer) } else { answer };
+            request.redeem(&app.relying_party(), &code(&answer), &[]).tokens();
+        }
+        assert_eq!(Form::of(&browser.get("/logout")).send(&browser, &[]).status, 200);
+    };
+    let registrants = (0..12).map(|_| {
+        let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", &network())];
+        let answer = app.relying_party().send("POST", "/register", &headers, body.to_string().as_bytes());
+        text(&answer.json(), "client_id").to_owned()
+    });
+    log_out(&registrants.collect::<Vec<_>>());
+    slow.wait_for(2);
+    let began = Instant::now();
+    log_out(&["app".to_owned()]);
+    quick.wait_for(1);
+    assert!(began.elapsed() < Duration::from_millis(2900), "{:?}", began.elapsed());
+    assert_eq!(slow.received().len(), 2, "no more of them at once");
 }

@@ -11,7 +11,7 @@ use crate::app::{PASSWORD, TestApp};
 use crate::browser::{Browser, CodeRequest, Form, code, response};
 use crate::relying_party::{Answer, Tokens};
 
-const SESSION: &str = "countersign-session";
+pub(super) const SESSION: &str = "countersign-session";
 pub(super) const REMEMBERED: &str = "countersign-remembered";
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

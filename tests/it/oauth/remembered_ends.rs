@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign::jobs::sweep::Sweep;
 use countersign::store::faults::{Call, Fate};
 
-use super::remembered::{DAY, REMEMBERED, again, close, copy, is_logged_in, silent};
+use super::remembered::{DAY, REMEMBERED, SESSION, again, close, copy, is_logged_in, silent};
 use crate::app::{PASSWORD, TestApp};
 use crate::browser::{Browser, CALLBACK, CodeRequest, Form, code};
 use crate::relying_party::Tokens;
@@ -158,6 +158,33 @@ fn what_came_of_a_series_ends_with_the_one_that_takes_its_place() {
     close(&browser);
     Form::of(&browser.get("/logout")).send(&browser, &[]);
     assert!(!goes_on(&app, &mut before));
+}
+
+#[test]
+fn a_log_in_takes_over_nothing_of_whoever_had_a_copy() {
+    let app = TestApp::start();
+    app.code_client();
+    for later in [Duration::from_secs(30), Duration::from_secs(61)] {
+        let (owner, email, mut tokens) = again(&app);
+        let thief = copy(&app, &owner);
+        app.advance(Duration::from_mins(10));
+        assert!(is_logged_in(&owner), "by the session, whose use is noted");
+        // Nobody has noticed, since nothing came of it yet.
+        let request = silent();
+        let kept = code(&thief.get(&request.path()));
+        app.advance(later);
+        let form = Form::of(&owner.follow(&owner.get(&CodeRequest::new().with("prompt", "login").path())));
+        form.send(&owner, &[("username", &email), ("password", PASSWORD), ("remember", "yes")]);
+        // By the session alone: its secret is worth nothing either.
+        let session = Browser::new(&app);
+        session.set_cookie(SESSION, &thief.cookie(SESSION).unwrap());
+        assert!(!is_logged_in(&session), "{later:?}");
+        assert_eq!(request.redeem(&app.relying_party(), &kept, &[]).error(), "invalid_grant", "{later:?}");
+        assert!(is_logged_in(&owner) && goes_on(&app, &mut tokens), "{later:?}");
+        app.advance(DAY);
+        close(&owner);
+        assert!(is_logged_in(&owner) && goes_on(&app, &mut tokens), "{later:?}");
+    }
 }
 
 #[test]
