@@ -164,7 +164,7 @@ pub(super) fn believable(wall: Timestamp, started_at: Timestamp, passed: Duratio
     wall.min(started_at.plus(passed))
 }
 
-/// As many rows as fit into a step, judged by the last one; never twice as many at once.
+/// As many rows as fit into a step, judged by the last one: half of them, or half as many again, rounded up.
 fn next_rows(rows: i64, took: Duration) -> i64 {
     let next = if took > STEP { rows / 2 } else { rows + (rows + 1) / 2 };
     next.min(MOST_ROWS)

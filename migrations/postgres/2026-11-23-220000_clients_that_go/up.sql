@@ -2,8 +2,7 @@
 SET LOCAL statement_timeout = 0;
 
 -- The grants of a client that ends are walked in the order of their identifiers, and no others.
-CREATE INDEX grants_client_id_id ON grants (client_id, id);
-DROP INDEX grants_client_id;
+CREATE INDEX grants_client_id ON grants (client_id, id);
 
 -- Before a client leaves, it is looked whether anything still refers to it.
 CREATE INDEX authorization_codes_client_id ON authorization_codes (client_id);

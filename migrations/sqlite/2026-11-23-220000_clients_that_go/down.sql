@@ -1,5 +1,4 @@
-CREATE INDEX grants_client_id ON grants (client_id);
-DROP INDEX grants_client_id_id;
+DROP INDEX grants_client_id;
 DROP INDEX authorization_codes_client_id;
 DROP INDEX device_codes_client_id;
 DROP INDEX logout_notices_client_id;
