@@ -1,12 +1,10 @@
 //! Rows of accounts that are logged in at a browser.
 
-use std::sync::LazyLock;
-
 use diesel::prelude::*;
 
 use super::dialect::{DatabaseTime, database_now};
 use super::grants::EndedBy;
-use super::prepared::{Bind, ReturnsBytes, Statement};
+use super::prepared::{Bind, Statement};
 use super::schema::{accounts, browser_sessions, consents};
 use super::{Error, Read, Write, grants, logout_notices, remembered_log_ins};
 use crate::clock::Timestamp;
@@ -229,7 +227,6 @@ pub fn find(
 }
 
 pub(super) const TOUCH: &str = "UPDATE browser_sessions SET seen_at = ? WHERE id = ? AND ended_at IS NULL";
-static TOUCH_AND_SEE: LazyLock<String> = LazyLock::new(|| format!("{TOUCH} RETURNING remembered_id"));
 
 /// Notes that a session was used, and so that its cookie came to whoever it was made for. `false` when it was ended; otherwise
 /// whoever ends it waits until this transaction is over, and finds what it made.
@@ -238,12 +235,11 @@ static TOUCH_AND_SEE: LazyLock<String> = LazyLock::new(|| format!("{TOUCH} RETUR
 /// The store's own reasons.
 pub fn touch(tx: &mut Write<'_>, id: SessionId, now: Timestamp) -> Result<bool, Error> {
     let binds = vec![Bind::Big(now.as_micros()), Bind::Bytes(id.as_bytes())];
-    let touched =
-        ReturnsBytes(Statement::new(&TOUCH_AND_SEE, binds)).get_result::<Option<Vec<u8>>>(tx.conn()).optional()?;
-    if let Some(Some(_)) = touched {
-        remembered_log_ins::keep_of_session(tx, id, now)?;
+    if Statement::new(TOUCH, binds).execute(tx.conn())? != 1 {
+        return Ok(false);
     }
-    Ok(touched.is_some())
+    remembered_log_ins::keep_of_session(tx, id, now)?;
+    Ok(true)
 }
 
 const END: &str = "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL";

@@ -2,7 +2,7 @@
 //! anew each time, since it cannot know that its text never changes.
 
 use diesel::connection::Connection;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
@@ -62,23 +62,3 @@ impl QueryFragment<<Conn as Connection>::Backend> for Statement<'_> {
 }
 
 impl<C> RunQueryDsl<C> for Statement<'_> {}
-
-/// A statement that gives back one value, which may be missing, for each row that it changed.
-pub(super) struct ReturnsBytes<'a>(pub(super) Statement<'a>);
-
-impl QueryId for ReturnsBytes<'_> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl Query for ReturnsBytes<'_> {
-    type SqlType = Nullable<Binary>;
-}
-
-impl QueryFragment<<Conn as Connection>::Backend> for ReturnsBytes<'_> {
-    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, <Conn as Connection>::Backend>) -> QueryResult<()> {
-        self.0.walk_ast(out)
-    }
-}
-
-impl<C> RunQueryDsl<C> for ReturnsBytes<'_> {}
