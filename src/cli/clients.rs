@@ -77,6 +77,7 @@ pub(super) struct CreateArguments {
     name: Option<String>,
     /// A grant type: `authorization_code`, `password`, `client_credentials`, `refresh_token`,
     /// `urn:ietf:params:oauth:grant-type:device_code` or `urn:ietf:params:oauth:grant-type:token-exchange`; one --grant for each.
+    /// With --redirect-uri, `authorization_code` by default.
     #[arg(long = "grant", value_name = "GRANT_TYPE")]
     grants: Vec<String>,
     /// Where answers of the authorization endpoint may go; may be repeated.

@@ -325,6 +325,10 @@ impl TryFrom<ClientMetadataJson> for ClientMetadata {
 fn parse_grant_types(json: &ClientMetadataJson) -> Result<BTreeSet<GrantType>, MetadataError> {
     let public = json.token_endpoint_auth_method == AuthMethod::None;
     let mut grant_types = BTreeSet::new();
+    // RFC 7591 §2: whoever gives none has authorization_code. One that nobody is sent back to can only introspect.
+    if json.grant_types.is_empty() && !json.redirect_uris.is_empty() {
+        grant_types.insert(GrantType::AuthorizationCode);
+    }
     for name in &json.grant_types {
         let Some(grant_type) = GrantType::parse(name) else {
             return refuse(
@@ -395,6 +399,18 @@ mod tests {
         let again = serde_json::to_string(&metadata.to_json()).unwrap();
         let (_, read_back) = ClientMetadata::parse(&again).unwrap();
         assert_eq!(serde_json::to_string(&read_back.to_json()).unwrap(), again);
+    }
+
+    #[test]
+    fn whoever_names_redirect_uris_alone_has_authorization_code() {
+        for (json, grant_types) in [
+            (r#"{"redirect_uris":["https://a.example"]}"#, vec![GrantType::AuthorizationCode]),
+            (r#"{"redirect_uris":["https://a.example"],"grant_types":["password"]}"#, vec![GrantType::Password]),
+            (r"{}", vec![]),
+        ] {
+            let (_, metadata) = ClientMetadata::parse(json).unwrap();
+            assert!(metadata.grant_types.iter().eq(&grant_types), "{json}");
+        }
     }
 
     #[test]

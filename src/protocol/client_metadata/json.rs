@@ -26,7 +26,7 @@ pub struct ClientMetadataJson {
     pub client_name: Option<String>,
     /// RFC 7591 §2.
     pub token_endpoint_auth_method: AuthMethod,
-    /// RFC 7591 §2; empty for a resource server that only introspects.
+    /// RFC 7591 §2: with `redirect_uris`, `authorization_code` when left out; empty for a resource server that only introspects.
     pub grant_types: Vec<String>,
     /// RFC 7591 §2: everything that the client may ask for.
     pub scope: String,

@@ -259,7 +259,6 @@ mod tests {
             (r#""grant_types":["password"]"#, "grant_types"),
             (r#""grant_types":["authorization_code","client_credentials"]"#, "grant_types"),
             (r#""grant_types":["implicit"]"#, "grant_types"),
-            (r#""grant_types":[]"#, "grant_types"),
             (r#""scope":"openid admin""#, "scope"),
             (r#""audiences":["https://other.example"]"#, "audiences"),
             (r#""id_token_signed_response_alg":"none""#, "none"),
